@@ -1,0 +1,258 @@
+"""Which cell types there are and which are connected: the connectome in flyvis's JSON format."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+CONNECTOME_FILE = "fib25-fib19_v2.2.json"
+N_SYN_FILL = 1.0
+"""Synapses assumed at an offset nobody counted, inside the hull of those counted (flyvis)."""
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Connections shared by all columns: target column = source column + (du, dv).
+
+    All arrays are `(taps,)`. A tap that the file lists twice acts twice (`multiplicity`).
+    """
+
+    source: Ints
+    target: Ints
+    du: Ints
+    dv: Ints
+    pair: Ints
+    n_syn: Floats
+    multiplicity: Ints
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass(frozen=True)
+class Connectome:
+    """Cell types, where they stand, and the taps between them.
+
+    Args:
+        cell_types: names, in the file's order.
+        strides: for each type (su, sv): a cell stands where u % su == 0 and v % sv == 0.
+        input_types: the photoreceptors, which alone receive luminance.
+        output_types: the types a decoder reads, as the file names them.
+        pairs: (source type, target type) in order of first appearance, `pairs` rows.
+        signs: +1 excitatory or -1 inhibitory for each pair.
+        taps: the connections, in order of first appearance.
+    """
+
+    cell_types: tuple[str, ...]
+    strides: tuple[tuple[int, int], ...]
+    input_types: tuple[str, ...]
+    output_types: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    signs: Floats
+    taps: Taps
+
+    @cached_property
+    def type_index(self) -> Mapping[str, int]:
+        """Position of each cell type's name."""
+        return {name: i for i, name in enumerate(self.cell_types)}
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Connectome:
+        """Read a connectome file in flyvis's format.
+
+        Raises:
+            ValueError: if the file is missing, is no JSON, or lacks or contradicts a field.
+        """
+        path = Path(path)
+        try:
+            spec = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(
+                f"expected a connectome file, got {path} ({error.strerror}); give the path of "
+                f"{CONNECTOME_FILE}, which is in the folder connectome/ of an installed flyvis"
+            ) from error
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(
+                f"expected JSON in {path}, got something else ({error}); fetch the file again"
+            ) from error
+        return cls.from_spec(spec, str(path))
+
+    @classmethod
+    def from_spec(cls, spec: Any, origin: str = "the connectome") -> Connectome:
+        """Build from the parsed fields `nodes`, `edges`, `input_units`, `output_units`.
+
+        Raises:
+            ValueError: naming `origin`, if a field is missing, malformed or contradictory.
+        """
+        try:
+            nodes, edges = spec["nodes"], spec["edges"]
+            cell_types = tuple(str(node["name"]) for node in nodes)
+            strides = tuple(_stride(node["pattern"]) for node in nodes)
+            listed = [
+                (str(e["src"]), str(e["tar"]), float(e["alpha"]), _offsets(e["offsets"]))
+                for e in edges
+            ]
+            input_types = tuple(str(name) for name in spec["input_units"])
+            output_types = tuple(str(name) for name in spec["output_units"])
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+            raise ValueError(
+                f"expected nodes, edges, input_units and output_units as in {CONNECTOME_FILE} in "
+                f"{origin}, got a missing or malformed field ({type(error).__name__}: {error}); "
+                "compare it with that file"
+            ) from error
+        if not cell_types or len(set(cell_types)) != len(cell_types):
+            raise ValueError(
+                f"expected distinct cell types in {origin}, got {len(cell_types)} nodes with "
+                f"{len(set(cell_types))} names; name each type once"
+            )
+        named = {*input_types, *output_types, *(n for src, tar, *_ in listed for n in (src, tar))}
+        if unknown := sorted(named - set(cell_types)):
+            raise ValueError(
+                f"expected edges and units between the {len(cell_types)} listed cell types in "
+                f"{origin}, got unknown {unknown[:5]}; list them under nodes"
+            )
+        if not input_types:
+            raise ValueError(
+                f"expected at least one input unit in {origin}, got none; name the photoreceptors"
+            )
+        return cls._assemble(cell_types, strides, input_types, output_types, listed)
+
+    @classmethod
+    def _assemble(
+        cls,
+        cell_types: tuple[str, ...],
+        strides: tuple[tuple[int, int], ...],
+        input_types: tuple[str, ...],
+        output_types: tuple[str, ...],
+        listed: Sequence[tuple[str, str, float, dict[tuple[int, int], float]]],
+    ) -> Connectome:
+        index = {name: i for i, name in enumerate(cell_types)}
+        pairs: dict[tuple[str, str], float] = {}
+        counts: dict[tuple[int, int, int, int], list[float]] = {}
+        for source, target, sign, offsets in listed:
+            s, t = index[source], index[target]
+            for (du, dv), n_syn in offsets.items():
+                # Between two sparse types most offsets lead from no cell to no cell; flyvis has
+                # no parameter for them, so neither have we.
+                if _lands(strides[s], strides[t], du, dv):
+                    pairs.setdefault((source, target), sign)
+                    counts.setdefault((s, t, du, dv), []).append(n_syn)
+        pair_index = {(index[s], index[t]): i for i, (s, t) in enumerate(pairs)}
+        keys = np.array(list(counts), dtype=np.int64).reshape(-1, 4)
+        taps = Taps(
+            source=keys[:, 0],
+            target=keys[:, 1],
+            du=keys[:, 2],
+            dv=keys[:, 3],
+            pair=np.array([pair_index[s, t] for s, t, _, _ in counts], dtype=np.int64),
+            n_syn=np.array([np.mean(n) for n in counts.values()], dtype=np.float64),
+            multiplicity=np.array([len(n) for n in counts.values()], dtype=np.int64),
+        )
+        signs = np.array(list(pairs.values()), dtype=np.float64)
+        return cls(cell_types, strides, input_types, output_types, tuple(pairs), signs, taps)
+
+
+def find_connectome() -> Path:
+    """The connectome file inside an installed flyvis, found without importing flyvis.
+
+    Raises:
+        ValueError: if flyvis is not installed, saying how to get the file.
+    """
+    found = importlib.util.find_spec("flyvis")
+    for folder in (found.submodule_search_locations or []) if found else []:
+        candidate = Path(folder) / "connectome" / CONNECTOME_FILE
+        if candidate.is_file():
+            return candidate
+    raise ValueError(
+        f"expected the connectome file {CONNECTOME_FILE}, got no path and no installed flyvis; "
+        f"give its path, or install it with: pip install flyvis"
+    )
+
+
+def nearest_names(name: str, valid: Sequence[str], n: int = 3) -> list[str]:
+    """The valid names closest to a misspelt one, letter case aside."""
+    by_lower = {v.lower(): v for v in valid}
+    close = difflib.get_close_matches(name.lower(), list(by_lower), n=n, cutoff=0.3)
+    return [by_lower[c] for c in close]
+
+
+def _stride(pattern: Any) -> tuple[int, int]:
+    kind, (su, sv) = pattern
+    su, sv = int(su), int(sv)
+    if kind != "stride" or su < 1 or sv < 1:
+        raise ValueError(f"pattern {pattern!r}, expected ['stride', [su, sv]] with su, sv >= 1")
+    return su, sv
+
+
+def _lands(source: tuple[int, int], target: tuple[int, int], du: int, dv: int) -> bool:
+    """Whether the offset leads from any cell of the source type to one of the target type."""
+    return all(
+        d % math.gcd(a, b) == 0 for a, b, d in zip(source, target, (du, dv), strict=True)
+    )
+
+
+def _offsets(listed: Any) -> dict[tuple[int, int], float]:
+    """Synapse count by (du, dv), gaps inside the convex hull of three or more filled."""
+    counts: dict[tuple[int, int], float] = {}
+    for (du, dv), n_syn in listed:
+        if not (np.isfinite(n_syn) and n_syn > 0):
+            raise ValueError(f"synapse count {n_syn!r} at offset {(du, dv)}, expected a positive number")
+        if int(du) != du or int(dv) != dv or max(abs(int(du)), abs(int(dv))) > 100:
+            raise ValueError(f"offset {(du, dv)}, expected whole columns within 100")
+        if (int(du), int(dv)) in counts:
+            raise ValueError(f"offset {(du, dv)} listed twice in one edge")
+        counts[int(du), int(dv)] = float(n_syn)
+    if len(counts) >= 3:
+        for point in _inside_hull(np.array(list(counts), dtype=np.int64)):
+            counts.setdefault(point, N_SYN_FILL)
+    return counts
+
+
+def _inside_hull(points: Ints) -> list[tuple[int, int]]:
+    """Whole-number points in the convex hull of `points`, in order of (du, dv).
+
+    Points on the hull count, but for those on its lower edge (the smallest dv): the point-in-
+    polygon test in flyvis leaves these out, and its trained networks have no parameter for them.
+    """
+    hull = _convex_hull([(int(a), int(b)) for a, b in points])
+    if len(hull) < 3:
+        return []
+    low, high = points.min(0), points.max(0)
+    a, b = np.meshgrid(
+        np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1), indexing="ij"
+    )
+    inside = b > low[1]
+    for (x0, y0), (x1, y1) in zip(hull, hull[1:] + hull[:1], strict=True):
+        inside &= (x1 - x0) * (b - y0) - (y1 - y0) * (a - x0) >= 0
+    return [(int(x), int(y)) for x, y in zip(a[inside], b[inside], strict=True)]
+
+
+def _convex_hull(points: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Corners counter-clockwise (Andrew's monotone chain), exact in whole numbers."""
+
+    def chain(ordered: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        corners: list[tuple[int, int]] = []
+        for x, y in ordered:
+            while len(corners) >= 2:
+                (x0, y0), (x1, y1) = corners[-2:]
+                if (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) > 0:
+                    break
+                corners.pop()
+            corners.append((x, y))
+        return corners[:-1]
+
+    ordered = sorted(set(points))
+    return chain(ordered) + chain(ordered[::-1])

@@ -1,0 +1,99 @@
+"""The hexagonal lattice of columns: axial coordinates and picture coordinates, in numpy alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HexLattice:
+    """Columns with axial coordinates |u|, |v|, |u + v| <= extent, listed by u, then v.
+
+    This order is flyvis's, so arrays over columns can be exchanged with it.
+
+    Args:
+        extent: number of rings around the central column, at least 0.
+
+    Raises:
+        ValueError: if extent is negative or not a whole number.
+    """
+
+    extent: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.extent, bool) or not isinstance(self.extent, (int, np.integer)):
+            raise ValueError(
+                f"expected a whole number of rings as extent, got {self.extent!r}; "
+                "15 gives the 721 columns of the published network"
+            )
+        if self.extent < 0:
+            raise ValueError(
+                f"expected extent >= 0, got {self.extent}; 15 gives 721 columns, 0 a single one"
+            )
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns, 1 + 3 extent (extent + 1)."""
+        return 1 + 3 * self.extent * (self.extent + 1)
+
+    @cached_property
+    def _axial(self) -> tuple[Ints, Ints]:
+        n = self.extent
+        u, v = np.meshgrid(np.arange(-n, n + 1), np.arange(-n, n + 1), indexing="ij")
+        inside = np.abs(u + v) <= n
+        return u[inside].astype(np.int64), v[inside].astype(np.int64)
+
+    @property
+    def u(self) -> Ints:
+        """First axial coordinate of every column, `(columns,)`."""
+        return self._axial[0]
+
+    @property
+    def v(self) -> Ints:
+        """Second axial coordinate of every column, `(columns,)`."""
+        return self._axial[1]
+
+    @property
+    def center(self) -> int:
+        """Index of the central column (u = v = 0)."""
+        return self.n_columns // 2
+
+    @cached_property
+    def _grid(self) -> Ints:
+        """Column index on the square grid of (u, v), -1 outside the hexagon."""
+        side = 2 * self.extent + 1
+        grid = np.full((side, side), -1, dtype=np.int64)
+        grid[self.u + self.extent, self.v + self.extent] = np.arange(self.n_columns)
+        return grid
+
+    def index(self, u: Ints | int, v: Ints | int) -> Ints:
+        """Column index of axial coordinates, -1 where no column stands; shapes broadcast."""
+        u, v = np.broadcast_arrays(np.asarray(u), np.asarray(v))
+        n = self.extent
+        inside = (np.abs(u) <= n) & (np.abs(v) <= n) & (np.abs(u + v) <= n)
+        found = self._grid[np.where(inside, u + n, 0), np.where(inside, v + n, 0)]
+        return np.where(inside, found, -1)
+
+    def picture_coordinates(self) -> tuple[Floats, Floats]:
+        """Centres in a picture, x to the right and y upward, `(columns,)` each.
+
+        x = 3/2 v, y = -sqrt(3) (u + v / 2): hexagons of circumradius 1, flat side up,
+        neighbouring centres sqrt(3) apart.
+        """
+        return 1.5 * self.v, -np.sqrt(3.0) * (self.u + 0.5 * self.v)
+
+    def neighbour_pairs(self) -> Ints:
+        """Every pair of adjacent columns once, `(pairs, 2)`."""
+        pairs = []
+        for du, dv in ((1, 0), (0, 1), (1, -1)):
+            other = self.index(self.u + du, self.v + dv)
+            here = np.flatnonzero(other >= 0)
+            pairs.append(np.stack([here, other[here]], axis=1))
+        return np.concatenate(pairs)
