@@ -89,6 +89,43 @@ class HexLattice:
         """
         return 1.5 * self.v, -np.sqrt(3.0) * (self.u + 0.5 * self.v)
 
+    def rotation(self, k: int) -> Ints:
+        """Permutation that rotates a picture counter-clockwise by k times 60 degrees.
+
+        `luminance[..., lattice.rotation(k)]` is the rotated picture: what stood in column (u, v)
+        stands in (-v, u + v) after one step. Negative k rotates clockwise; k counts modulo 6.
+
+        Returns:
+            Column indices, `(columns,)`.
+        """
+        u, v = self.u, self.v
+        for _ in range(k % 6):
+            # Entry j of a permutation says where column j gets its value from, hence the inverse.
+            u, v = u + v, -u
+        return self.index(u, v)
+
+    def mirroring(self, axis: int) -> Ints:
+        """Permutation that mirrors a picture; the axes are numbered as in flyvis.
+
+        Args:
+            axis: 0 leaves the picture as it is. 1 swaps left and right (mirror line upright);
+                2 and 3 mirror across the lines at 150 and 30 degrees counter-clockwise from the
+                x axis, and equal axis 1 followed by rotation(2) and rotation(4).
+
+        Returns:
+            Column indices, `(columns,)`: `luminance[..., lattice.mirroring(axis)]` is mirrored.
+
+        Raises:
+            ValueError: for an axis other than 0, 1, 2 or 3.
+        """
+        u, v = self.u, self.v
+        if axis not in (0, 1, 2, 3):
+            raise ValueError(
+                f"expected a mirroring axis of 0 (none), 1, 2 or 3, got {axis!r}; "
+                "1 swaps left and right"
+            )
+        return self.index(*((u, v), (u + v, -v), (-u, u + v), (-v, -u))[axis])
+
     def neighbour_pairs(self) -> Ints:
         """Every pair of adjacent columns once, `(pairs, 2)`."""
         pairs = []
