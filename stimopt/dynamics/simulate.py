@@ -1,0 +1,96 @@
+"""One differentiable call from luminance to voltages, whichever implementation runs it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+from stimopt.dynamics.layout import Drive
+
+
+class Step(Protocol):
+    """What an implementation of the dynamics offers.
+
+    Shapes: luminance `(items, frames, columns)`, state `(items, cells)`, voltages
+    `(items, frames, k)` with k read-out cells, or all of them.
+    """
+
+    name: str
+
+    def forward(
+        self, drive: Drive, luminance: Tensor, initial: Tensor, keep: bool
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Voltages, the last state, and what the adjoint needs (nothing unless `keep`)."""
+        ...
+
+    def adjoint(
+        self, drive: Drive, saved: list[Tensor], grad_voltages: Tensor, grad_final: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients with respect to luminance and the initial state."""
+        ...
+
+
+class _Simulation(torch.autograd.Function):
+    """Runs a step over all frames, and its adjoint instead of autograd through every edge.
+
+    With lambda_t the gradient with respect to V_t, a = dt / max(tau, dt), gate = [V > 0]:
+    d/dx_t = a lambda_t at the photoreceptors, and
+    lambda_{t-1} = (1 - a) lambda_t + gate_{t-1} W^T (a lambda_t) + dL/dV_{t-1}.
+    Only the gates are kept, one byte a cell and frame.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, luminance: Tensor, initial: Tensor, step: Step, drive: Drive
+    ) -> tuple[Tensor, Tensor]:
+        keep = any(ctx.needs_input_grad)
+        voltages, final, saved = step.forward(drive, luminance, initial, keep)
+        ctx.step, ctx.drive = step, drive
+        ctx.save_for_backward(*saved)
+        return voltages, final
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(
+        ctx: Any, grad_voltages: Tensor, grad_final: Tensor
+    ) -> tuple[Tensor, Tensor, None, None]:
+        saved = list(ctx.saved_tensors)
+        luminance, initial = ctx.step.adjoint(
+            ctx.drive, saved, grad_voltages.contiguous(), grad_final.contiguous()
+        )
+        return luminance, initial, None, None
+
+
+def simulate(
+    step: Step, drive: Drive, luminance: Tensor, initial: Tensor, *, segment: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Voltages `(items, frames, k)` and the last state `(items, cells)`, differentiable.
+
+    The state is integrated in float32 at least, whatever the precision of the luminance:
+    in bfloat16 an Euler step of a few per cent of V would be lost to rounding.
+
+    Args:
+        step: the implementation.
+        drive: parameters, time step and read-out.
+        luminance: `(items, frames, columns)`, in [0, 1].
+        initial: voltage before the first frame, `(items, cells)`.
+        segment: recompute the forward pass in segments of this many frames during the backward
+            pass, keeping only the state between segments; for stimuli too long for memory.
+    """
+    dtype = torch.promote_types(torch.promote_types(luminance.dtype, initial.dtype), torch.float32)
+    luminance, initial = luminance.to(dtype), initial.to(dtype)
+    frames = luminance.shape[1]
+    if segment is None or frames <= segment or not torch.is_grad_enabled():
+        voltages, final = _Simulation.apply(luminance, initial, step, drive)
+        return voltages, final
+    pieces = []
+    for piece in luminance.split(segment, dim=1):
+        voltages, initial = checkpoint(
+            _Simulation.apply, piece, initial, step, drive, use_reentrant=False
+        )
+        pieces.append(voltages)
+    return torch.cat(pieces, dim=1), initial
