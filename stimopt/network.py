@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stimopt.connectome import Connectome, find_connectome, nearest_names
+from stimopt.connectome import Connectome, find_connectome
 from stimopt.dynamics.layout import CellLayout, Drive
 from stimopt.dynamics.select import choose_step
 from stimopt.dynamics.simulate import Step, simulate
 from stimopt.lattice import HexLattice
 from stimopt.protocol import Protocol
+from stimopt.response_model import unknown_cell_type
 from stimopt.trained import NetworkParameters, read_trained
 
 FLYVIS_EXTENT = 15
@@ -64,6 +65,7 @@ class FrozenNetwork(nn.Module):
         self._backend = backend
         self._steps: dict[tuple[str, str], Step] = {}
         self._hash: str | None = None
+        self._grey: tuple[tuple[Any, ...], Tensor] | None = None
         for field, rows in (
             ("bias", [p.bias for p in parameters]),
             ("time_const", [p.time_const for p in parameters]),
@@ -165,11 +167,7 @@ class FrozenNetwork(nn.Module):
             ValueError: for an unknown type, listing the nearest names.
         """
         if cell_type not in self.connectome.type_index:
-            near = nearest_names(cell_type, self.cell_types)
-            raise ValueError(
-                f"expected one of {len(self.cell_types)} cell types, got {cell_type!r}; nearest: "
-                f"{', '.join(near) if near else 'none'}; all: {', '.join(self.cell_types)}"
-            )
+            raise ValueError(unknown_cell_type(cell_type, self.cell_types))
         return torch.as_tensor(self.layout.cell_index[self.connectome.type_index[cell_type]])
 
     def forward(
@@ -239,17 +237,26 @@ class FrozenNetwork(nn.Module):
     def _grey_state(self, protocol: Protocol) -> Tensor:
         """State of every network after `t_pre` of grey, `(networks, cells)`.
 
-        Not cached: it costs one item's forward pass, and a cache would have to notice changed
-        weights; callers that iterate keep the state themselves.
+        Kept from call to call: a fit asks for it at every step, and it costs more than the 80
+        frames of a stimulus. The version counters tell whether a buffer was written to since.
         """
+        buffers = (self.bias, self.time_const, self.tap_weight)
+        n = protocol.frames(protocol.t_pre)
+        key = (n, protocol.dt, protocol.grey, *((id(b), b._version) for b in buffers))
+        if self._grey is None or self._grey[0] != key:
+            # A tensor made in inference mode could not enter a later backward pass.
+            with torch.inference_mode(False), torch.no_grad():
+                self._grey = (key, self._simulate_grey(protocol, n))
+        return self._grey[1]
+
+    def _simulate_grey(self, protocol: Protocol, n_frames: int) -> Tensor:
         type_of_cell = torch.as_tensor(self.layout.type_of_cell, device=self.bias.device)
         state = self.bias.to(torch.promote_types(self.bias.dtype, torch.float32))[:, type_of_cell]
-        n = protocol.frames(protocol.t_pre)
-        if n > 0:
-            grey = state.new_full((self.n_networks, n, self.lattice.n_columns), protocol.grey)
-            every = torch.arange(self.n_networks, device=state.device)
-            state = self._run(grey, protocol.dt, state, every, _no_cells(state))[1]
-        return state
+        if n_frames == 0:
+            return state
+        grey = state.new_full((self.n_networks, n_frames, self.lattice.n_columns), protocol.grey)
+        every = torch.arange(self.n_networks, device=state.device)
+        return self._run(grey, protocol.dt, state, every, _no_cells(state))[1]
 
     def _run(
         self,
@@ -313,7 +320,7 @@ class FrozenNetwork(nn.Module):
         return index
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> FrozenNetwork:
-        self._hash = None
+        self._hash = self._grey = None
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
 
 
