@@ -1,0 +1,406 @@
+"""The stimulus as the only thing that trains: what generation and regularization share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, Literal, cast
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Timer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from stimopt.items import Item, StopReason, label_items, readout_cells
+from stimopt.protocol import Protocol
+from stimopt.response_model import ResponseModel
+
+OptimizerFactory = Callable[[Any], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+Terms = dict[str, Tensor]
+TOTAL = "loss/total"
+ACTIVITY = "loss/activity"
+GREY_LOSS = "loss/grey"
+PEAK = "response/peak"
+
+
+def adam(parameters: Any) -> Optimizer:
+    """flyvis's optimizer: Adam at 0.01."""
+    return torch.optim.Adam(parameters, lr=0.01)
+
+
+class StimulusModule(pl.LightningModule):
+    """Optimizes stimuli by their pixels; a subclass says by which losses.
+
+    Items do not see each other: the loss is their sum, the update is elementwise (any torch
+    optimizer that is, as Adam or SGD), and each keeps its own record, best iterate and reason to
+    stop.
+
+    Args:
+        network: frozen; kept in eval mode whatever the Trainer does.
+        items: what is being sought.
+        start: first stimulus, `(items, frames, columns)`, in [0, 1].
+        protocol: shared with search.
+        n_frames: frames of each item that count, `(items,)`; the rest is padding after the end.
+        contrast: cell types whose mean response is subtracted.
+        parametrization: `clamp` sets pixels back into [0, 1] after each step; `sigmoid` optimizes
+            logits; `free` does neither, as flyvis's regularization.
+        optimizer: from parameters to a torch optimizer.
+        lr_scheduler: from the optimizer to a torch scheduler, stepped once a step.
+        patience: stop an item that has not improved for so many steps.
+
+    Raises:
+        ValueError: if the start does not fit the network, or is not finite or out of range.
+    """
+
+    network: ResponseModel
+    best_stimulus: Tensor
+    best_merit: Tensor
+    best_step: Tensor
+    stop_reason: Tensor
+
+    def __init__(
+        self,
+        network: ResponseModel,
+        items: Sequence[Item],
+        start: Tensor,
+        protocol: Protocol,
+        *,
+        n_frames: Tensor | None = None,
+        contrast: Sequence[str] = (),
+        parametrization: Literal["clamp", "sigmoid", "free"] = "clamp",
+        optimizer: OptimizerFactory = adam,
+        lr_scheduler: SchedulerFactory | None = None,
+        patience: int | None = None,
+    ) -> None:
+        super().__init__()
+        _check_start(start, len(items), network.lattice.n_columns, parametrization)
+        # Not a submodule: the network is named by its hash in a checkpoint, not stored in it, and
+        # the Trainer's switch to training mode must not reach it. `_apply` moves it along.
+        object.__setattr__(self, "network", network)
+        if isinstance(network, nn.Module):
+            network.requires_grad_(False).eval()
+        self.items = tuple(items)
+        self.labels = label_items(items, network.names)
+        self.protocol = protocol
+        self.parametrization = parametrization
+        self.patience = patience
+        self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
+        start = start.detach().clone()
+        if parametrization == "sigmoid":
+            # A pixel at 0 or 1 would be a logit at infinity and never move again.
+            start = torch.logit(start.clamp(1e-3, 1 - 1e-3))
+        self.stimulus = nn.Parameter(start)
+        n, device = len(items), start.device
+        lengths = torch.full((n,), start.shape[1]) if n_frames is None else n_frames
+        self.register_buffer("n_frames", lengths.to(torch.int64), persistent=False)
+        self.register_buffer("cells", readout_cells(network, items, contrast), persistent=False)
+        self.register_buffer(
+            "network_index", torch.tensor([item.network for item in items]), persistent=False
+        )
+        self.register_buffer("best_stimulus", self.luminance().detach().clone())
+        self.register_buffer("best_merit", torch.full((n,), torch.inf, device=device))
+        self.register_buffer("best_step", torch.zeros(n, dtype=torch.int64))
+        self.register_buffer("stop_reason", torch.zeros(n, dtype=torch.int64))
+        self._history: list[Tensor] = []
+        self._term_names: tuple[str, ...] = ()
+        self._final_recorded = False
+        self._rng_state: Tensor | None = None
+
+    # -- what a subclass says -------------------------------------------------------------------
+
+    def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
+        """Terms of the loss, each `(items,)`, among them `loss/total` and `loss/activity`.
+
+        Args:
+            luminance: `(items, frames, columns)`.
+            responses: `(items, frames, 1 + contrasted)`.
+        """
+        raise NotImplementedError
+
+    def merit(self, terms: Terms) -> Tensor:
+        """What the best iterate is smallest in, `(items,)`."""
+        return terms[TOTAL]
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values that decide the result, for checkpoints, logs and results."""
+        return {
+            "kind": type(self).__name__,
+            "items": [asdict(item) for item in self.items],
+            "frames": self.stimulus.shape[1],
+            "parametrization": self.parametrization,
+            **{f"protocol.{key}": value for key, value in self.protocol.to_dict().items()},
+        }
+
+    # -- one step -------------------------------------------------------------------------------
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The sum over running items of their losses at the present iterate."""
+        terms = self.evaluate()
+        self._observe(terms, self.global_step)
+        self._log_terms(terms)
+        return torch.where(self.running, terms[TOTAL], 0.0).sum()
+
+    def evaluate(self) -> Terms:
+        """Losses and peak response of the present iterate, each `(items,)`."""
+        luminance = self.luminance()
+        responses = self.respond(luminance)
+        terms = self.losses(luminance, responses)
+        central = responses.detach()[..., 0]
+        inside = torch.arange(central.shape[1], device=central.device) < self.n_frames[:, None]
+        terms[PEAK] = central.masked_fill(~inside, -torch.inf).amax(dim=1)
+        return terms
+
+    def luminance(self) -> Tensor:
+        """The stimulus in [0, 1] (but for `free`), `(items, frames, columns)`."""
+        return torch.sigmoid(self.stimulus) if self.parametrization == "sigmoid" else self.stimulus
+
+    def respond(self, luminance: Tensor) -> Tensor:
+        """Responses of the cells read out, `(items, frames, 1 + contrasted)`."""
+        return self.network.respond(luminance, self.protocol, self.cells, self.network_index)
+
+    @property
+    def running(self) -> Tensor:
+        """Which items are still being optimized, `(items,)`."""
+        return self.stop_reason == StopReason.RUNNING
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The optimizer's step, then back into range; stopped items stay where they are."""
+        before = self.stimulus.detach().clone()
+        super().optimizer_step(*args, **kwargs)
+        with torch.no_grad():
+            # Not in on_train_batch_end: that runs after checkpoints are saved.
+            if self.parametrization == "clamp":
+                self.stimulus.clamp_(0.0, 1.0)
+            self.stimulus.copy_(torch.where(self.running[:, None, None], self.stimulus, before))
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Stop items whose gradient is not finite; take momentum from none that has stopped."""
+        gradient = self.stimulus.grad
+        if gradient is None:
+            raise RuntimeError(
+                "expected a gradient on the stimulus, got none; check that the network passes one"
+            )
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            # With a gradient scaler an overflow is expected now and then, and the step is skipped.
+            self._stop(~torch.isfinite(gradient).flatten(1).all(1), StopReason.GRADIENT_NOT_FINITE)
+        gradient.masked_fill_(~self.running[:, None, None], 0.0)
+
+    # -- the record -----------------------------------------------------------------------------
+
+    @property
+    def history(self) -> dict[str, Tensor]:
+        """Every term by iterate, `(steps + 1, items)` after a fit: row i belongs to iterate i."""
+        if not self._history:
+            return {}
+        stacked = torch.stack(self._history)
+        return {name: stacked[:, i] for i, name in enumerate(self._term_names)}
+
+    @torch.no_grad()
+    def _observe(self, terms: Terms, step: int) -> None:
+        """Record an iterate and keep it where it is the best."""
+        self._term_names = tuple(terms)
+        self._history.append(torch.stack([t.detach().to(torch.float32) for t in terms.values()]))
+        merit = self.merit(terms).detach().to(self.best_merit.dtype)
+        self._stop(~torch.isfinite(terms[TOTAL].detach()), StopReason.LOSS_NOT_FINITE)
+        better = self.running & (merit < self.best_merit)
+        self.best_merit.copy_(torch.where(better, merit, self.best_merit))
+        self.best_step.copy_(torch.where(better, step, self.best_step))
+        luminance = self.luminance().detach()
+        self.best_stimulus.copy_(
+            torch.where(better[:, None, None], luminance, self.best_stimulus)
+        )
+        if self.patience is not None:
+            self._stop(step - self.best_step >= self.patience, StopReason.PLATEAU)
+
+    def _stop(self, which: Tensor, reason: StopReason) -> None:
+        self.stop_reason.copy_(torch.where(which & self.running, int(reason), self.stop_reason))
+
+    def _log_terms(self, terms: Terms) -> None:
+        step, trainer = self.global_step, self.trainer
+        if step % max(trainer.log_every_n_steps, 1):
+            return
+        # The host waits for the device here, and only here.
+        if not bool(self.running.any()):
+            trainer.should_stop = True
+        values = torch.stack([t.detach().float() for t in terms.values()]).cpu().tolist()
+        scalars = {}
+        for name, row in zip(terms, values, strict=True):
+            for label, value in zip(self.labels, row, strict=True):
+                scalars[name if len(self.labels) == 1 else f"{name}/{label}"] = value
+        optimizer = cast("Any", self.optimizers(use_pl_optimizer=False))
+        scalars["optimizer/learning_rate"] = optimizer.param_groups[0]["lr"]
+        for logger in trainer.loggers:
+            logger.log_metrics(scalars, step)
+        total = values[list(terms).index(TOTAL)]
+        peak = values[list(terms).index(PEAK)]
+        self.log("loss", sum(total) / len(total), prog_bar=True, logger=False)
+        self.log("peak", sum(peak) / len(peak), prog_bar=True, logger=False)
+
+    # -- what the Trainer asks ------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """The factories given, on the stimulus alone."""
+        optimizer = self._optimizer([self.stimulus])
+        if self._lr_scheduler is None:
+            return optimizer
+        scheduler = {"scheduler": self._lr_scheduler(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def train_dataloader(self) -> Steps:
+        """An endless count: the stimulus is the data, and `max_steps` says how long."""
+        return Steps()
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> StimulusModule:
+        if isinstance(self.network, nn.Module):
+            self.network._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
+
+    def on_fit_start(self) -> None:
+        """Refuse a run that has no end, or an item that no gradient reaches."""
+        timed = any(isinstance(c, Timer) for c in self.trainer.callbacks)  # type: ignore[attr-defined]
+        if self.trainer.max_steps == -1 and not timed:
+            raise RuntimeError(
+                "expected a number of steps, got a Trainer without max_steps; "
+                "pass Trainer(max_steps=200)"
+            )
+        if self._final_recorded:
+            # A second fit in the same process records that iterate anew as its first.
+            self._history.pop()
+            self._final_recorded = False
+            self.stop_reason.masked_fill_(self.stop_reason == StopReason.STEPS_DONE, 0)
+        if not self._history:
+            self._require_gradient()
+        for logger in self.trainer.loggers:
+            logger.log_hyperparams({**self.settings(), "network_hash": self.network.content_hash})
+
+    def on_train_start(self) -> None:
+        """Take up the random stream where the checkpoint left it."""
+        if self._rng_state is not None:
+            torch.set_rng_state(self._rng_state.cpu())
+            self._rng_state = None
+
+    @torch.no_grad()
+    def on_train_end(self) -> None:
+        """Record the last iterate too, so that N steps leave N + 1 losses."""
+        terms = self.evaluate()
+        self._observe(terms, self.global_step)
+        self._final_recorded = True
+        self._stop(torch.ones_like(self.running), StopReason.STEPS_DONE)
+
+    def _require_gradient(self) -> None:
+        """Each item's own response must move its stimulus.
+
+        Raises:
+            RuntimeError: naming the items it does not move.
+        """
+        with torch.enable_grad():
+            activity = self.evaluate()[ACTIVITY]
+            gradient = None
+            if activity.requires_grad:
+                (gradient,) = torch.autograd.grad(
+                    activity.sum(), self.stimulus, allow_unused=True
+                )
+        if gradient is None:
+            reached = torch.zeros_like(self.running)
+        else:
+            # NaN counts as reached: the item will stop with that as its reason.
+            reached = (gradient != 0).flatten(1).any(1)
+        if not reached.all():
+            stuck = [n for n, ok in zip(self.labels, reached.tolist(), strict=True) if not ok]
+            raise RuntimeError(
+                f"expected a gradient from the response of every item to its stimulus, got none "
+                f"for {', '.join(stuck[:10])}; start from another stimulus, or check that "
+                "photoreceptors reach the cell within the stimulus"
+            )
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the record and what the run is of, to be checked on resume."""
+        n_kept = len(self._history) - int(self._final_recorded)
+        checkpoint["stimopt"] = {
+            "network_hash": self.network.content_hash,
+            "settings": self.settings(),
+            "terms": list(self._term_names),
+            "history": torch.stack(self._history[:n_kept]) if n_kept else torch.empty(0),
+            "rng_state": torch.get_rng_state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with anything but the run that was saved.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        saved = checkpoint.get("stimopt")
+        if not isinstance(saved, dict):
+            raise ValueError(
+                "expected a checkpoint of a stimulus, got one without its record; "
+                "give a checkpoint that stimopt wrote"
+            )
+        mine = self.network.content_hash
+        if saved["network_hash"] != mine:
+            raise ValueError(
+                f"expected the network of the checkpoint ({saved['network_hash'][:12]}), got "
+                f"another ({mine[:12]}, {', '.join(self.network.names)}); give the same network, "
+                "or another output folder"
+            )
+        settings = self.settings()
+        for key in sorted({*settings, *saved["settings"]}):
+            if settings.get(key) != saved["settings"].get(key):
+                raise ValueError(
+                    f"expected {key} = {_short(saved['settings'].get(key))} as in the checkpoint, "
+                    f"got {_short(settings.get(key))}; give the same, or another output folder"
+                )
+        self._term_names = tuple(saved["terms"])
+        self._history = list(saved["history"].to(self.device).unbind(0))
+        self._rng_state = saved["rng_state"]
+        self._final_recorded = False
+
+
+class Steps:
+    """An endless loader of step numbers that a resumed fit need not wind forward."""
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count()
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing to keep: the Trainer counts the steps."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to restore."""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _check_start(start: Tensor, n_items: int, n_columns: int, parametrization: str) -> None:
+    if parametrization not in ("clamp", "sigmoid", "free"):
+        raise ValueError(
+            f"expected parametrization 'clamp', 'sigmoid' or 'free', got {parametrization!r}; "
+            "'clamp' is usual"
+        )
+    if start.ndim != 3 or start.shape[0] != n_items or start.shape[2] != n_columns:
+        raise ValueError(
+            f"expected a start ({n_items}, frames, {n_columns}) (items, frames, columns), got "
+            f"{tuple(start.shape)}; render it on the network's lattice"
+        )
+    if start.shape[1] < 1:
+        raise ValueError("expected a start of at least one frame, got none; lengthen t_stim")
+    if not start.is_floating_point() or not torch.isfinite(start).all():
+        raise ValueError(
+            f"expected a start of finite floating-point pixels, got {start.dtype} with "
+            f"{int((~torch.isfinite(start)).sum())} NaN or infinite; mend the stimulus"
+        )
+    if start.min() < 0 or start.max() > 1:
+        raise ValueError(
+            f"expected a start in [0, 1], got {float(start.min()):g} to {float(start.max()):g}; "
+            "scale it to luminance"
+        )
