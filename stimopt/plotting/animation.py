@@ -1,0 +1,306 @@
+"""Stimulus and response on the lattice as a film."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.animation import FFMpegWriter
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from stimopt.lattice import HexLattice
+from stimopt.plotting.files import replacing
+from stimopt.plotting.hexagons import (
+    CROSSHAIR,
+    add_colorbar,
+    drawn_columns,
+    frame_size,
+    hex_frame,
+)
+from stimopt.plotting.images import figure_image
+from stimopt.plotting.selection import (
+    baseline_values,
+    checked_pair,
+    response_label,
+    symmetric_limit,
+)
+from stimopt.plotting.style import (
+    DPI,
+    LABEL_SIZE,
+    LUMINANCE_LABEL,
+    RESPONSE_CMAP,
+    SERIES,
+    STIMULUS_CMAP,
+    TITLE_SIZE,
+    fit_width,
+    milliseconds,
+)
+from stimopt.plotting.traces import plot_traces
+from stimopt.protocol import Protocol
+
+Floats = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+# Inches: frames, margins and the trace below them.
+_FRAME_HEIGHT, _LEFT, _GAP, _RIGHT = 2.6, 0.45, 0.95, 0.75
+_HEAD, _TRACE_HEIGHT, _BOTTOM, _BETWEEN = 0.62, 0.9, 0.46, 0.16
+
+
+def animate(
+    stimulus: ArrayLike,
+    response: ArrayLike,
+    lattice: HexLattice,
+    dt: float,
+    path: str | Path,
+    *,
+    fps: float = 10.0,
+    max_extent: int | None = None,
+    baseline: bool | ArrayLike = True,
+    title: str = "",
+    dpi: float = 100.0,
+) -> Path:
+    """Write a film of stimulus and response side by side, the central response running below.
+
+    Every frame of the stimulus is one of the film; at the default 10 frames a second and dt 10 ms
+    time runs ten times slower, which is printed. The file is written beside its place and renamed
+    into it: a failure leaves an older file as it was.
+
+    Args:
+        stimulus: luminance in [0, 1], `(frames, columns)`.
+        response: one cell type's voltage, `(frames, columns)`; NaN where it has no cell.
+        lattice: the columns.
+        dt: duration of a frame of the stimulus in seconds.
+        path: where to; ends in .gif, or in .mp4 where the program ffmpeg is installed.
+        fps: frames of the film a second. GIF counts hundredths of a second and browsers slow
+            what lasts less than two: 50 at most.
+        max_extent: rings drawn around the centre; None for all.
+        baseline: what is taken off the response, as in `plot_stim_response`.
+        title: printed above.
+        dpi: dots per inch.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: for another suffix, a rate out of range, or arrays that do not fit.
+        RuntimeError: for .mp4 without ffmpeg.
+    """
+    path = Path(path)
+    _check_format(path, fps)
+    stimulus, response = checked_pair(stimulus, response, lattice)
+    dt = Protocol(dt=dt).dt
+    shown = response - baseline_values(response, baseline, lattice)
+    scene = _Scene.build(
+        stimulus,
+        shown,
+        response[:, lattice.center],
+        lattice,
+        dt,
+        max_extent=max_extent,
+        label=response_label(baseline),
+        title=title,
+        slowed=1 / (fps * dt),
+    )
+    with replacing(path) as part:
+        if path.suffix.lower() == ".gif":
+            _write_gif(scene, part, fps, dpi)
+        else:
+            _write_mp4(scene, part, fps, dpi)
+    return path
+
+
+def _write_gif(scene: _Scene, path: Path, fps: float, dpi: float) -> None:
+    # matplotlib's own writer lets every frame choose its 256 colours, so that still parts flicker
+    # and the colour scales break into steps; here all frames share one palette.
+    palette = _palette()
+    images = []
+    for _ in scene.play():
+        image = Image.fromarray(_nearest(figure_image(scene.fig, dpi=dpi), palette))
+        image.putpalette(palette.tobytes())
+        images.append(image)
+    images[0].save(
+        path,
+        format="GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=round(1000 / fps),
+        loop=0,
+    )
+
+
+def _palette() -> Pixels:
+    """Up to 256 colours `(colors, 3)`: both scales, and lines with their anti-aliased borders."""
+    greys = colormaps[STIMULUS_CMAP](np.linspace(0, 1, 97))[:, :3]
+    signed = colormaps[RESPONSE_CMAP](np.linspace(0, 1, 129))[:, :3]
+    paper, middle, zero = greys[-1], greys[48], signed[64]
+    blends = [
+        share * np.array(to_rgb(line)) + (1 - share) * ground
+        for line, ground in (
+            (CROSSHAIR, middle),
+            (CROSSHAIR, zero),
+            (SERIES[0], paper),
+            (SERIES[1], paper),
+        )
+        for share in (0.25, 0.5, 0.75, 1.0)
+    ]
+    colors = np.concatenate([greys, signed, blends])
+    return np.asarray(np.rint(255 * colors), dtype=np.uint8)
+
+
+def _nearest(pixels: Pixels, palette: Pixels) -> Pixels:
+    """Index of the nearest palette colour for pixels `(height, width, 3)`."""
+    r, g, b = (pixels[..., i].astype(np.uint32) for i in range(3))
+    packed, where = np.unique((r << 16) | (g << 8) | b, return_inverse=True)
+    # Pictures have a few thousand colours of their own, so all distances are cheap.
+    colors = np.stack([packed >> 16, (packed >> 8) & 255, packed & 255], axis=-1).astype(np.int32)
+    distance = ((colors[:, None, :] - palette.astype(np.int32)) ** 2).sum(axis=-1)
+    nearest = np.asarray(distance.argmin(axis=1), dtype=np.uint8)
+    return nearest[where].reshape(pixels.shape[:2])
+
+
+def _write_mp4(scene: _Scene, path: Path, fps: float, dpi: float) -> None:
+    # yuv420p is what browsers play; for h264 the writer itself makes the sides even.
+    writer = FFMpegWriter(fps=fps, codec="h264", extra_args=["-pix_fmt", "yuv420p"])  # type: ignore[arg-type]
+    with writer.saving(scene.fig, str(path), dpi):
+        for _ in scene.play():
+            writer.grab_frame()
+
+
+def _check_format(path: Path, fps: float) -> None:
+    suffix = path.suffix.lower()
+    if suffix not in (".gif", ".mp4"):
+        raise ValueError(
+            f"expected a file name ending in .gif or .mp4, got {path.name!r}; "
+            "the suffix chooses the format"
+        )
+    most = 50 if suffix == ".gif" else 240
+    if not 0 < fps <= most:
+        raise ValueError(f"expected 0 < fps <= {most} for {suffix}, got {fps}; take fewer")
+    if suffix == ".mp4" and not FFMpegWriter.isAvailable():
+        raise RuntimeError(
+            f"expected the program ffmpeg to write {path.name}, got none on the search path; "
+            f"install it, or write {path.with_suffix('.gif').name}, which needs no program"
+        )
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """The figure, and what changes in it from frame to frame."""
+
+    fig: Figure
+    hexagons: tuple[PolyCollection, PolyCollection]
+    values: tuple[Floats, Floats]
+    cursor: Line2D
+    dot: Line2D
+    clock: Text
+    central: Floats
+    dt: float
+    slowed: float
+
+    def play(self) -> Iterator[int]:
+        """Set the figure to each frame in turn."""
+        for frame, value in enumerate(self.central):
+            for hexagons, values in zip(self.hexagons, self.values, strict=True):
+                hexagons.set_array(np.ma.masked_invalid(values[frame]))
+            ms = 1000 * frame * self.dt
+            self.cursor.set_xdata([ms, ms])
+            self.dot.set_data([ms], [value])
+            self.clock.set_text(self._clock_text(ms))
+            yield frame
+
+    def _clock_text(self, ms: float) -> str:
+        if np.isclose(self.slowed, 1):
+            return f"{milliseconds(ms)} ms"
+        speed = f"slowed {self.slowed:.3g} times"
+        if self.slowed < 1:
+            speed = f"sped up {1 / self.slowed:.3g} times"
+        return f"{milliseconds(ms)} ms, {speed}"
+
+    @classmethod
+    def build(
+        cls,
+        stimulus: Floats,
+        shown: Floats,
+        central: Floats,
+        lattice: HexLattice,
+        dt: float,
+        *,
+        max_extent: int | None,
+        label: str,
+        title: str,
+        slowed: float,
+    ) -> _Scene:
+        x, y = frame_size(lattice, max_extent)
+        frame_width = _FRAME_HEIGHT * x / y
+        width = _LEFT + 2 * frame_width + _GAP + _RIGHT
+        height = _BOTTOM + _TRACE_HEIGHT + _BETWEEN + _FRAME_HEIGHT + _HEAD
+        fig = Figure(figsize=(width, height), dpi=DPI)
+
+        def axes(left: float, bottom: float, w: float, h: float) -> Axes:
+            return fig.add_axes((left / width, bottom / height, w / width, h / height))
+
+        base = _BOTTOM + _TRACE_HEIGHT + _BETWEEN
+        limit = symmetric_limit(shown, lattice, max_extent)
+        hexagons = []
+        for i, (values, low, high, cmap, name, unit) in enumerate(
+            (
+                (stimulus, 0.0, 1.0, STIMULUS_CMAP, "stimulus", LUMINANCE_LABEL),
+                (shown, -limit, limit, RESPONSE_CMAP, "response", label),
+            )
+        ):
+            left = _LEFT + i * (frame_width + _GAP)
+            ax = axes(left, base, frame_width, _FRAME_HEIGHT)
+            hexagons.append(
+                hex_frame(
+                    ax,
+                    lattice,
+                    values[0],
+                    vmin=low,
+                    vmax=high,
+                    cmap=cmap,
+                    max_extent=max_extent,
+                    crosshair=True,
+                )
+            )
+            ax.set_title(name, fontsize=LABEL_SIZE, pad=2)
+            bar_axes = axes(
+                left + frame_width + 0.08, base + 0.25 * _FRAME_HEIGHT, 0.08, _FRAME_HEIGHT / 2
+            )
+            add_colorbar(bar_axes, hexagons[-1], unit)
+        ax = axes(_LEFT + 0.1, _BOTTOM, width - _LEFT - 0.1 - _RIGHT, _TRACE_HEIGHT)
+        ms = 1000 * dt * np.arange(len(central))
+        plot_traces(ax, ms, {"": central}, peaks=False, legend=False)
+        ax.set_ylabel("central\nresponse (a.u.)", fontsize=LABEL_SIZE)
+        cursor = ax.axvline(0, color="0.6", lw=0.8, zorder=1)
+        (dot,) = ax.plot([0], [central[0]], "o", color=SERIES[1], ms=5, mec="white", zorder=3)
+        top = (height - 0.1) / height
+        heading = fig.text(_LEFT / width, top, title, fontsize=TITLE_SIZE, va="top")
+        clock = fig.text(
+            1 - 0.15 / width, top, "", fontsize=LABEL_SIZE, va="top", ha="right", family="monospace"
+        )
+        columns = drawn_columns(lattice, max_extent)
+        scene = cls(
+            fig=fig,
+            hexagons=(hexagons[0], hexagons[1]),
+            values=(stimulus[:, columns], shown[:, columns]),
+            cursor=cursor,
+            dot=dot,
+            clock=clock,
+            central=central,
+            dt=dt,
+            slowed=slowed,
+        )
+        clock.set_text(scene._clock_text(1000 * dt * len(central)))
+        room = width - _LEFT - 0.3 - clock.get_window_extent().width / fig.dpi
+        fit_width(heading, room)
+        return scene

@@ -1,0 +1,94 @@
+"""Responses to moving edges against their direction."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.projections.polar import PolarAxes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from stimopt.plotting.style import LABEL_SIZE, RESPONSE_LABEL, SERIES, TICK_SIZE, number
+
+_ON, _OFF = SERIES[1], "#333333"
+
+
+def plot_tuning(
+    ax: Axes,
+    angles_deg: ArrayLike,
+    responses_on: ArrayLike,
+    responses_off: ArrayLike,
+    *,
+    preferred_deg: float | None = None,
+) -> tuple[Line2D, Line2D]:
+    """Draw direction tuning to bright (ON) and dark (OFF) edges on polar axes.
+
+    Args:
+        ax: polar axes (`fig.add_subplot(projection="polar")`).
+        angles_deg: directions of motion in degrees, 0 right and 90 up, `(directions,)`.
+        responses_on: responses to bright edges, `(directions,)`; zero or negative ones are drawn
+            inward of a dotted circle at zero.
+        responses_off: responses to dark edges, `(directions,)`.
+        preferred_deg: a direction to point out, in degrees.
+
+    Returns:
+        The closed ON and OFF curves.
+
+    Raises:
+        ValueError: if the axes are not polar or the arrays do not fit.
+    """
+    if not isinstance(ax, PolarAxes):
+        raise ValueError(
+            f"expected polar axes, got {type(ax).__name__}; make them with "
+            'fig.add_subplot(projection="polar")'
+        )
+    angles = np.asarray(angles_deg, dtype=np.float64)
+    on = np.asarray(responses_on, dtype=np.float64)
+    off = np.asarray(responses_off, dtype=np.float64)
+    if angles.ndim != 1 or not len(angles) or not angles.shape == on.shape == off.shape:
+        raise ValueError(
+            f"expected angles and responses of one shape (directions,), got {angles.shape}, "
+            f"{on.shape} and {off.shape}; give one response per direction"
+        )
+    order = np.argsort(angles % 360)
+    around = np.append(order, order[0])
+    theta = np.deg2rad(angles[around])
+    lines = []
+    for values, color, name in ((on, _ON, "ON"), (off, _OFF, "OFF")):
+        label = f"{name} edge: at most {number(np.nanmax(values))}"
+        lines += ax.plot(theta, values[around], "o-", color=color, lw=1.3, ms=3, label=label)
+    low, high = min(0.0, np.nanmin([on, off])), max(0.0, np.nanmax([on, off]))
+    # A circle about the centre stays open even where nothing is negative, or all is zero.
+    span = (high - low) or 1.0
+    ax.set_ylim(low - 0.02 * span, high + 0.08 * span if high > low else 1.0)
+    if low < 0:
+        ax.plot(np.linspace(0, 2 * np.pi, 181), np.zeros(181), ":", color="0.3", lw=0.8)
+    if preferred_deg is not None:
+        ax.annotate(
+            "",
+            xy=(np.deg2rad(preferred_deg), high),
+            xytext=(np.deg2rad(preferred_deg), low),
+            arrowprops={"arrowstyle": "-|>", "color": SERIES[0], "lw": 1.2},
+        )
+    ax.set_xticks(
+        np.deg2rad(np.arange(0, 360, 45)),
+        ["0°\nright", "45°", "90° up", "135°", "180°\nleft", "225°", "270° down", "315°"],
+    )
+    ax.tick_params(labelsize=TICK_SIZE)
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    # The scale stands where the responses are small: across from the largest, between the spokes.
+    largest = angles[int(np.nanargmax(np.fmax(on, off)))]
+    ax.set_rlabel_position(float(45 * np.floor((largest + 180) / 45) + 22.5) % 360)
+    ax.grid(lw=0.4)
+    ax.spines["polar"].set_linewidth(0.6)
+    ax.set_title(f"direction of motion, {RESPONSE_LABEL}", fontsize=LABEL_SIZE, pad=12)
+    ax.legend(
+        handles=lines,
+        fontsize=TICK_SIZE,
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.1),
+        ncols=2,
+    )
+    return lines[0], lines[1]
