@@ -6,8 +6,8 @@ trying things out; results about the fly need a trained network.
 From the literature: which cells there are, who contacts whom, the signs, on which side of a T4 or
 T5 dendrite each input lies, which inputs are fast and which slow, and the synapse counts, rounded:
 
-* Photoreceptors and lamina: histamine inhibits L1-L3 (Hardie, Nature 1989); counts per cartridge
-  from Rivera-Alba et al., Curr Biol 2011. R1-R6 only: the chromatic R7 and R8 are not needed.
+* Photoreceptors and lamina: histamine inhibits L1-L3 (Hardie, Nature 1989). R1-R6 only: the
+  chromatic R7 and R8 are not needed.
 * Transmitters, hence signs: Davis et al., eLife 2020. Glutamate (L1, Mi9) and GABA (Mi4, C3, CT1)
   inhibit, acetylcholine (L2, L3, Mi1, Tm1, Tm2, Tm3, Tm4, Tm9) excites.
 * Inputs to T4 and their place: Takemura et al., eLife 2017. Mi9 on the side where motion in the
@@ -19,8 +19,8 @@ T5 dendrite each input lies, which inputs are fast and which slow, and the synap
   2014; Serbe et al., Neuron 2016; Arenz et al., Curr Biol 2017; Strother et al., Neuron 2017.
 * How it computes: ON releases T4 from Mi9, then excites it through Mi1 and Tm3, then inhibits it
   (Groschner et al., Nature 2022; Borst, Haag and Mauss, J Comp Physiol A 2020).
-* The equation and the counts between medulla and lobula cells, by column: Lappalainen et al.,
-  Nature 2024 (the connectome file of flyvis).
+* The equation, and the synapse counts, as means over R1-R6 and over the four subtypes of T4 and T5:
+  Lappalainen et al., Nature 2024 (the connectome file of flyvis).
 
 Chosen for this circuit: the strengths, biases and single time constants below. They were set by
 hand until moving edges gave direction-selective T4 and T5; no trained value was used. Simplified:
@@ -31,10 +31,10 @@ where in the fly it multiplies.
 Reached at 10 ms a frame, by edges from grey to white or black that move 19 column spacings (of
 sqrt(3)) a second in 12 directions, peak voltage of the central cell above its value at grey:
 
-* T4a-d prefer ON, and 180, 0, 90 and 270 degrees; selectivity index |sum r exp(i angle)| / sum r of
-  0.51-0.53, (preferred - null) / (preferred + null) of 0.84-0.85, peak 2.6-2.8, at least 11 times OFF's.
-* T5a-d prefer OFF and the same directions; 0.47-0.48, 0.79-0.80, peak 2.4-2.6, at least 8
-  times ON's.
+* T4a-d prefer ON and 180, 0, 90 and 270 degrees; |sum r exp(i angle)| / sum r is 0.51-0.54,
+  (preferred - null) / (preferred + null) 0.84-0.85, the peak 2.6-2.8 and at least 11 times OFF's.
+* T5a-d prefer OFF and the same directions; the same figures are 0.47-0.48, 0.79-0.80, 2.4-2.6 and
+  at least 8 times ON's.
 
 Selectivity falls with speed (0.23 at 50 spacings a second), polarity preference with slowness
 (4 to 5 times at 5 a second).
