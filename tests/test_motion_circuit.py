@@ -74,7 +74,7 @@ class SlowCircuit:
         return np.stack([s[:, here, here] - grey[:, here, here] for s in states])
 
     def edges(self, polarity: float) -> Floats:
-        """Edges from grey to `polarity`, an item for each direction; one frame has its front at 0."""
+        """Edges from grey to `polarity`, an item a direction; one frame has its front at 0."""
         x, y = 1.5 * self.v, -np.sqrt(3) * (self.u + 0.5 * self.v)
         lead = round((self.extent + 1) / SPEED / self.dt)
         front = np.sqrt(3) * SPEED * self.dt * np.arange(-lead, lead + round(0.3 / self.dt))
