@@ -1,0 +1,56 @@
+"""Files that are whole or not there: written beside and renamed, and one run to a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A path beside `path` to write to, renamed onto it when the block ends without error.
+
+    The old file stays until then, and whatever was half-written is removed on an error.
+
+    Raises:
+        OSError: if the folder cannot be written, naming the target.
+    """
+    path = Path(path)
+    # The suffix stays last: writers choose their format by it.
+    beside = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with open(beside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+@contextmanager
+def only_run_in(folder: str | Path) -> Iterator[Path]:
+    """Hold a run's output folder against a second run for as long as the block lasts.
+
+    The lock goes with the process, however it ends.
+
+    Raises:
+        ValueError: if another process holds it; nothing in the folder is touched then.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"expected an output folder, got the file {folder}; name another")
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                f"expected an output folder of this run alone, got {folder}, where another run is "
+                "at work; wait for it, or name another with --output"
+            ) from error
+        yield folder
