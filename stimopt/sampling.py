@@ -1,0 +1,347 @@
+"""Which samples a set of scenes gives: windows in time, mirrorings, rotations, resampling.
+
+A sample is a temporal window of one view of a scene, mirrored and rotated. Samples are numbered
+by store, scene and view, window, mirroring and rotation, the last the fastest: in one store with
+all 2 mirrorings and 6 rotations, sample = window * 12 + mirroring * 6 + rotation, as in flyvis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+FLYVIS_WINDOW_SECONDS = 19 / 24
+"""flyvis samples 19 frames of a film of 24 frames a second."""
+
+ALL_MIRRORINGS = (0, 1)
+ALL_ROTATIONS = (0, 1, 2, 3, 4, 5)
+
+
+class SceneLength(NamedTuple):
+    """What sampling needs to know of one view of a scene.
+
+    Args:
+        n_frames: frames at hand.
+        frame_rate: frames per second.
+        drop_first: frames of the source before the first one at hand.
+    """
+
+    n_frames: int
+    frame_rate: float
+    drop_first: int = 0
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How scenes are cut and turned.
+
+    What is None is chosen for each store: film is cut into windows of 19/24 s, in 2 mirrorings and
+    6 rotations; designed stimuli are taken whole and unturned, as they come in all directions.
+
+    Args:
+        window_seconds: least duration of a window, rounded to whole frames of each scene;
+            `inf` takes scenes whole.
+        window_frames: least number of frames of a window instead, at whatever frame rate.
+        mirrorings: axes of `HexLattice.mirroring`, 0 being none.
+        rotations: multiples of 60 degrees, counter-clockwise.
+
+    Raises:
+        ValueError: for a setting out of range, or both kinds of window.
+    """
+
+    window_seconds: float | None = None
+    window_frames: int | None = None
+    mirrorings: tuple[int, ...] | None = None
+    rotations: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.window_seconds is not None and self.window_frames is not None:
+            raise ValueError(
+                f"expected window_seconds or window_frames, got both ({self.window_seconds} and "
+                f"{self.window_frames}); leave one out"
+            )
+        seconds, frames = self.window_seconds, self.window_frames
+        if seconds is not None and not (_is_number(seconds) and seconds > 0):
+            raise ValueError(f"expected window_seconds > 0, got {seconds!r}; 0.8 is 0.8 s")
+        if frames is not None and not (_is_whole(frames) and frames > 0):
+            raise ValueError(f"expected window_frames >= 1, got {frames!r}; flyvis takes 19")
+        for name, allowed in (("mirrorings", (0, 1, 2, 3)), ("rotations", ALL_ROTATIONS)):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            values = tuple(values)
+            known = all(_is_whole(value) and value in allowed for value in values)
+            if not values or not known or len(set(values)) < len(values):
+                raise ValueError(
+                    f"expected {name} as different numbers of {list(allowed)}, got "
+                    f"{list(values)}; [0] turns them off"
+                )
+            object.__setattr__(self, name, values)
+
+    def turns(self, designed: bool) -> tuple[tuple[int, int], ...]:
+        """Every (mirroring, rotation) of a store, in the order of samples."""
+        mirrorings = self.mirrorings or ((0,) if designed else ALL_MIRRORINGS)
+        rotations = self.rotations or ((0,) if designed else ALL_ROTATIONS)
+        return tuple((m, r) for m in mirrorings for r in rotations)
+
+    def window(self, scene: SceneLength, designed: bool) -> int:
+        """Least number of frames of a window of that scene."""
+        if self.window_frames is not None:
+            return self.window_frames
+        seconds = self.window_seconds
+        if seconds is None:
+            seconds = math.inf if designed else FLYVIS_WINDOW_SECONDS
+        # Beyond the scene's length all windows are alike, and infinity has no whole number.
+        return max(1, round(min(seconds * scene.frame_rate, scene.n_frames)))
+
+
+class SampleOrigin(NamedTuple):
+    """Where a sample comes from.
+
+    Args:
+        store: number of the store in the list.
+        scene: number of the scene and view in the store.
+        window: number of the temporal window within the scene.
+        start: first frame in the store.
+        stop: frame in the store after the last one.
+        first_frame: first frame in the source, counted from 0 and including dropped frames.
+        last_frame: last frame in the source, inclusive.
+        mirroring: axis, 0 for none.
+        rotation: multiple of 60 degrees, counter-clockwise.
+    """
+
+    store: int
+    scene: int
+    window: int
+    start: int
+    stop: int
+    first_frame: int
+    last_frame: int
+    mirroring: int
+    rotation: int
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of the source in the sample."""
+        return self.stop - self.start
+
+
+class Windows(NamedTuple):
+    """How a scene is cut: window i covers frames `i * step` to `i * step + length`."""
+
+    n_windows: int
+    length: int
+    step: int
+
+
+def cut(n_frames: int, window: int) -> Windows:
+    """Cut a scene into windows of nearly equal distance, as flyvis does.
+
+    k = round(n_frames / window) windows, each max(window, n_frames // k) frames long, overlap by
+    ceil((length k - n_frames) / (k - 1)) frames; a negative overlap leaves frames out between
+    them. A single window is the first `window` frames, or the whole scene if that is shorter.
+
+    Args:
+        n_frames: frames of the scene, at least 1.
+        window: least frames of a window, at least 1.
+    """
+    count = round(n_frames / window)
+    if count <= 1:
+        return Windows(1, min(n_frames, window), 0)
+    length = max(window, n_frames // count)
+    overlap = math.ceil((length * count - n_frames) / (count - 1))
+    return Windows(count, length, length - overlap)
+
+
+def resampled_frames(n_frames: int, frame_rate: float, dt: float) -> int:
+    """Steps of `dt` seconds that hold a number of frames: their duration over dt, rounded up.
+
+    19 frames of 24 a second at 10 ms give 80. The quotient is taken as whole if it is to 1e-9, or
+    rounding alone would add a step (flyvis's formula does so for 30 frames, but for none of the
+    lengths that its windows have).
+    """
+    steps = n_frames / (frame_rate * dt)
+    return max(1, math.ceil(steps - 1e-9 * max(1.0, steps)))
+
+
+@lru_cache(maxsize=256)
+def resampling(n_frames: int, frame_rate: float, dt: float) -> Ints:
+    """Frame shown in each step: the one whose time is nearest to the middle of the step.
+
+    The frames are stretched evenly over the steps, `floor((i + 1/2) n_frames / steps)`, as torch's
+    `interpolate(mode="nearest-exact")`, which flyvis uses, but exactly and not in float32.
+
+    Returns:
+        Frame of every step, `(steps,)`, read-only.
+    """
+    steps = resampled_frames(n_frames, frame_rate, dt)
+    index = (2 * np.arange(steps, dtype=np.int64) + 1) * n_frames // (2 * steps)
+    index.flags.writeable = False
+    return index
+
+
+@dataclass(frozen=True, eq=False)
+class SampleIndex:
+    """Numbers the samples of several stores and finds each one's origin.
+
+    Memory is O(scenes). A store that is listed again counts again, with numbers of its own.
+
+    Args:
+        stores: length of every scene of every store.
+        designed: for each store, whether its scenes are designed stimuli; None is none of them.
+        settings: how to cut and turn.
+
+    Raises:
+        ValueError: if there is no scene, or one without frames.
+    """
+
+    stores: Sequence[Sequence[SceneLength]]
+    designed: Sequence[bool] | None = None
+    settings: SamplingSettings = field(default_factory=SamplingSettings)
+    _scene_stores: Ints = field(init=False, repr=False)
+    _first_scene: Ints = field(init=False, repr=False)
+    _first_window: Ints = field(init=False, repr=False)
+    _first_sample: Ints = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        designed = [False] * len(self.stores) if self.designed is None else list(self.designed)
+        if len(designed) != len(self.stores):
+            raise ValueError(
+                f"expected as many entries in designed as the {len(self.stores)} stores, got "
+                f"{len(designed)}; give one for each"
+            )
+        scenes = [len(store) for store in self.stores]
+        if not sum(scenes):
+            raise ValueError("expected at least one scene, got none; give a store with scenes")
+        counts, turns = [], []
+        for store, whole in zip(self.stores, designed, strict=True):
+            for scene in store:
+                if scene.n_frames < 1:
+                    raise ValueError(
+                        f"expected at least one frame in every scene, got {scene}; leave it out"
+                    )
+                counts.append(cut(scene.n_frames, self.settings.window(scene, whole)).n_windows)
+                turns.append(len(self.settings.turns(whole)))
+        windows = np.array(counts, dtype=np.int64)
+        self._set("designed", tuple(designed))
+        self._set("_first_scene", np.concatenate([[0], np.cumsum(scenes)]).astype(np.int64))
+        self._set("_scene_stores", np.repeat(np.arange(len(scenes)), scenes))
+        self._set("_first_window", np.concatenate([[0], np.cumsum(windows)]))
+        self._set("_first_sample", np.concatenate([[0], np.cumsum(windows * np.array(turns))]))
+
+    def __len__(self) -> int:
+        return int(self._first_sample[-1])
+
+    @property
+    def n_windows(self) -> int:
+        """Number of windows of all scenes, mirrorings and rotations not counted."""
+        return int(self._first_window[-1])
+
+    def origin(self, sample: int) -> SampleOrigin:
+        """Where a sample comes from.
+
+        Raises:
+            IndexError: if there is no such sample.
+        """
+        number = self._require(sample)
+        at = int(np.searchsorted(self._first_sample, number, side="right")) - 1
+        store = int(self._scene_stores[at])
+        scene = at - int(self._first_scene[store])
+        turns = self._turns(store)
+        window, turn = divmod(number - int(self._first_sample[at]), len(turns))
+        held = self.stores[store][scene]
+        windows = self._cut(store, scene)
+        start = window * windows.step
+        stop = start + windows.length
+        mirroring, rotation = turns[turn]
+        return SampleOrigin(
+            store,
+            scene,
+            window,
+            start,
+            stop,
+            start + held.drop_first,
+            stop - 1 + held.drop_first,
+            mirroring,
+            rotation,
+        )
+
+    def number(
+        self, store: int, scene: int, window: int, mirroring: int = 0, rotation: int = 0
+    ) -> int:
+        """Number of the sample with that origin; the inverse of `origin`.
+
+        Raises:
+            IndexError: if there is no such store, scene or window, or it is not turned that way.
+        """
+        turns = self._turns(store) if 0 <= store < len(self.stores) else ()
+        if (
+            not turns
+            or not 0 <= scene < len(self.stores[store])
+            or not 0 <= window < self._cut(store, scene).n_windows
+            or (mirroring, rotation) not in turns
+        ):
+            raise IndexError(
+                f"expected an origin among the {len(self)} samples, got store {store}, scene "
+                f"{scene}, window {window}, mirroring {mirroring}, rotation {rotation}; "
+                "compare it with origin(sample)"
+            )
+        first = int(self._first_sample[int(self._first_scene[store]) + scene])
+        return first + window * len(turns) + turns.index((mirroring, rotation))
+
+    def windows_of(self, samples: Ints | Sequence[int] | int) -> Ints:
+        """Number of the window among all windows, for every sample.
+
+        Samples that differ only in mirroring and rotation share it, so it tells events apart.
+
+        Raises:
+            IndexError: if there is no such sample.
+        """
+        numbers = np.asarray(samples, dtype=np.int64)
+        if numbers.size:
+            self._require(int(numbers.min()))
+            self._require(int(numbers.max()))
+        at = np.searchsorted(self._first_sample, numbers, side="right") - 1
+        turns = np.array([len(self._turns(store)) for store in range(len(self.stores))])
+        within = (numbers - self._first_sample[at]) // turns[self._scene_stores[at]]
+        return np.asarray(self._first_window[at] + within)
+
+    def n_steps(self, sample: int, dt: float) -> int:
+        """Frames of a sample once resampled at `dt`."""
+        origin = self.origin(sample)
+        rate = self.stores[origin.store][origin.scene].frame_rate
+        return resampled_frames(origin.n_frames, rate, dt)
+
+    def _turns(self, store: int) -> tuple[tuple[int, int], ...]:
+        return self.settings.turns(bool(self.designed and self.designed[store]))
+
+    def _cut(self, store: int, scene: int) -> Windows:
+        held = self.stores[store][scene]
+        designed = bool(self.designed and self.designed[store])
+        return cut(held.n_frames, self.settings.window(held, designed))
+
+    def _require(self, sample: int) -> int:
+        if not 0 <= sample < len(self):
+            raise IndexError(
+                f"expected a sample from 0 to {len(self) - 1}, got {sample}; choose one of these"
+            )
+        return int(sample)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
