@@ -203,7 +203,7 @@ def decode(data: bytes, name: str) -> NDArray[Any]:
     formats = sorted(set(PICTURES.values()))
     try:
         with Image.open(io.BytesIO(data), formats=formats) as picture:
-            require_pixels(*picture.size, name)
+            require_pixels(picture.width, picture.height, name)
             _require_single(picture, name)
             mode, origin = picture.mode, picture.format
             if mode.startswith("I;16") or (mode == "I" and origin in ("PNG", "PPM")):

@@ -284,7 +284,7 @@ def _write_whole(path: Path, write: Callable[[Path], None], beside: Path | None 
     write(beside)
     with beside.open("rb") as stream:
         os.fsync(stream.fileno())
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 def _write_text(path: Path, text: str) -> None:
