@@ -87,7 +87,8 @@ class HexLattice:
         x = 3/2 v, y = -sqrt(3) (u + v / 2): hexagons of circumradius 1, flat side up,
         neighbouring centres sqrt(3) apart.
         """
-        return 1.5 * self.v, -np.sqrt(3.0) * (self.u + 0.5 * self.v)
+        y = -np.sqrt(3.0) * (self.u + 0.5 * self.v)
+        return 1.5 * self.v, np.asarray(y, dtype=np.float64)
 
     def rotation(self, k: int) -> Ints:
         """Permutation that rotates a picture counter-clockwise by k times 60 degrees.

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from stimopt.items import Item, StopReason, label_items, readout_cells
 from stimopt.protocol import Protocol
 from stimopt.response_model import ResponseModel
+from stimopt.results import Variable
 
 OptimizerFactory = Callable[[Any], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -134,6 +135,10 @@ class StimulusModule(pl.LightningModule):
             "parametrization": self.parametrization,
             **{f"protocol.{key}": value for key, value in self.protocol.to_dict().items()},
         }
+
+    def extra_variables(self) -> dict[str, Variable]:
+        """Arrays of the subclass's own, for the result."""
+        return {}
 
     # -- one step -------------------------------------------------------------------------------
 

@@ -1,0 +1,95 @@
+"""The command line: `stimopt COMMAND`, each a LightningCLI with YAML configs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+COMMANDS = {
+    "generate": "grow the stimulus that drives a cell type most, from noise",
+    "regularize": "pull a stimulus to grey while the response stays",
+    "search": "find the clip of a movie set that drives each cell type most",
+    "render": "render movies on the lattice into a store",
+    "walk": "all three for a cell type: search, regularize, generate, one figure",
+}
+USAGE_ERROR = 2
+"""Exit code for bad input, as argparse's."""
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit code.
+
+    0 done, 2 bad input (one line says what was expected; `--debug` shows the traceback),
+    130 interrupted, 143 terminated; an interrupted command goes on when given again.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command == "--version":
+        from stimopt import __version__
+
+        print(__version__)
+        return 0
+    if command not in COMMANDS:
+        print(
+            f"stimopt: error: expected a command of {', '.join(COMMANDS)}, got {command!r}; "
+            "see stimopt --help",
+            file=sys.stderr,
+        )
+        return USAGE_ERROR
+    try:
+        return _command(command)(rest)
+    except KeyboardInterrupt:
+        return _stopped("interrupted", INTERRUPTED)
+    except SIGTERMException:
+        return _stopped("terminated", TERMINATED)
+    except (ValueError, TypeError, RuntimeError, OSError, MisconfigurationException) as error:
+        if debug:
+            raise
+        print(f"stimopt {command}: error: {_one_line(error)}", file=sys.stderr)
+        return USAGE_ERROR
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    """Imported when asked for: torch and lightning take seconds that --help need not."""
+    import importlib
+
+    run: Callable[[list[str]], int] = importlib.import_module(f"stimopt.commands.{name}").run
+    return run
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: stimopt COMMAND [OPTIONS]",
+            "",
+            "The stimulus that excites a neuron most, in a connectome-constrained network.",
+            "",
+            *lines,
+            "",
+            "stimopt COMMAND --help lists a command's options; --config FILE.yaml reads them from a",
+            "file; --debug shows the traceback of an error. The same command given again goes on",
+            "where it was stopped.",
+        ]
+    )
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def _stopped(how: str, code: int) -> int:
+    print(f"stimopt: {how}; the same command goes on from the last checkpoint", file=sys.stderr)
+    return code
