@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import h5py
+import lightning.pytorch as pl
 import pytest
+
+from stimopt.checkpointing import SafeCheckpointIO
+from stimopt.network import FrozenNetwork
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +25,52 @@ def shared() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip(f"no trained networks and recorded values at {folder} (set STIMOPT_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def connectome_file(shared: Path) -> Path:
+    """The published connectome."""
+    return shared / "data" / "flyvis" / "connectome" / "fib25-fib19_v2.2.json"
+
+
+@pytest.fixture(scope="session")
+def trained_folder(shared: Path) -> Path:
+    """The folder whose subfolders 000 to 004 are trained networks."""
+    return shared / "data" / "flyvis" / "results" / "flow" / "0000"
+
+
+@pytest.fixture(scope="session")
+def real_network(trained_folder: Path, connectome_file: Path) -> FrozenNetwork:
+    """Network 000."""
+    return FrozenNetwork.from_flyvis(trained_folder / "000", connectome_file)
+
+
+@pytest.fixture(scope="session")
+def recorded(shared: Path) -> Iterator[h5py.File]:
+    """What flyvis 1.2.0 gave on network 000."""
+    with h5py.File(shared / "reference" / "flyvis-1.2.0.h5", "r") as file:
+        yield file
+
+
+@pytest.fixture(scope="session")
+def small_network() -> FrozenNetwork:
+    """The built-in circuit on 61 columns: the real code path in a tenth of a second."""
+    return FrozenNetwork.builtin(extent=4)
+
+
+@pytest.fixture
+def make_trainer() -> Callable[..., pl.Trainer]:
+    """A quiet Trainer on the CPU; more options by name."""
+
+    def make(max_steps: int, **options: Any) -> pl.Trainer:
+        settings: dict[str, Any] = {
+            "accelerator": "cpu",
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "enable_checkpointing": bool(options.get("callbacks")),
+            "plugins": [SafeCheckpointIO()],
+        }
+        return pl.Trainer(max_steps=max_steps, **{**settings, **options})
+
+    return make

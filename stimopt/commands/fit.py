@@ -38,6 +38,7 @@ class FitCLI(LightningCLI):
             trainer_defaults=dict(TRAINER_DEFAULTS),
             save_config_kwargs={"overwrite": True},
             seed_everything_default=False,
+            auto_configure_optimizers=False,
             parser_kwargs={"prog": f"stimopt {command}", "description": model_class.__doc__},
         )
 

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stimopt.connectome import Connectome, nearest_names
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "nodes": [
+            {"name": "R1", "pattern": ["stride", [1, 1]]},
+            {"name": "L1", "pattern": ["stride", [1, 1]]},
+        ],
+        "edges": [{"src": "R1", "tar": "L1", "alpha": -1, "offsets": [[[0, 0], 40]]}],
+        "input_units": ["R1"],
+        "output_units": ["L1"],
+    }
+    return {**base, **changes}
+
+
+def test_counts_of_the_published_connectome(connectome_file: Path) -> None:
+    # 65 types, 604 pairs and 2,355 taps: what the tensors of every trained checkpoint hold.
+    connectome = Connectome.from_json(connectome_file)
+    assert len(connectome.cell_types) == 65
+    assert len(connectome.pairs) == 604
+    assert len(connectome.taps) == 2355
+    offsets = set(zip(connectome.taps.du.tolist(), connectome.taps.dv.tolist(), strict=True))
+    assert len(offsets) == 75
+    assert max(max(abs(u), abs(v)) for u, v in offsets) == 6
+
+
+def test_gaps_inside_the_hull_are_filled_with_one_synapse() -> None:
+    # A triangle with corners (0, 0), (3, 0), (0, 3): by hand, (1, 1), (1, 2), (2, 1) and the
+    # hull's points (0, 1), (0, 2) belong to it; (1, 0), (2, 0) lie on its lower edge and do not.
+    corners = [[[0, 0], 5], [[3, 0], 5], [[0, 3], 5]]
+    edges = [{"src": "R1", "tar": "L1", "alpha": -1, "offsets": corners}]
+    taps = Connectome.from_spec(spec(edges=edges)).taps
+    found = {(int(u), int(v)): n for u, v, n in zip(taps.du, taps.dv, taps.n_syn, strict=True)}
+    filled = {offset for offset, n in found.items() if n == 1}
+    assert filled == {(0, 1), (0, 2), (1, 1), (1, 2), (2, 1)}
+    assert all(found[tuple(c[0])] == 5 for c in corners)
+
+
+def test_a_pair_listed_twice_acts_twice() -> None:
+    edge = {"src": "R1", "tar": "L1", "alpha": -1, "offsets": [[[0, 0], 40]]}
+    connectome = Connectome.from_spec(spec(edges=[edge, edge]))
+    assert len(connectome.pairs) == 1
+    assert connectome.taps.multiplicity.tolist() == [2]
+
+
+def test_offsets_between_sparse_types_that_lead_nowhere_are_left_out() -> None:
+    nodes = [
+        {"name": "R1", "pattern": ["stride", [1, 1]]},
+        {"name": "Lawf1", "pattern": ["stride", [3, 2]]},
+    ]
+    offsets = [[[0, 0], 2], [[1, 0], 2], [[3, 2], 2]]
+    edges = [{"src": "Lawf1", "tar": "Lawf1", "alpha": 1, "offsets": offsets[:2]}]
+    taps = Connectome.from_spec(spec(nodes=nodes, edges=edges, output_units=[])).taps
+    assert list(zip(taps.du.tolist(), taps.dv.tolist(), strict=True)) == [(0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"nodes": None}, "malformed"),
+        ({"edges": [{"src": "R1"}]}, "malformed"),
+        ({"nodes": [{"name": "R1", "pattern": ["tile", 3]}]}, "malformed"),
+        ({"nodes": [{"name": "R1", "pattern": ["stride", [1, 1]]}] * 2}, "distinct"),
+        ({"input_units": ["R9"]}, "unknown"),
+        ({"input_units": []}, "at least one input"),
+        (
+            {"edges": [{"src": "R1", "tar": "L1", "alpha": -1, "offsets": [[[0, 0], -1]]}]},
+            "positive number",
+        ),
+        (
+            {"edges": [{"src": "R1", "tar": "L1", "alpha": -1, "offsets": [[[0, 0.5], 1]]}]},
+            "whole columns",
+        ),
+        (
+            {"edges": [{"src": "R1", "tar": "L1", "alpha": -1, "offsets": [[[0, 0], float("nan")]]}]},
+            "positive number",
+        ),
+    ],
+)
+def test_bad_fields_are_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=r"expected .*got.*;") as error:
+        Connectome.from_spec(spec(**changes))
+    assert said in str(error.value)
+
+
+def test_missing_and_foreign_files(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected a connectome file"):
+        Connectome.from_json(tmp_path / "none.json")
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"nodes": [', encoding="utf-8")
+    with pytest.raises(ValueError, match="expected JSON"):
+        Connectome.from_json(bad)
+    bad.write_text(json.dumps([1, 2]), encoding="utf-8")
+    with pytest.raises(ValueError, match="malformed"):
+        Connectome.from_json(bad)
+
+
+def test_nearest_names_forgive_letter_case() -> None:
+    assert nearest_names("t4C", ["T4a", "T4c", "Mi1"])[0] == "T4c"
+    assert nearest_names("Mi", ["T4a", "Mi1", "Mi4"]) == ["Mi4", "Mi1"] or np.all(
+        [n.startswith("Mi") for n in nearest_names("Mi", ["T4a", "Mi1", "Mi4"])]
+    )

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stimopt.protocol import Protocol
+
+
+def test_seconds_round_to_frames() -> None:
+    # int(0.29 / 0.01) is 28 in floating point; a frame must not be lost.
+    assert Protocol().frames(0.29) == 29
+    assert Protocol(dt=0.005).frames(1.0) == 200
+    assert Protocol(dt=0.02).seconds(5) == pytest.approx(0.1)
+
+
+def test_read_out_window() -> None:
+    assert Protocol().readout(80) == slice(0, 80)
+    assert Protocol(readout_start=-0.2).readout(80) == slice(60, 80)
+    assert Protocol(readout_start=0.1, readout_stop=0.3).readout(80) == slice(10, 30)
+    for start, stop in ((0.9, None), (0.3, 0.1), (-1.0, None)):
+        with pytest.raises(ValueError, match="read-out window within the 80 frames"):
+            Protocol(readout_start=start, readout_stop=stop).readout(80)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("dt", 0.0),
+        ("dt", -0.01),
+        ("dt", float("nan")),
+        ("t_pre", -1.0),
+        ("t_fade_in", float("inf")),
+        ("grey", 1.5),
+        ("grey", True),
+        ("baseline", "rest"),
+        ("readout_start", "late"),
+    ],
+)
+def test_values_out_of_range(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"expected {field}.*got.*;"):
+        Protocol(**{field: value})
+
+
+def test_presets_and_round_trip() -> None:
+    preset = Protocol.preset("flyvis_search")
+    assert (preset.t_pre, preset.t_fade_in) == (0.0, 2.0)
+    assert Protocol(**preset.to_dict()) == preset
+    with pytest.raises(ValueError, match="flyvis_search"):
+        Protocol.preset("flyvis")
