@@ -48,7 +48,8 @@ class _Simulation(torch.autograd.Function):
         ctx: Any, luminance: Tensor, initial: Tensor, step: Step, drive: Drive
     ) -> tuple[Tensor, Tensor]:
         keep = any(ctx.needs_input_grad)
-        voltages, final, saved = step.forward(drive, luminance, initial, keep)
+        with _full_precision(luminance):
+            voltages, final, saved = step.forward(drive, luminance, initial, keep)
         ctx.step, ctx.drive = step, drive
         ctx.save_for_backward(*saved)
         return voltages, final
@@ -59,10 +60,16 @@ class _Simulation(torch.autograd.Function):
         ctx: Any, grad_voltages: Tensor, grad_final: Tensor
     ) -> tuple[Tensor, Tensor, None, None]:
         saved = list(ctx.saved_tensors)
-        luminance, initial = ctx.step.adjoint(
-            ctx.drive, saved, grad_voltages.contiguous(), grad_final.contiguous()
-        )
+        with _full_precision(grad_voltages):
+            luminance, initial = ctx.step.adjoint(
+                ctx.drive, saved, grad_voltages.contiguous(), grad_final.contiguous()
+            )
         return luminance, initial, None, None
+
+
+def _full_precision(tensor: Tensor) -> torch.autocast:
+    """Mixed precision ends here: autocast would take the products of the step to bfloat16."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def simulate(

@@ -1,0 +1,536 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stimopt.checkpointing import last_checkpoint
+from stimopt.generate import StimulusGenerator
+from stimopt.items import StopReason
+from stimopt.network import FrozenNetwork
+from stimopt.protocol import Protocol
+from stimopt.response_model import ModuleNetwork
+
+Trainers = Callable[..., pl.Trainer]
+
+
+class LinearNeuron(nn.Module):
+    """r_t = sum_s sum_c k_{s,c} x_{t-s,c}: causal, linear, its best stimulus derivable."""
+
+    def __init__(self, kernel: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("kernel", kernel)
+
+    def forward(self, luminance: Tensor) -> Tensor:
+        n = len(self.kernel)
+        padded = nn.functional.pad(luminance, (0, 0, n - 1, 0))
+        frames = luminance.shape[1]
+        response = sum(
+            padded[:, n - 1 - s : n - 1 - s + frames] @ self.kernel[s] for s in range(n)
+        )
+        assert isinstance(response, Tensor)
+        return response[..., None]
+
+
+def linear_network(seed: int = 0) -> tuple[ModuleNetwork, Tensor]:
+    kernel = torch.randn((3, 7), generator=torch.Generator().manual_seed(seed))
+    return ModuleNetwork(LinearNeuron(kernel), {"linear": 0}, extent=1), kernel
+
+
+def generator(network: Any, cell_types: Any = ("T4c", "T5a"), **options: Any) -> StimulusGenerator:
+    return StimulusGenerator(network, list(cell_types), **{"t_stim": 0.15, **options})
+
+
+def same_run(a: StimulusGenerator, b: StimulusGenerator) -> bool:
+    return (
+        torch.equal(a.stimulus, b.stimulus)
+        and torch.equal(a.best_stimulus, b.best_stimulus)
+        and torch.equal(a.best_merit, b.best_merit)
+        and torch.equal(a.best_step, b.best_step)
+        and a.history.keys() == b.history.keys()
+        and all(torch.equal(a.history[key], b.history[key]) for key in a.history)
+    )
+
+
+# -- the optimum of a linear neuron, in closed form ---------------------------------------------
+
+
+def test_unpenalized_optimum_of_a_linear_neuron_is_the_sign_of_its_kernel(
+    make_trainer: Trainers,
+) -> None:
+    network, kernel = linear_network()
+    fit = StimulusGenerator(
+        network, "linear", t_stim=0.03, objective="last_frame", grey_weight=0.0
+    )
+    make_trainer(120).fit(fit)
+    # The last response is sum_s k_s x_{T-s}: each pixel goes to the end its weight points to.
+    best = (kernel.flip(0) > 0).float()
+    torch.testing.assert_close(fit.best_stimulus[0], best, atol=0, rtol=0)
+    assert float(fit.history["response/peak"][-1]) == pytest.approx(
+        float(kernel.clamp(min=0).sum()), rel=1e-5
+    )
+
+
+def test_penalized_optimum_of_a_linear_neuron_is_its_kernel_scaled(make_trainer: Trainers) -> None:
+    network, kernel = linear_network(1)
+    weight = 40.0
+    fit = StimulusGenerator(
+        network, "linear", t_stim=0.03, objective="last_frame", grey_weight=weight, init="grey"
+    )
+    make_trainer(600).fit(fit)
+    # d/dx (-k x + w mean((x - 1/2)^2)) = 0 gives x = 1/2 + k n / (2 w), here inside [0, 1].
+    n_pixels = kernel.numel()
+    expected = (0.5 + kernel.flip(0) * n_pixels / (2 * weight)).clamp(0, 1)
+    torch.testing.assert_close(fit.best_stimulus[0], expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("parametrization", ["clamp", "sigmoid"])
+def test_sign_minus_one_seeks_the_opposite(make_trainer: Trainers, parametrization: Any) -> None:
+    network, kernel = linear_network()
+    fit = StimulusGenerator(
+        network,
+        "linear",
+        t_stim=0.03,
+        objective="last_frame",
+        grey_weight=0.0,
+        sign=-1,
+        parametrization=parametrization,
+        optimizer=lambda p: torch.optim.Adam(p, lr=0.3),
+    )
+    make_trainer(150).fit(fit)
+    best = (kernel.flip(0) < 0).float()
+    atol = 0 if parametrization == "clamp" else 0.05
+    torch.testing.assert_close(fit.best_stimulus[0], best, atol=atol, rtol=0)
+
+
+# -- flyvis ---------------------------------------------------------------------------------------
+
+
+def test_flyvis_preset_gives_flyvis_s_losses(
+    real_network: FrozenNetwork, recorded: Any, make_trainer: Trainers
+) -> None:
+    held = recorded["generate/T4c"]
+    fit = StimulusGenerator.flyvis(real_network, "T4c", t_stim=0.8)
+    # Seed 0 draws what flyvis drew, so this is the recorded start.
+    np.testing.assert_array_equal(fit.stimulus.detach()[0].numpy(), held["start"][()])
+    make_trainer(200).fit(fit)
+    losses = held["losses_total_central_mei_before_each_step"][()]
+    found = fit.history["loss/total"][:, 0].numpy()
+    assert len(found) == 201
+    np.testing.assert_allclose(found[:200], losses[:, 0], atol=0.05, rtol=5e-3)
+    assert found[-1] == pytest.approx(-29.62, rel=5e-3)
+    last = float(fit.respond(fit.luminance())[0, -1, 0])
+    assert last == pytest.approx(3.667, rel=5e-3)
+    assert float(held["response"][-1, 360]) == pytest.approx(3.667, rel=5e-4)
+
+
+# -- items ----------------------------------------------------------------------------------------
+
+
+def test_every_item_gives_what_it_would_give_alone(
+    small_network: FrozenNetwork, make_trainer: Trainers
+) -> None:
+    together = generator(small_network, ["T4c", "T5a", "L1"], seeds=[0, 7])
+    make_trainer(8).fit(together)
+    for i, item in enumerate(together.items):
+        alone = generator(small_network, [item.cell_type], seeds=item.seed)
+        make_trainer(8).fit(alone)
+        assert torch.equal(alone.stimulus[0], together.stimulus[i])
+        for key, values in alone.history.items():
+            assert torch.equal(values[:, 0], together.history[key][:, i])
+
+
+def test_losses_belong_to_the_iterate_they_stand_beside(
+    small_network: FrozenNetwork, make_trainer: Trainers
+) -> None:
+    runs = {}
+    for steps in (3, 4):
+        runs[steps] = generator(small_network)
+        make_trainer(steps).fit(runs[steps])
+        assert len(runs[steps].history["loss/total"]) == steps + 1
+    # An independent evaluation of the iterate after 3 steps, by the formula.
+    x = runs[3].luminance().detach()
+    cells = torch.tensor([small_network.cell_index("T4c"), small_network.cell_index("T5a")])
+    last = small_network(x, readout=cells)[:, -1].diagonal()
+    total = -torch.exp(last) + 3000 * ((x - 0.5) ** 2).mean(dim=(1, 2))
+    torch.testing.assert_close(runs[3].history["loss/total"][3], total)
+    torch.testing.assert_close(runs[4].history["loss/total"][3], total)
+
+
+def test_the_best_iterate_is_kept_not_the_last(make_trainer: Trainers) -> None:
+    network, _ = linear_network()
+    # A step of 0.6 overshoots (0.6 * 2 * 40 / 21 > 2): the loss goes up and down, and the last is not the best.
+    fit = StimulusGenerator(
+        network,
+        "linear",
+        t_stim=0.03,
+        objective="last_frame",
+        grey_weight=40.0,
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.6),
+    )
+    make_trainer(9).fit(fit)
+    losses = fit.history["loss/total"][:, 0]
+    assert losses[-1] > losses.min()
+    assert int(fit.best_step) == int(losses.argmin())
+    luminance = fit.best_stimulus
+    response = network(luminance)[0, -1, 0]
+    again = -response + 40 * ((luminance - 0.5) ** 2).mean()
+    torch.testing.assert_close(again, losses.min())
+
+
+class Overflowing(LinearNeuron):
+    """Two cells; the second's response, or its gradient, is not finite once x is large enough."""
+
+    def __init__(self, kernel: Tensor, how: str) -> None:
+        super().__init__(kernel)
+        self.how = how
+        # Halfway from the response to grey to the largest there is: passed on the way.
+        self.limit = 0.25 * float(kernel.sum()) + 0.5 * float(kernel.clamp(min=0).sum())
+
+    def forward(self, luminance: Tensor) -> Tensor:
+        response = super().forward(luminance)
+        if self.how == "loss":
+            other = torch.where(response > self.limit, torch.inf, response)
+        else:
+            # sqrt has an infinite slope at zero: finite response, gradient not.
+            other = response + 0.01 * torch.sqrt((self.limit - response).clamp(min=0.0))
+        return torch.cat([response, other], dim=-1)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [("loss", StopReason.LOSS_NOT_FINITE), ("gradient", StopReason.GRADIENT_NOT_FINITE)],
+)
+def test_an_item_that_is_not_finite_stops_alone(
+    make_trainer: Trainers, how: str, reason: StopReason
+) -> None:
+    _, kernel = linear_network()
+    both = ModuleNetwork(Overflowing(kernel, how), {"a": 0, "b": 1}, extent=1, check=False)
+    single = ModuleNetwork(LinearNeuron(kernel), {"a": 0}, extent=1)
+    options: dict[str, Any] = {
+        "t_stim": 0.03,
+        "objective": "last_frame",
+        "grey_weight": 0.0,
+        "init": "grey",
+    }
+    fit = StimulusGenerator(both, ["a", "b"], **options)
+    make_trainer(80).fit(fit)
+    assert StopReason(int(fit.stop_reason[1])) is reason
+    assert StopReason(int(fit.stop_reason[0])) is StopReason.STEPS_DONE
+    assert torch.isfinite(fit.best_stimulus).all()
+    alone = StimulusGenerator(single, "a", **options)
+    make_trainer(80).fit(alone)
+    assert torch.equal(fit.stimulus[0], alone.stimulus[0])
+    stopped_at = int(fit.best_step[1])
+    assert 0 < stopped_at < 80
+
+
+def test_no_gradient_is_an_error_that_names_the_item(make_trainer: Trainers) -> None:
+    class Deaf(nn.Module):
+        def forward(self, luminance: Tensor) -> Tensor:
+            heard = luminance.mean(dim=2, keepdim=True)
+            return torch.cat([heard, heard * 0], dim=2)
+
+    network = ModuleNetwork(Deaf(), {"hears": 0, "deaf": 1}, extent=1)
+    fit = StimulusGenerator(network, ["hears", "deaf"], t_stim=0.03)
+    with pytest.raises(RuntimeError, match=r"got none for deaf;"):
+        make_trainer(3).fit(fit)
+
+
+def test_plateau_stops_and_ends_the_fit(make_trainer: Trainers) -> None:
+    network, _ = linear_network()
+    fit = StimulusGenerator(
+        network,
+        "linear",
+        t_stim=0.03,
+        objective="last_frame",
+        grey_weight=0.0,
+        patience=5,
+    )
+    trainer = make_trainer(1000, log_every_n_steps=5)
+    trainer.fit(fit)
+    assert trainer.global_step < 200
+    assert StopReason(int(fit.stop_reason)) is StopReason.PLATEAU
+
+
+def test_off_centre_columns_and_contrast(
+    small_network: FrozenNetwork, make_trainer: Trainers
+) -> None:
+    fit = generator(
+        small_network,
+        ["T4c"],
+        u=2,
+        v=-1,
+        contrast=["T4d"],
+        objective="soft_peak",
+        temperature=0.2,
+        grey_weight=10.0,
+    )
+    make_trainer(5).fit(fit)
+    x = fit.luminance().detach()
+    cells = [small_network.cell_index(name, 2, -1) for name in ("T4c", "T4d")]
+    r = small_network(x, readout=torch.tensor(cells))
+    signal = r[..., 0] - r[..., 1]
+    expected = -0.2 * torch.log(torch.exp(signal / 0.2).sum(dim=1))
+    torch.testing.assert_close(fit.history["loss/activity"][-1], expected)
+
+
+def test_read_out_window_is_the_protocol_s(
+    small_network: FrozenNetwork, make_trainer: Trainers
+) -> None:
+    protocol = Protocol(readout_start=0.05, readout_stop=0.1)
+    fit = generator(
+        small_network, ["Mi1"], protocol=protocol, objective="window_mean", grey_weight=0.0
+    )
+    make_trainer(2).fit(fit)
+    cell = torch.tensor([small_network.cell_index("Mi1")])
+    r = small_network(fit.luminance().detach(), readout=cell)[0, 5:10, 0]
+    torch.testing.assert_close(fit.history["loss/activity"][-1, 0], -r.mean())
+    # Nothing after the window can matter to it.
+    assert torch.equal(
+        fit.stimulus[0, 10:], generator(small_network, ["Mi1"], protocol=protocol).stimulus[0, 10:]
+    )
+
+
+# -- the network stays as it is -------------------------------------------------------------------
+
+
+def test_weights_are_bit_identical_after_a_fit(
+    small_network: FrozenNetwork, make_trainer: Trainers
+) -> None:
+    before = {name: buffer.clone() for name, buffer in small_network.named_buffers()}
+    fit = generator(small_network)
+    assert [name for name, _ in fit.named_parameters()] == ["stimulus"]
+    make_trainer(3).fit(fit)
+    assert all(torch.equal(before[name], b) for name, b in small_network.named_buffers())
+
+
+def test_the_graph_does_not_grow(small_network: FrozenNetwork, make_trainer: Trainers) -> None:
+    sizes = []
+
+    def count(node: Any, seen: set[Any]) -> int:
+        if node is None or node in seen:
+            return 0
+        seen.add(node)
+        return 1 + sum(count(n, seen) for n, _ in node.next_functions)
+
+    class Counting(pl.Callback):
+        def on_before_backward(self, trainer: Any, module: Any, loss: Tensor) -> None:
+            sizes.append(count(loss.grad_fn, set()))
+
+    make_trainer(6, callbacks=[Counting()], enable_checkpointing=False).fit(
+        generator(small_network)
+    )
+    assert len(sizes) == 6 and len(set(sizes)) == 1 and sizes[0] > 3
+
+
+def test_precision_is_the_trainer_s(small_network: FrozenNetwork, make_trainer: Trainers) -> None:
+    stimuli = {}
+    for precision in ("32-true", "bf16-mixed", "64-true"):
+        fit = generator(FrozenNetwork.builtin(extent=4), ["T4c"])
+        make_trainer(20, precision=precision).fit(fit)
+        stimuli[precision] = fit.luminance().detach().double()
+    assert fit.stimulus.dtype == torch.float64
+    # The state is integrated in float32 under bf16-mixed, and no other operation is reduced.
+    assert torch.equal(stimuli["bf16-mixed"], stimuli["32-true"])
+    # Adam's first steps are sign-like, so pixels whose gradient is near zero may part by 2 lr.
+    difference = (stimuli["64-true"] - stimuli["32-true"]).abs()
+    assert float(difference.mean()) < 1e-4
+
+
+# -- resume ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stopped_after", [5, 10, 17])
+def test_resumed_equals_uninterrupted(
+    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path, stopped_after: int
+) -> None:
+    whole = generator(small_network)
+    make_trainer(20).fit(whole)
+    first = generator(small_network)
+    make_trainer(stopped_after, callbacks=[last_checkpoint(tmp_path, 5)]).fit(first)
+    torch.manual_seed(99)  # whatever the new process drew before
+    second = generator(small_network)
+    trainer = make_trainer(20, callbacks=[last_checkpoint(tmp_path, 5)])
+    trainer.fit(second, ckpt_path="last")
+    assert trainer.global_step == 20
+    assert same_run(whole, second)
+
+
+def test_a_finished_run_goes_on_with_more_steps_and_schedule(
+    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
+) -> None:
+    def make() -> StimulusGenerator:
+        return generator(
+            small_network, lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 6, 0.5)
+        )
+
+    whole = make()
+    make_trainer(20).fit(whole)
+    part = make()
+    make_trainer(10, callbacks=[last_checkpoint(tmp_path, 10)]).fit(part)
+    again = make()
+    make_trainer(20, callbacks=[last_checkpoint(tmp_path, 10)]).fit(again, ckpt_path="last")
+    assert same_run(whole, again)
+    plain = generator(small_network)
+    make_trainer(20).fit(plain)
+    assert not torch.equal(plain.stimulus, whole.stimulus)
+
+
+def test_the_random_stream_goes_on(small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path) -> None:
+    def noisy(responses: Tensor) -> Tensor:
+        return (responses[:, -1] * (1 + 0.1 * torch.randn(len(responses)))).exp()
+
+    def run(steps: int, **options: Any) -> StimulusGenerator:
+        fit = generator(small_network, objective=noisy)
+        ckpt = options.pop("ckpt_path", None)
+        make_trainer(steps, **options).fit(fit, ckpt_path=ckpt)
+        return fit
+
+    torch.manual_seed(5)
+    whole = run(12, callbacks=[last_checkpoint(tmp_path / "a", 12)])
+    torch.manual_seed(5)
+    run(6, callbacks=[last_checkpoint(tmp_path / "b", 6)])
+    torch.manual_seed(77)
+    noisy_settings_match = run(
+        12, callbacks=[last_checkpoint(tmp_path / "b", 6)], ckpt_path="last"
+    )
+    assert torch.equal(whole.stimulus, noisy_settings_match.stimulus)
+
+
+
+
+def test_killed_between_checkpoints(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        """
+import sys
+import lightning.pytorch as pl, torch
+from stimopt.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
+from stimopt.generate import StimulusGenerator
+from stimopt.network import FrozenNetwork
+
+folder = sys.argv[1]
+fit = StimulusGenerator(FrozenNetwork.builtin(4), ["T4c"], t_stim=0.15)
+trainer = pl.Trainer(max_steps=400, accelerator="cpu", logger=False, enable_progress_bar=False,
+                     enable_model_summary=False, callbacks=[last_checkpoint(folder, 20)],
+                     plugins=[SafeCheckpointIO()])
+trainer.fit(fit, ckpt_path=find_last(folder))
+torch.save({"x": fit.stimulus.detach(), "l": fit.history["loss/total"]}, folder + "/end.pt")
+""",
+        encoding="utf-8",
+    )
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        folder.mkdir(exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, str(script), str(folder)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    killed = tmp_path / "killed"
+    process = start(killed)
+    deadline = time.monotonic() + 120
+    while not (killed / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.15)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "end.pt").exists()
+    assert start(killed).wait(timeout=200) == 0
+    assert start(tmp_path / "whole").wait(timeout=200) == 0
+    a, b = (torch.load(f / "end.pt", weights_only=True) for f in (killed, tmp_path / "whole"))
+    assert torch.equal(a["x"], b["x"]) and torch.equal(a["l"], b["l"])
+
+
+def test_checkpoints_hold_no_network_and_no_code(
+    real_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
+) -> None:
+    fit = generator(real_network, ["T4c"], t_stim=0.05)
+    make_trainer(2, callbacks=[last_checkpoint(tmp_path, 1)]).fit(fit)
+    path = tmp_path / "last.ckpt"
+    saved = torch.load(path, weights_only=True)
+    assert set(saved["state_dict"]) == {
+        "stimulus",
+        "best_stimulus",
+        "best_merit",
+        "best_step",
+        "stop_reason",
+    }
+    # Stimulus, two moments and the best iterate, 4 bytes each, and little else.
+    assert path.stat().st_size < 4 * 4 * fit.stimulus.numel() + 40_000
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"cell_types": ["T4d"]}, "items"),
+        ({"protocol": Protocol(t_pre=0.5)}, "protocol.t_pre"),
+        ({"t_stim": 0.2}, "frames"),
+        ({"grey_weight": 1.0}, "grey_weight"),
+        ({"network": 3}, "expected the network of the checkpoint"),
+    ],
+)
+def test_another_run_is_not_resumed(
+    small_network: FrozenNetwork,
+    make_trainer: Trainers,
+    tmp_path: Path,
+    other: dict[str, Any],
+    said: str,
+) -> None:
+    make_trainer(2, callbacks=[last_checkpoint(tmp_path, 1)]).fit(
+        generator(small_network, ["T4c"])
+    )
+    before = (tmp_path / "last.ckpt").read_bytes()
+    changed = {"cell_types": ["T4c"], **other}
+    network = FrozenNetwork.builtin(changed.pop("network", 4))
+    with pytest.raises((ValueError, RuntimeError), match=said):
+        make_trainer(4, callbacks=[last_checkpoint(tmp_path, 1)]).fit(
+            generator(network, **changed), ckpt_path="last"
+        )
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"cell_types": ["T4cc"]}, "nearest: T4c"),
+        ({"t_stim": 0.0}, "at least one frame"),
+        ({"objective": "best"}, "objective of"),
+        ({"sign": 2}, "sign 1 or -1"),
+        ({"grey_weight": -1.0}, "grey_weight >= 0"),
+        ({"grey_weight": float("nan")}, "grey_weight >= 0"),
+        ({"init": "white"}, "init 'noise'"),
+        ({"init": torch.full((2, 15, 61), 2.0)}, r"in \[0, 1\]"),
+        ({"init": torch.full((2, 15, 61), float("nan"))}, "NaN"),
+        ({"init": torch.zeros((2, 15, 7))}, r"\(2, frames, 61\)"),
+        ({"seeds": [0, 0]}, "once"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"networks": [1]}, "networks within 0 to 0"),
+        ({"contrast": ["T4c"]}, "itself"),
+        ({"parametrization": "tanh"}, "parametrization"),
+        ({"cell_types": []}, "at least one"),
+    ],
+)
+def test_bad_settings(small_network: FrozenNetwork, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as error:
+        generator(small_network, **options)
+    assert str(error.value).startswith("expected") and ";" in str(error.value)
+
+
+def test_a_trainer_without_an_end_is_refused(small_network: FrozenNetwork, make_trainer: Trainers) -> None:
+    with pytest.raises(RuntimeError, match="max_steps"):
+        make_trainer(-1, max_epochs=1).fit(generator(small_network))
