@@ -218,6 +218,37 @@ def test_parts_of_another_job_are_not_used(movies: Path, tmp_path: Path) -> None
     assert MovieStore(out).scenes[0].name == "szene 0"
 
 
+@pytest.mark.parametrize("left", [[], ["plan.json.tmp"], ["plan.json"]])
+@pytest.mark.parametrize("done", [False, True])
+def test_a_run_killed_as_it_began_or_cleared_up_goes_on(
+    tmp_path: Path, left: list[str], done: bool
+) -> None:
+    out = tmp_path / "out.h5"
+    with pytest.raises(KeyboardInterrupt):
+        quiet_render(CountingSource(2, 5, break_after=0), out)
+    if done:
+        quiet_render(CountingSource(2, 5), tmp_path / "same.h5").replace(out)
+    parts = tmp_path / "out.h5.parts"
+    plan = (parts / "plan.json").read_bytes()
+    for path in parts.iterdir():
+        path.unlink()
+    for name in left:
+        (parts / name).write_bytes(plan if name == "plan.json" else plan[:5])
+    quiet_render(CountingSource(2, 5), out)
+    assert [p.name for p in tmp_path.iterdir()] == ["out.h5"]
+
+
+def test_parts_of_another_job_survive_a_store_that_is_done(tmp_path: Path) -> None:
+    out = quiet_render(CountingSource(2, 5), tmp_path / "out.h5")
+    with pytest.raises(KeyboardInterrupt):
+        quiet_render(CountingSource(4, 100, 250), out, overwrite=True)
+    quiet_render(CountingSource(2, 5), out)
+    other = CountingSource(4, 100)
+    quiet_render(other, out, overwrite=True)
+    assert other.read == 200
+    assert len(MovieStore(out).scenes) == 8
+
+
 def test_a_part_is_made_again_if_its_pictures_changed(movies: Path, tmp_path: Path) -> None:
     # The first scene is done when the second one's broken picture ends the run; meanwhile a
     # picture of the first one changes, in pixels but not in size (bytes after a PNG are ignored).

@@ -179,3 +179,13 @@ def test_a_store_can_be_sent_to_another_process(store_path: Path) -> None:
         store.close()
         np.testing.assert_array_equal(store.read(1, 10, 20), before)
     assert HexLattice(store.extent).n_columns == before.shape[1]
+
+
+def test_a_store_replaced_between_readings_is_noticed(store_path: Path, tmp_path: Path) -> None:
+    store = MovieStore(store_path)
+    other = render(
+        PlainSource(), tmp_path / "o.h5", RenderSettings(2), dtype="float16", progress=False
+    )
+    other.replace(store_path)
+    with pytest.raises(RuntimeError, match="it was rendered anew meanwhile"):
+        store.read(0, 0, 5)

@@ -124,8 +124,9 @@ class VideoFiles(RecordedSource):
             for n, frame in enumerate(_decoded(container, stream, path), start=1):
                 if frame.time is not None:
                     first = frame.time if n == 1 else first
-                    end = frame.time + float((frame.duration or 0) * frame.time_base)
-                    end = max(end, frame.time + 1 / rate)
+                    # Frames know their own duration from PyAV 14 on.
+                    held = float((getattr(frame, "duration", 0) or 0) * frame.time_base)
+                    end = frame.time + max(held, 1 / rate)
                     if not warned and abs((frame.time - first) * rate - (n - 1)) > 1.5:
                         warned = True
                         warnings.warn(
@@ -169,7 +170,7 @@ def _opened(path: Path) -> Any:
 
     try:
         container = av.open(str(path), options=_CONTAINERS)
-    except (av.FFmpegError, OSError) as error:
+    except (av.error.FFmpegError, OSError) as error:
         raise ValueError(
             f"expected a video in {path}, got a file that cannot be opened ({error}); "
             "fetch it again, or convert it"
@@ -191,7 +192,7 @@ def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
                     f"expected sound frames in {path}, got a corrupt frame {n - 1}; fetch it again"
                 )
             yield frame
-    except (av.FFmpegError, OSError) as error:
+    except (av.error.FFmpegError, OSError) as error:
         raise ValueError(
             f"expected sound frames in {path}, got an error after {n} of them ({error}); "
             "fetch it again"

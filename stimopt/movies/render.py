@@ -88,7 +88,9 @@ def render(
     job = _Job(source, settings, dtype, out)
     with _locked(out):
         if job.is_done():
-            job.clear()
+            # Killed just before it could, an earlier run did not clear up.
+            if job.has_begun() or not job.holds_parts():
+                job.clear()
             return out
         if out.exists() and not overwrite:
             raise ValueError(
@@ -133,22 +135,31 @@ class _Job:
             return False
         return bool(found == self.fingerprint())
 
+    def has_begun(self) -> bool:
+        """Whether an earlier run of the same job left its parts."""
+        plan = self.folder / "plan.json"
+        same = _ascii_json(self.plan)
+        return plan.is_file() and plan.read_text(encoding="ascii", errors="replace") == same
+
+    def holds_parts(self) -> bool:
+        """Whether there are parts of any job; the plan is there before them and goes after them."""
+        found = self.folder.iterdir() if self.folder.exists() else []
+        return any(path.name != "plan.json.tmp" for path in found)
+
     def begin(self, overwrite: bool) -> None:
         """Make the folder of parts, or find it as an earlier run of the same job left it."""
-        plan = self.folder / "plan.json"
-        text = _ascii_json(self.plan)
+        if self.has_begun():
+            return
         if self.folder.exists():
-            same = plan.is_file() and plan.read_text(encoding="ascii", errors="replace") == text
-            if not same and not overwrite and any(self.folder.iterdir()):
+            if self.holds_parts() and not overwrite:
                 raise ValueError(
                     f"expected parts of the same movies and settings in {self.folder}, got others "
                     "half done; delete that folder, choose another name, or overwrite"
                 )
-            if not same:
-                shutil.rmtree(self.folder)
-        self.folder.mkdir(exist_ok=True)
-        if not plan.exists():
-            _write_whole(plan, lambda path: _write_text(path, text))
+            shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        text = _ascii_json(self.plan)
+        _write_whole(self.folder / "plan.json", lambda path: _write_text(path, text))
 
     def frame_counts(self) -> list[int | None]:
         """Frames of every scene in the store to be, None where only reading tells."""
@@ -170,6 +181,10 @@ class _Job:
     def clear(self) -> None:
         """Remove the parts."""
         if self.folder.exists():
+            plan = self.folder / "plan.json"
+            for path in self.folder.iterdir():
+                if path != plan:
+                    path.unlink()
             shutil.rmtree(self.folder)
 
     def fingerprint(self) -> str:

@@ -216,8 +216,14 @@ class MovieStore:
     def _open(self) -> h5py.File:
         # A handle inherited by a forked process is not its own: it opens the file itself.
         if self._file is None or self._process != os.getpid():
-            self._file = h5py.File(self.path, "r")
-            self._process = os.getpid()
+            file = h5py.File(self.path, "r")
+            if file.attrs.get("fingerprint") != self.fingerprint:
+                file.close()
+                raise RuntimeError(
+                    f"expected {self.path} as it was when it was first opened, got other movies; "
+                    "it was rendered anew meanwhile: start again"
+                )
+            self._file, self._process = file, os.getpid()
         return self._file
 
     def _read_root(self, file: h5py.File) -> None:
