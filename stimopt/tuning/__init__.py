@@ -1,0 +1,26 @@
+"""Tuning of cells to moving edges, and what a stimulus says: its direction of motion and polarity.
+
+Directions are degrees counter-clockwise in picture coordinates: 0 moves right, 90 up. Distances are
+in columns, the spacing of neighbouring centres (sqrt(3) picture units). Responses are peaks of the
+central cell's voltage above its value at grey; what tuning indices are made of is cut off at zero.
+"""
+
+from stimopt.tuning.edges import EDGE_SPEEDS, EdgeTuning, edge_tuning, moving_edge
+from stimopt.tuning.images import StimulusTuning, stimulus_tuning, transformed
+from stimopt.tuning.indices import angle_between, direction_tuning, percentile_of
+from stimopt.tuning.motion import StimulusMotion, stimulus_motion
+
+__all__ = [
+    "EDGE_SPEEDS",
+    "EdgeTuning",
+    "StimulusMotion",
+    "StimulusTuning",
+    "angle_between",
+    "direction_tuning",
+    "edge_tuning",
+    "moving_edge",
+    "percentile_of",
+    "stimulus_motion",
+    "stimulus_tuning",
+    "transformed",
+]

@@ -1,0 +1,60 @@
+"""Central cells asked directly: traces above grey, a bounded number of stimuli at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from stimopt.lattice import HexLattice
+from stimopt.protocol import Protocol
+from stimopt.response_model import ResponseModel
+
+Floats = NDArray[np.float64]
+
+ITEM_FRAMES = 24_000
+"""Frames times items simulated in one call: 70 MB of luminance at 721 columns, and enough items
+for a step to be worth its overhead."""
+
+
+@torch.no_grad()
+def central_traces(
+    network: ResponseModel,
+    luminance: Tensor,
+    cell_types: Sequence[str],
+    protocol: Protocol,
+    position: int,
+) -> Floats:
+    """Central voltages above grey, `(items, frames, types)`, a bounded number at a time."""
+    protocol = dataclasses.replace(protocol, baseline="grey")
+    device = luminance.device
+    if isinstance(network, nn.Module):
+        device = next(iter(network.buffers()), luminance).device
+    cells = torch.tensor([network.cell_index(name) for name in cell_types], device=device)
+    traces = []
+    for items in torch.split(luminance, max(1, ITEM_FRAMES // luminance.shape[1])):
+        index = torch.full((len(items),), position, device=device)
+        responses = network.respond(items.to(device), protocol, cells, index)
+        traces.append(responses.double().cpu().numpy())
+    return np.concatenate(traces)
+
+
+def checked_stimulus(stimulus: ArrayLike, lattice: HexLattice) -> Floats:
+    """A stimulus as float64 `(frames, columns)`.
+
+    Raises:
+        ValueError: if it does not fit the lattice or is not finite.
+    """
+    luminance = np.asarray(stimulus, dtype=np.float64)
+    if luminance.ndim != 2 or not len(luminance) or luminance.shape[1] != lattice.n_columns:
+        raise ValueError(
+            f"expected a stimulus (frames, {lattice.n_columns}) for extent {lattice.extent}, got "
+            f"{luminance.shape}; give one stimulus, without an item axis"
+        )
+    if not np.isfinite(luminance).all():
+        raise ValueError("expected finite luminance, got NaN or infinity; cut the padding off")
+    return luminance

@@ -1,0 +1,52 @@
+"""Numbers that sum tuning up: vector averages, angles between directions, percentiles."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def direction_tuning(responses: ArrayLike, angles_deg: ArrayLike) -> tuple[Floats, Floats]:
+    """Preferred direction and direction selectivity of responses over the last axis.
+
+    Args:
+        responses: `(..., angles)`; negative ones count as none.
+        angles_deg: directions, evenly spaced, `(angles,)`.
+
+    Returns:
+        Angle of sum r e^(i angle) in [0, 360) and |sum r e^(i angle)| / sum r, `(...)` each; NaN
+        where no response is positive.
+    """
+    r = np.maximum(np.asarray(responses, dtype=np.float64), 0)
+    vector = (r * np.exp(1j * np.radians(np.asarray(angles_deg, dtype=np.float64)))).sum(axis=-1)
+    selectivity = ratio(np.abs(vector), r.sum(axis=-1))
+    direction = np.where(np.isnan(selectivity), np.nan, np.angle(vector, deg=True) % 360)
+    return direction, selectivity
+
+
+def angle_between(a_deg: ArrayLike, b_deg: ArrayLike) -> Floats:
+    """Smallest angle between directions, in [0, 180] degrees."""
+    turn = np.asarray(a_deg, dtype=np.float64) - np.asarray(b_deg, dtype=np.float64)
+    return np.abs((turn + 180) % 360 - 180)
+
+
+def percentile_of(response: float, responses: ArrayLike) -> float:
+    """Share of responses below one, in per cent; ties count half, as the midrank has it.
+
+    Raises:
+        ValueError: if there are none, or some are not finite.
+    """
+    others = np.asarray(responses, dtype=np.float64).ravel()
+    if not len(others) or not np.isfinite(others).all():
+        raise ValueError(
+            f"expected at least one response, all finite, got {len(others)} with "
+            f"{int((~np.isfinite(others)).sum())} that are not; leave those out"
+        )
+    return float(100 * ((others < response).mean() + 0.5 * (others == response).mean()))
+
+
+def ratio(part: Floats, whole: Floats) -> Floats:
+    """Part / whole, NaN where whole is zero."""
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
