@@ -25,7 +25,10 @@ def dense_weights(
     weights = np.zeros((len(cells), len(cells)))
     taps = connectome.taps
     for k in range(len(taps)):
-        source, target = connectome.cell_types[taps.source[k]], connectome.cell_types[taps.target[k]]
+        source, target = (
+            connectome.cell_types[taps.source[k]],
+            connectome.cell_types[taps.target[k]],
+        )
         for u, v in zip(lattice.u, lattice.v, strict=True):
             here = number.get((source, int(u), int(v)))
             there = number.get((target, int(u + taps.du[k]), int(v + taps.dv[k])))
@@ -62,7 +65,9 @@ def simulate_dense(
     type_index = {name: i for i, name in enumerate(connectome.cell_types)}
     b = np.array([bias[type_index[name]] for name, _, _ in cells])
     tau = np.array([time_const[type_index[name]] for name, _, _ in cells])
-    column = {(int(u), int(v)): i for i, (u, v) in enumerate(zip(lattice.u, lattice.v, strict=True))}
+    column = {
+        (int(u), int(v)): i for i, (u, v) in enumerate(zip(lattice.u, lattice.v, strict=True))
+    }
     voltage = np.array(initial, dtype=np.float64)
     voltages = []
     for frame in luminance:

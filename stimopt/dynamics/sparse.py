@@ -38,7 +38,12 @@ class SparseStep:
         saved = []
         for network, chosen in _by_network(drive.network_index):
             out, last, gates = self._forward_one(
-                drive, network, luminance[chosen], initial[chosen], _rows(drive.readout, chosen), keep
+                drive,
+                network,
+                luminance[chosen],
+                initial[chosen],
+                _rows(drive.readout, chosen),
+                keep,
             )
             voltages[chosen], final[chosen] = out, last
             saved.append(gates)
@@ -76,7 +81,7 @@ class SparseStep:
         readout: Tensor | None,
         keep: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        weights, _ = self._weights(drive, network)
+        weights, _ = self._weights(drive, network, initial.dtype)
         type_of_cell, inputs, columns = self._indices(luminance.device)
         leak = drive.leak[network].to(initial.dtype)[type_of_cell, None]
         bias = drive.bias[network].to(initial.dtype)[type_of_cell, None]
@@ -94,7 +99,9 @@ class SparseStep:
             target[inputs] += light[t]
             state = torch.lerp(state, target, leak)
             report.append(_read(state, readout))
-        voltages = torch.stack(report, dim=1) if report else state.new_empty((items, 0, 0))
+        if not report:
+            return _read(state, readout)[:, None][:, :0], state.T.contiguous(), gates
+        voltages = torch.stack(report, dim=1)
         return voltages, state.T.contiguous(), gates
 
     def _adjoint_one(
@@ -106,7 +113,7 @@ class SparseStep:
         grad_final: Tensor,
         readout: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        _, transposed = self._weights(drive, network)
+        _, transposed = self._weights(drive, network, grad_final.dtype)
         type_of_cell, inputs, columns = self._indices(grad_final.device)
         leak = drive.leak[network].to(grad_final.dtype)[type_of_cell, None]
         grad = grad_final.T.contiguous()
@@ -119,10 +126,9 @@ class SparseStep:
             grad = grad - driven + torch.mm(transposed, driven).mul_(gates[t])
         return to_light.permute(2, 0, 1), grad.T
 
-    def _weights(self, drive: Drive, network: int) -> tuple[Tensor, Tensor]:
+    def _weights(self, drive: Drive, network: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Matrix and transpose of one network, made once per parameters, device and dtype."""
         values = drive.tap_weight[network]
-        dtype = torch.promote_types(values.dtype, torch.float32)
         key = (network, values.device, dtype)
         held = self._matrices.get(key)
         if held is None or not torch.equal(held[0], values):
