@@ -92,6 +92,7 @@ class ResultWriter(Callback):
         """Write result and figures, each whole or not at all."""
         if not isinstance(pl_module, StimulusModule) or not trainer.is_global_zero:
             return
+        pl_module.finish()  # a module's own hook comes after its callbacks'
         result = stimulus_result(pl_module)
         self.written = [result.write(self.folder / "result.h5")]
         for i in range(min(len(pl_module.items), self.max_figures)):

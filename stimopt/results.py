@@ -250,7 +250,7 @@ def _write_group(group: h5py.Group, result: Result) -> None:
             data.attrs["units"] = variable.units
     for dim, size in sizes.items():
         if dim not in group:
-            group.create_dataset(dim, data=np.arange(size))
+            group.create_dataset(dim, data=np.arange(size)).attrs["bare_dimension"] = True
         group[dim].make_scale(dim)
     for name, variable in result.variables.items():
         for axis, dim in enumerate(variable.dims):
@@ -278,7 +278,7 @@ def _read_group(group: h5py.Group, path: Path) -> Result:
         )
     variables = {}
     for name, data in group.items():
-        if not isinstance(data, h5py.Dataset):
+        if not isinstance(data, h5py.Dataset) or data.attrs.get("bare_dimension", False):
             continue
         values = data.asstr()[()] if h5py.check_string_dtype(data.dtype) else data[()]
         dims = tuple(

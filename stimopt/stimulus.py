@@ -288,11 +288,20 @@ class StimulusModule(pl.LightningModule):
             torch.set_rng_state(self._rng_state.cpu())
             self._rng_state = None
 
-    @torch.no_grad()
     def on_train_end(self) -> None:
         """Record the last iterate too, so that N steps leave N + 1 losses."""
-        terms = self.evaluate()
-        self._observe(terms, self.global_step)
+        self.finish()
+
+    def on_fit_end(self) -> None:
+        """The same where nothing was left to train, as when a finished run is given again."""
+        self.finish()
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Record the present iterate as the last, once."""
+        if self._final_recorded:
+            return
+        self._observe(self.evaluate(), self.global_step)
         self._final_recorded = True
         self._stop(torch.ones_like(self.running), StopReason.STEPS_DONE)
 
