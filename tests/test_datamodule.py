@@ -306,11 +306,11 @@ def test_memory_does_not_depend_on_the_number_of_samples(small: str) -> None:
 def test_a_sample_costs_well_under_a_millisecond(film: str) -> None:
     loader = StimulusDataModule(film, batch_size=16).test_dataloader()
     best = float("inf")
-    # The best of several passes: the machine may be busy. One pass takes 0.1 ms a sample.
+    # Processor time, and the best of several passes: the machine may be busy. Alone it is 0.1 ms.
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         n = sum(len(batch.sample) for batch in loader)
-        best = min(best, (time.perf_counter() - start) / n)
+        best = min(best, (time.process_time() - start) / n)
     assert best < 1e-3
 
 
