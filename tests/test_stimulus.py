@@ -203,8 +203,9 @@ class Overflowing(LinearNeuron):
         if self.how == "loss":
             other = torch.where(response > self.limit, torch.inf, response)
         else:
-            # sqrt has an infinite slope at zero: finite response, gradient not.
-            other = response + 0.01 * torch.sqrt((self.limit - response).clamp(min=0.0))
+            # Past the limit the root is of zero, whose slope is infinite: infinity times zero.
+            left = self.limit - response
+            other = response + 0.01 * torch.sqrt(left * (left > 0))
         return torch.cat([response, other], dim=-1)
 
 
