@@ -5,22 +5,28 @@ in columns, the spacing of neighbouring centres (sqrt(3) picture units). Respons
 central cell's voltage above its value at grey; what tuning indices are made of is cut off at zero.
 """
 
+from stimopt.tuning.central import central_traces, grey_voltage
 from stimopt.tuning.edges import EDGE_SPEEDS, EdgeTuning, edge_tuning, moving_edge
 from stimopt.tuning.images import StimulusTuning, stimulus_tuning, transformed
 from stimopt.tuning.indices import angle_between, direction_tuning, percentile_of
 from stimopt.tuning.motion import StimulusMotion, stimulus_motion
+from stimopt.tuning.summary import OptimumSummary, summarize_optimum
 
 __all__ = [
     "EDGE_SPEEDS",
     "EdgeTuning",
+    "OptimumSummary",
     "StimulusMotion",
     "StimulusTuning",
     "angle_between",
+    "central_traces",
     "direction_tuning",
     "edge_tuning",
+    "grey_voltage",
     "moving_edge",
     "percentile_of",
     "stimulus_motion",
     "stimulus_tuning",
+    "summarize_optimum",
     "transformed",
 ]

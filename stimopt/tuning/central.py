@@ -21,7 +21,6 @@ ITEM_FRAMES = 24_000
 for a step to be worth its overhead."""
 
 
-@torch.no_grad()
 def central_traces(
     network: ResponseModel,
     luminance: Tensor,
@@ -29,8 +28,30 @@ def central_traces(
     protocol: Protocol,
     position: int,
 ) -> Floats:
-    """Central voltages above grey, `(items, frames, types)`, a bounded number at a time."""
-    protocol = dataclasses.replace(protocol, baseline="grey")
+    """Central voltages above grey, `(items, frames, types)`, a bounded number at a time.
+
+    Args:
+        network: asked.
+        luminance: `(items, frames, columns)`.
+        cell_types: whose central cells.
+        protocol: pre-stimulus and frame; the baseline is grey whatever it says.
+        position: which of the networks held.
+
+    Raises:
+        ValueError: for a name or position that is not there.
+    """
+    above_grey = dataclasses.replace(protocol, baseline="grey")
+    return _traces(network, luminance, cell_types, above_grey, position)
+
+
+@torch.no_grad()
+def _traces(
+    network: ResponseModel,
+    luminance: Tensor,
+    cell_types: Sequence[str],
+    protocol: Protocol,
+    position: int,
+) -> Floats:
     device = luminance.device
     if isinstance(network, nn.Module):
         device = next(iter(network.buffers()), luminance).device
@@ -58,3 +79,14 @@ def checked_stimulus(stimulus: ArrayLike, lattice: HexLattice) -> Floats:
     if not np.isfinite(luminance).all():
         raise ValueError("expected finite luminance, got NaN or infinity; cut the padding off")
     return luminance
+
+
+def grey_voltage(
+    network: ResponseModel, cell_type: str, protocol: Protocol, position: int = 0
+) -> float:
+    """Central voltage at the end of the pre-stimulus, what `baseline="grey"` takes off."""
+    frame = torch.full((1, 1, network.lattice.n_columns), protocol.grey)
+    (above,) = central_traces(network, frame, [cell_type], protocol, position).ravel()
+    absolute = dataclasses.replace(protocol, baseline="absolute")
+    (voltage,) = _traces(network, frame, [cell_type], absolute, position).ravel()
+    return float(voltage - above)
