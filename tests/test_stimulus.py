@@ -189,6 +189,20 @@ def test_the_best_iterate_is_kept_not_the_last(make_trainer: Trainers) -> None:
     torch.testing.assert_close(again, losses.min())
 
 
+class _SteepPast(torch.autograd.Function):
+    """The identity, whose gradient is infinite past a limit for whom it matters at all."""
+
+    @staticmethod
+    def forward(ctx: Any, response: Tensor, limit: float) -> Tensor:
+        ctx.save_for_backward(response > limit)
+        return response.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (past,) = ctx.saved_tensors
+        return torch.where(past & (gradient != 0), torch.inf, gradient), None
+
+
 class Overflowing(LinearNeuron):
     """Two cells; the second's response, or its gradient, is not finite once x is large enough."""
 
@@ -203,9 +217,7 @@ class Overflowing(LinearNeuron):
         if self.how == "loss":
             other = torch.where(response > self.limit, torch.inf, response)
         else:
-            # Past the limit the root is of zero, whose slope is infinite: infinity times zero.
-            left = self.limit - response
-            other = response + 0.01 * torch.sqrt(left * (left > 0))
+            other = _SteepPast.apply(response, self.limit)
         return torch.cat([response, other], dim=-1)
 
 
