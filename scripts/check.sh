@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change lands: format, lint, types, tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python -m ruff format --check .
+python -m ruff check .
+python -m mypy
+python -m pytest "$@"
