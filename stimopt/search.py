@@ -201,8 +201,6 @@ class NaturalisticSearch(pl.LightningModule):
         self.best.top = merged["top"].clone()
         if self.every is not None:
             self.every.table = merged["every"].clone()
-        for logger in self.trainer.loggers:
-            logger.log_hyperparams({**self.settings(), **self._provenance()})
         self._first = first
         self._merged = {name: x.cpu().clone() for name, x in merged.items()}
         self.next_sample = samples.start
@@ -245,6 +243,8 @@ class NaturalisticSearch(pl.LightningModule):
         self._data, self._first, self._resumed = data, None, None
         for length in _lengths(data):
             self.protocol.readout(length)
+        for logger in self.trainer.loggers:
+            logger.log_hyperparams({**self.settings(), **self._provenance()})
 
     def teardown(self, stage: str) -> None:
         """Give the data module its own start back, which going on has moved."""

@@ -45,6 +45,7 @@ class SearchCLI(LightningCLI):
             trainer_defaults=dict(TRAINER_DEFAULTS),
             save_config_kwargs={"overwrite": True},
             seed_everything_default=False,
+            auto_configure_optimizers=False,
             parser_kwargs={
                 "prog": "stimopt search",
                 "description": "Find the clip of a movie set that drives each cell type most.",
@@ -107,6 +108,9 @@ class SearchCLI(LightningCLI):
             callbacks.append(SearchProgress())
         if given.get("logger") is None:
             kwargs.setdefault("logger", board(output, _resumed_sample(output)))
+        if given.get("default_root_dir") is None:
+            # Where a SLURM job that is told to requeue itself leaves its checkpoint.
+            kwargs.setdefault("default_root_dir", str(output))
         kwargs["plugins"] = [*(given.get("plugins") or []), SafeCheckpointIO()]
         self.trainer_defaults["callbacks"] = callbacks
         return super().instantiate_trainer(**kwargs)

@@ -1,0 +1,388 @@
+"""Searches against brute force, closed forms and recorded flyvis values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from search_cases import (
+    EXTENT,
+    assert_same_result,
+    grey_store,
+    linear_network,
+    noise_store,
+    searched,
+    two_networks,
+)
+from torch.utils.data import DataLoader, Subset
+
+from stimopt.datamodule import StimulusDataModule, StimulusDataset, collate
+from stimopt.movies import render
+from stimopt.network import FrozenNetwork
+from stimopt.protocol import Protocol
+from stimopt.results import read
+from stimopt.search import NaturalisticSearch, read_peaks
+
+PROTOCOLS = [
+    Protocol(dt=0.02, t_pre=0.2),
+    Protocol(dt=0.02, t_pre=0.0, t_fade_in=0.3),
+    Protocol(dt=0.02, t_pre=0.2, baseline="grey", readout_start=0.06, readout_stop=-0.04),
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return noise_store(tmp_path_factory.mktemp("noise"))
+
+
+@pytest.fixture(scope="module")
+def networks() -> FrozenNetwork:
+    return two_networks()
+
+
+def brute_force(
+    network: FrozenNetwork, dataset: StimulusDataset, protocol: Protocol, types: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Peaks and their frames `(samples, networks, types)`: one sample and one network at a time."""
+    cells = torch.tensor([network.cell_index(name) for name in types])
+    peaks, frames = [], []
+    for sample in range(len(dataset)):
+        luminance = dataset[sample].luminance[None]
+        n = luminance.shape[1]
+        start = 0 if protocol.readout_start is None else round(protocol.readout_start / protocol.dt)
+        stop = (
+            n if protocol.readout_stop is None else n + round(protocol.readout_stop / protocol.dt)
+        )
+        of_networks = [
+            network.respond(luminance, protocol, cells, torch.tensor([i]))[0, start:stop].numpy()
+            for i in range(network.n_networks)
+        ]
+        peaks.append([r.max(axis=0) for r in of_networks])
+        frames.append([start + r.argmax(axis=0) for r in of_networks])
+    return np.array(peaks), np.array(frames)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_search_is_the_brute_force_answer_at_any_batch_size(
+    store: Path, networks: FrozenNetwork, protocol: Protocol
+) -> None:
+    types = ["T4a", "Mi1", "R1", "Tm3"]
+    data = StimulusDataModule(str(store), dt=protocol.dt)
+    peaks, frames = brute_force(networks, data.dataset, protocol, types)
+    order = np.lexsort((np.arange(len(peaks))[:, None, None] + 0 * peaks, -peaks), axis=0)[:3]
+    for batch_size in (1, 7, 100):
+        data = StimulusDataModule(str(store), dt=protocol.dt, batch_size=batch_size)
+        search = NaturalisticSearch(networks, protocol, cell_types=types, top_k=3, keep_all=True)
+        searched(search, data)
+        found = search.found
+        np.testing.assert_array_equal(found.sample.permute(2, 0, 1), order)
+        for name, every in (("response", peaks), ("peak_frame", frames)):
+            expected = np.take_along_axis(every, order, axis=0)
+            np.testing.assert_array_equal(getattr(found, name).permute(2, 0, 1), expected)
+        assert search.every_peak is not None
+        np.testing.assert_array_equal(search.every_peak, peaks)
+
+
+def test_workers_that_read_change_nothing(store: Path, networks: FrozenNetwork) -> None:
+    found = []
+    for workers in (0, 2):
+        data = StimulusDataModule(str(store), dt=0.02, batch_size=9, num_workers=workers)
+        search = NaturalisticSearch(networks, PROTOCOLS[0], top_k=2, one_per_window=True)
+        found.append(searched(search, data).found)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_the_answers_of_a_linear_network(tmp_path: Path) -> None:
+    # Brightest in scene 1, darkest in scene 2; scenes 0 and 3 are equal.
+    levels = [[0.6] * 10, [0.5] * 4 + [0.9] + [0.5] * 5, [0.4] * 3 + [0.1] + [0.4] * 6, [0.6] * 10]
+    path = grey_store(tmp_path, levels)
+    data = StimulusDataModule(str(path), window_frames=10, batch_size=5)
+    network = linear_network()
+    search = searched(NaturalisticSearch(network, Protocol(t_pre=0.05), top_k=3), data)
+    assert search.labels == ["on", "off", "dull"]
+    # All turns of a uniform scene are alike, so the lowest numbers of the best scene win.
+    assert search.found.sample[0].tolist() == [[12, 13, 14], [24, 25, 26], [0, 1, 2]]
+    assert search.found.peak_frame[0].tolist() == [[4] * 3, [3] * 3, [0] * 3]
+    np.testing.assert_allclose(search.found.response[0, :, 0], [0.9, -0.05, 0.0], atol=1e-7)
+    one_each = NaturalisticSearch(network, Protocol(t_pre=0.05), top_k=5, one_per_window=True)
+    searched(one_each, data)
+    expected = [[12, 0, 36, 24, -1], [24, 12, 0, 36, -1], [0, 12, 24, 36, -1]]
+    assert one_each.found.sample[0].tolist() == expected
+    assert one_each.found.window[0].tolist() == [
+        [s // 12 if s >= 0 else -1 for s in r] for r in expected
+    ]
+
+
+def test_the_filling_after_a_shorter_clip_never_wins(tmp_path: Path) -> None:
+    # Filled up with grey, the dark short clip would reach 0.5 and beat the long one.
+    path = grey_store(tmp_path, [[0.1] * 4, [0.3] * 12])
+    data = StimulusDataModule(str(path), window_frames=12, mirrorings=[0], rotations=[0])
+    search = searched(NaturalisticSearch(linear_network(), Protocol(t_pre=0.05)), data)
+    assert search.found.sample[0, :2, 0].tolist() == [1, 0]
+    np.testing.assert_allclose(search.found.response[0, :2, 0], [0.3, -0.05], atol=1e-7)
+    result = search.result()
+    assert result.n_frames.tolist() == [12, 4, 4]
+    assert np.isnan(result.stimulus[1, 4:]).all() and np.isnan(result.response[1, 4:]).all()
+
+
+def test_peaks_are_read_in_the_window_of_each_length() -> None:
+    responses = torch.arange(2 * 6 * 1, dtype=torch.float32).reshape(2, 6, 1)
+    protocol = Protocol(readout_start=0.01, readout_stop=-0.01)
+    peak, frame = read_peaks(responses, torch.tensor([6, 4]), protocol)
+    assert peak.flatten().tolist() == [4.0, 8.0] and frame.flatten().tolist() == [4, 2]
+
+
+def test_broken_off_and_gone_on_is_as_if_never_broken_off(
+    store: Path, networks: FrozenNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(batch_size: int, go_on: bool, folder: Path, **options: Any) -> NaturalisticSearch:
+        data = StimulusDataModule(str(store), dt=0.02, batch_size=batch_size)
+        search = NaturalisticSearch(networks, PROTOCOLS[0], top_k=4, keep_all=True)
+        return searched(search, data, folder, go_on=go_on, **options)
+
+    whole = run(5, False, tmp_path / "whole")
+    whole.result().write(tmp_path / "whole.h5")
+    part = run(5, False, tmp_path / "part", limit_test_batches=3)
+    assert part.samples_done == range(15)
+    loaded: list[int] = []
+    load = StimulusDataset.__getitem__
+
+    def watched(self: StimulusDataset, sample: int) -> Any:
+        loaded.append(int(sample))
+        return load(self, sample)
+
+    monkeypatch.setattr(StimulusDataset, "__getitem__", watched)
+    # Another batch size, and so other batches, after going on.
+    rest = run(4, True, tmp_path / "part")
+    n = len(rest.data.dataset)
+    assert loaded == list(range(15, n)), "samples that are done are not loaded again"
+    assert rest.samples_done == whole.samples_done == range(n)
+    assert rest.data.start_sample == 0, "the data module has its own start back"
+    rest.result().write(tmp_path / "rest.h5")
+    assert_same_result(tmp_path / "whole.h5", tmp_path / "rest.h5")
+    # A pass that is done has nothing left to do but its last sample.
+    loaded.clear()
+    again = run(5, True, tmp_path / "part")
+    assert loaded == [n - 1]
+    again.result().write(tmp_path / "again.h5")
+    assert_same_result(tmp_path / "whole.h5", tmp_path / "again.h5")
+
+
+def test_an_error_in_the_middle_leaves_the_last_checkpoint(
+    store: Path, networks: FrozenNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = StimulusDataModule(str(store), dt=0.02, batch_size=5)
+    load = StimulusDataset.__getitem__
+
+    def failing(self: StimulusDataset, sample: int) -> Any:
+        if sample == 23:
+            raise OSError("disk gone")
+        return load(self, sample)
+
+    monkeypatch.setattr(StimulusDataset, "__getitem__", failing)
+    search = NaturalisticSearch(networks, PROTOCOLS[0])
+    for go_on in (False, True):
+        with pytest.raises(OSError, match="disk gone"):
+            searched(search, data, tmp_path, go_on=go_on)
+        assert data.start_sample == 0
+    monkeypatch.undo()
+    searched(search, data, tmp_path, go_on=True)
+    whole = searched(NaturalisticSearch(networks, PROTOCOLS[0]), data)
+    assert all(torch.equal(a, b) for a, b in zip(search.found, whole.found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"top_k": 2}, "expected top_k = 1 as in the checkpoint, got 2"),
+        ({"cell_types": ["T4a"]}, "expected cell_types"),
+        ({"protocol": PROTOCOLS[1]}, "expected protocol.t_pre = 0.2 as in the checkpoint, got 0.0"),
+        ({"network": FrozenNetwork.builtin(EXTENT)}, "expected network_hash"),
+        ({"data": {"rotations": [0]}}, "expected data"),
+        ({"data": {"stop_sample": 30}}, "expected stop_sample"),
+    ],
+)
+def test_another_run_does_not_go_on(
+    store: Path, networks: FrozenNetwork, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    def run(change: dict[str, Any], go_on: bool) -> None:
+        options = {"network": networks, "protocol": PROTOCOLS[0], **change}
+        data = StimulusDataModule(str(store), dt=0.02, batch_size=50, **options.pop("data", {}))
+        search = NaturalisticSearch(**options)
+        searched(search, data, tmp_path, go_on=go_on, limit_test_batches=1)
+
+    run({}, False)
+    with pytest.raises(ValueError, match=message):
+        run(change, True)
+
+
+def test_what_cannot_be_searched_is_refused_before_it_starts(
+    store: Path, networks: FrozenNetwork
+) -> None:
+    def run(network: FrozenNetwork, protocol: Protocol, **data: Any) -> None:
+        searched(NaturalisticSearch(network, protocol), StimulusDataModule(str(store), **data))
+
+    with pytest.raises(ValueError, match=r"expected movies of extent 2 .*, got 3"):
+        run(FrozenNetwork.builtin(2), Protocol())
+    with pytest.raises(
+        ValueError, match=r"expected samples at the protocol's dt of 0\.02 s, got 0\.01"
+    ):
+        run(networks, Protocol(dt=0.02), dt=0.01)
+    # The shortest clip has 5 frames at 24 a second, 0.21 s.
+    with pytest.raises(ValueError, match="expected a read-out window within the 21 frames"):
+        run(networks, Protocol(readout_start=0.3))
+    with pytest.raises(ValueError, match="expected at least one sample"):
+        run(networks, Protocol(), start_sample=3, stop_sample=3)
+    with pytest.raises(ValueError, match="nearest: T4c"):
+        NaturalisticSearch(networks, cell_types=["T4cc"])
+    with pytest.raises(RuntimeError, match="expected a search that has run"):
+        _ = NaturalisticSearch(networks).found
+
+
+def test_samples_in_another_order_are_refused(store: Path, networks: FrozenNetwork) -> None:
+    class Backwards(StimulusDataModule):
+        def test_dataloader(self) -> DataLoader[Any]:
+            backwards = Subset(self.dataset, self.samples[::-1])
+            return DataLoader(backwards, batch_size=self.batch_size, collate_fn=collate)
+
+    data = Backwards(str(store), dt=0.02)
+    with pytest.raises(RuntimeError, match=r"expected samples \[0, 1, .* in batch 0 of process 0"):
+        searched(NaturalisticSearch(networks, PROTOCOLS[0]), data)
+
+
+def test_a_network_that_leaves_the_finite_numbers_is_told(store: Path) -> None:
+    network = two_networks()
+    network.tap_weight.mul_(1e30)
+    with pytest.raises(ValueError, match="expected finite responses"):
+        searched(NaturalisticSearch(network, PROTOCOLS[0]), StimulusDataModule(str(store), dt=0.02))
+
+
+def test_the_result_holds_the_clips_and_can_be_checked(
+    store: Path, networks: FrozenNetwork, tmp_path: Path
+) -> None:
+    protocol = PROTOCOLS[2]
+    data = StimulusDataModule([str(store), str(store)], dt=protocol.dt)
+    search = NaturalisticSearch(networks, protocol, top_k=2, one_per_window=True)
+    path = searched(search, data).result().write(tmp_path / "result.h5")
+    result = read(path)
+    n_types = len(networks.cell_types)
+    assert result.kind == "naturalistic" and result.network_names == ("first", "other")
+    assert result.check(networks) <= 1e-6
+    assert result.network.tolist() == [0] * n_types + [1] * n_types
+    assert result.cell_type.tolist() == list(networks.cell_types) * 2
+    half = len(data.dataset) // 2
+    assert result["sample"][:, 0].max() < half, "ties go to the first listing"
+    np.testing.assert_array_equal(result.peak_response[:, 1], result.peak_response[:, 0])
+    center = networks.lattice.center
+    for i in range(0, 2 * n_types, 7):
+        sample, n = int(result["sample"][i, 0]), int(result.n_frames[i])
+        np.testing.assert_array_equal(
+            result.stimulus[i, :n], data.dataset[sample].luminance.numpy()
+        )
+        central = result.response[i, :n, center]
+        np.testing.assert_array_equal(central, result.central_response[i, :n])
+        inside = central[protocol.readout(n)]
+        np.testing.assert_allclose(inside.max(), result.peak_response[i, 0], atol=1e-6)
+        assert inside.argmax() + 3 == result.peak_frame[i, 0]
+        origin = data.describe(sample)
+        for name in ("store", "scene", "view", "window", "first_frame", "mirroring", "rotation"):
+            assert result[name][i, 0] == origin[name], name
+    assert result.config["samples"] == len(data.dataset)
+
+
+def test_a_result_opens_in_xarray(store: Path, networks: FrozenNetwork, tmp_path: Path) -> None:
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    data = StimulusDataModule(str(store), dt=0.02, batch_size=50)
+    search = NaturalisticSearch(networks, PROTOCOLS[0], top_k=2, keep_all=True, networks=[1])
+    path = searched(search, data).result().write(tmp_path / "result.h5")
+    with xarray.open_dataset(path, engine="h5netcdf") as opened:
+        assert opened["stimulus"].dims == ("item", "frame", "column")
+        assert opened["peak_response"].dims == ("item", "rank")
+        assert opened["every_peak_response"].dims == ("clip", "item")
+        every = opened["every_peak_response"].values
+        np.testing.assert_array_equal(every.max(axis=0), opened["peak_response"].values[:, 0])
+        np.testing.assert_array_equal(every.argmax(axis=0), opened["sample"].values[:, 0])
+        assert set(opened["network"].values) == {1}
+
+
+# -- the trained network and the film -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def film(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("film") / "film.h5"
+    return render(shared / "data/sintel-clip", out, progress=False)
+
+
+@pytest.fixture(scope="module")
+def trained(shared: Path) -> FrozenNetwork:
+    flyvis = shared / "data/flyvis"
+    return FrozenNetwork.from_flyvis(
+        flyvis / "results/flow/0000/000", flyvis / "connectome/fib25-fib19_v2.2.json"
+    )
+
+
+def recorded(shared: Path, first: int, stop: int) -> dict[str, np.ndarray]:
+    with h5py.File(shared / "reference/flyvis-1.2.0.h5") as file:
+        assert [t.decode() for t in file["cell_types"]]
+        return {
+            "types": file["cell_types"].asstr()[:],
+            "response": file["search/peak_response"][first:stop],
+            "frame": file["search/peak_frame"][first:stop],
+        }
+
+
+def require_recorded(
+    shared: Path, film: Path, trained: FrozenNetwork, first: int, stop: int
+) -> NaturalisticSearch:
+    """Search a part of the film and compare with what flyvis 1.2.0 found there."""
+    expected = recorded(shared, first, stop)
+    data = StimulusDataModule(str(film), start_sample=first, stop_sample=stop, batch_size=12)
+    search = NaturalisticSearch(trained, Protocol(), keep_all=True)
+    searched(search, data)
+    assert list(trained.cell_types) == expected["types"].tolist()
+    assert search.every_peak is not None
+    # The order of sums in float32 moves voltages by about 2e-6.
+    np.testing.assert_allclose(search.every_peak[:, 0], expected["response"], rtol=0, atol=1e-4)
+    winners = expected["response"].argmax(axis=0)
+    assert (search.found.sample[0, :, 0] - first).tolist() == winners.tolist()
+    frames = expected["frame"][winners, np.arange(len(winners))]
+    assert search.found.peak_frame[0, :, 0].tolist() == frames.tolist()
+    return search
+
+
+def test_the_last_two_windows_of_the_film_as_flyvis_recorded_them(
+    shared: Path, film: Path, trained: FrozenNetwork
+) -> None:
+    search = require_recorded(shared, film, trained, 408, 432)
+    result = search.result()
+    i = result.cell_type.tolist().index("T4c")
+    assert (result["sample"][i, 0], result.peak_frame[i, 0]) == (421, 29)
+    assert round(float(result.peak_response[i, 0]), 3) == 1.826
+    with h5py.File(shared / "reference/flyvis-1.2.0.h5") as file:
+        clip = file["search/sample_421"]
+        np.testing.assert_allclose(
+            result.stimulus[i, : result.n_frames[i]], clip["stimulus"][:], atol=1e-6
+        )
+        np.testing.assert_allclose(
+            result.central_response[i, : result.n_frames[i]],
+            clip["central_response"][:, i],
+            atol=1e-4,
+        )
+
+
+@pytest.mark.slow
+def test_the_whole_film_as_flyvis_recorded_it(
+    shared: Path, film: Path, trained: FrozenNetwork
+) -> None:
+    search = require_recorded(shared, film, trained, 0, 432)
+    i = trained.cell_types.index("T4c")
+    assert search.found.sample[0, i].tolist() == [421]
+    assert search.found.peak_frame[0, i].tolist() == [29]
+    assert round(float(search.found.response[0, i, 0]), 3) == 1.826
+    assert search.result().check(trained) <= 1e-4

@@ -1,0 +1,107 @@
+"""Clips of a search as starts of a fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from search_cases import EXTENT, noise_store, searched, two_networks
+
+from stimopt.datamodule import StimulusDataModule
+from stimopt.items import Item, make_items
+from stimopt.network import FrozenNetwork
+from stimopt.protocol import GREY, Protocol
+from stimopt.results import Result, read, write
+from stimopt.search import NaturalisticSearch
+from stimopt.winners import naturalistic_start
+
+PROTOCOL = Protocol(dt=0.02, t_pre=0.1)
+TYPES = ["T4a", "Mi1", "Tm9"]
+
+
+@pytest.fixture(scope="module")
+def networks() -> FrozenNetwork:
+    return two_networks()
+
+
+@pytest.fixture(scope="module")
+def path(networks: FrozenNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    # Windows of 19, 21 and 23 frames.
+    store = noise_store(folder, lengths=(30, 43, 46))
+    data = StimulusDataModule(str(store), dt=PROTOCOL.dt, batch_size=30)
+    search = searched(NaturalisticSearch(networks, PROTOCOL, cell_types=TYPES), data)
+    return search.result().write(folder / "result.h5")
+
+
+def test_every_item_starts_from_the_clip_of_its_type_and_network(
+    path: Path, networks: FrozenNetwork
+) -> None:
+    result = read(path)
+    items = make_items(networks, ["Tm9", "T4a"], seeds=[0, 1])
+    stimuli, lengths = naturalistic_start(path, networks, items, dt=PROTOCOL.dt)
+    assert stimuli.shape == (8, int(lengths.max()), networks.lattice.n_columns)
+    assert stimuli.dtype == torch.float32 and torch.isfinite(stimuli).all()
+    for item, stimulus, length in zip(items, stimuli, lengths.tolist(), strict=True):
+        row = 3 * item.network + TYPES.index(item.cell_type)
+        assert length == result.n_frames[row]
+        np.testing.assert_array_equal(stimulus[:length], result.stimulus[row, :length])
+        assert (stimulus[length:] == GREY).all()
+    assert len(set(lengths.tolist())) > 1, "clips of different lengths are wanted here"
+    # What the network says to the start is what the search said.
+    cells = torch.tensor([[networks.cell_index(item.cell_type)] for item in items])
+    index = torch.tensor([item.network for item in items])
+    central = networks.respond(stimuli, PROTOCOL, cells, index)[..., 0]
+    for item, trace, length in zip(items, central, lengths.tolist(), strict=True):
+        row = 3 * item.network + TYPES.index(item.cell_type)
+        np.testing.assert_allclose(trace[:length].max(), result.peak_response[row, 0], atol=1e-6)
+
+
+def test_a_network_of_the_same_name_or_the_only_one_stands_in(
+    path: Path, networks: FrozenNetwork, tmp_path: Path
+) -> None:
+    result = read(path)
+    # One network alone, of which the result has it in another position.
+    other = FrozenNetwork.builtin(EXTENT)
+    other.names = ("other",)
+    stimuli, lengths = naturalistic_start(path, other, [Item("Mi1")])
+    row = 3 + TYPES.index("Mi1")
+    np.testing.assert_array_equal(
+        stimuli[0, : int(lengths[0])], result.stimulus[row, : result.n_frames[row]]
+    )
+    stranger = FrozenNetwork.builtin(EXTENT)
+    stranger.names = ("stranger",)
+    with pytest.raises(ValueError, match=r"expected clips for network stranger .* first, other"):
+        naturalistic_start(path, stranger, [Item("Mi1")])
+
+
+def test_a_search_within_a_file_of_several_results(
+    path: Path, networks: FrozenNetwork, tmp_path: Path
+) -> None:
+    several = write(tmp_path / "walk.h5", {"naturalistic": read(path)})
+    items = [Item("T4a")]
+    one, other = (naturalistic_start(p, networks, items) for p in (path, several))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_what_is_no_start_is_refused(path: Path, networks: FrozenNetwork, tmp_path: Path) -> None:
+    items = [Item("Mi1")]
+    with pytest.raises(ValueError, match=r"expected clips of extent 2 as the network, got 3"):
+        naturalistic_start(path, FrozenNetwork.builtin(2), items)
+    with pytest.raises(ValueError, match="expected one of 3 cell types, got 'Mi4'"):
+        naturalistic_start(path, networks, [Item("Mi4")])
+    with pytest.raises(ValueError, match=r"expected Mi1 of network 0 in column u=1, v=0"):
+        naturalistic_start(path, networks, [Item("Mi1", u=1)])
+    with pytest.raises(ValueError, match=r"expected clips at dt = 0\.01 s, got 0\.02 s"):
+        naturalistic_start(path, networks, items, dt=0.01)
+    with pytest.raises(ValueError, match="which is not there"):
+        naturalistic_start(tmp_path / "none.h5", networks, items)
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with pytest.raises(ValueError, match="damaged or foreign"):
+        naturalistic_start(tmp_path / "text.h5", networks, items)
+    held = read(path)
+    fitted = Result(**{**held.__dict__, "kind": "artificial"}).write(tmp_path / "fit.h5")
+    with pytest.raises(ValueError, match=r"another run \(artificial\)"):
+        naturalistic_start(fitted, networks, items)
