@@ -49,11 +49,8 @@ class StimulusPictures(Callback):
             self._draw(trainer, pl_module)
 
     def _draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        boards = [
-            logger.experiment
-            for logger in trainer.loggers
-            if hasattr(logger.experiment, "add_image")
-        ]
+        experiments = [getattr(logger, "experiment", None) for logger in trainer.loggers]
+        boards: list[Any] = [e for e in experiments if hasattr(e, "add_image")]
         if not boards or not isinstance(module, StimulusModule):
             return
         luminance = module.luminance().detach()

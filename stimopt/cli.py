@@ -78,8 +78,8 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "stimopt COMMAND --help lists a command's options; --config FILE.yaml reads them from a",
-            "file; --debug shows the traceback of an error. The same command given again goes on",
+            "stimopt COMMAND --help lists a command's options; --config FILE.yaml reads them from",
+            "a file; --debug shows the traceback of an error. The same command given again goes on",
             "where it was stopped.",
         ]
     )

@@ -107,7 +107,14 @@ class Connectome:
             ]
             input_types = tuple(str(name) for name in spec["input_units"])
             output_types = tuple(str(name) for name in spec["output_units"])
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            IndexError,
+            AttributeError,
+            OverflowError,
+        ) as error:
             raise ValueError(
                 f"expected nodes, edges, input_units and output_units as in {CONNECTOME_FILE} in "
                 f"{origin}, got a missing or malformed field ({type(error).__name__}: {error}); "
@@ -199,9 +206,7 @@ def _stride(pattern: Any) -> tuple[int, int]:
 
 def _lands(source: tuple[int, int], target: tuple[int, int], du: int, dv: int) -> bool:
     """Whether the offset leads from any cell of the source type to one of the target type."""
-    return all(
-        d % math.gcd(a, b) == 0 for a, b, d in zip(source, target, (du, dv), strict=True)
-    )
+    return all(d % math.gcd(a, b) == 0 for a, b, d in zip(source, target, (du, dv), strict=True))
 
 
 def _offsets(listed: Any) -> dict[tuple[int, int], float]:
@@ -209,7 +214,9 @@ def _offsets(listed: Any) -> dict[tuple[int, int], float]:
     counts: dict[tuple[int, int], float] = {}
     for (du, dv), n_syn in listed:
         if not (np.isfinite(n_syn) and n_syn > 0):
-            raise ValueError(f"synapse count {n_syn!r} at offset {(du, dv)}, expected a positive number")
+            raise ValueError(
+                f"synapse count {n_syn!r} at offset {(du, dv)}, expected a positive number"
+            )
         if int(du) != du or int(dv) != dv or max(abs(int(du)), abs(int(dv))) > 100:
             raise ValueError(f"offset {(du, dv)}, expected whole columns within 100")
         if (int(du), int(dv)) in counts:

@@ -26,7 +26,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield beside
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        beside.replace(path)
     finally:
         with suppress(OSError):
             beside.unlink()

@@ -59,6 +59,8 @@ class StimulusGenerator(StimulusModule):
         ValueError: for names, durations, weights or shapes that do not fit.
     """
 
+    _neighbours: Tensor
+
     def __init__(
         self,
         network: ResponseModel,
@@ -135,8 +137,10 @@ class StimulusGenerator(StimulusModule):
         )
 
     @classmethod
-    def flyvis(cls, network: ResponseModel, cell_types: str | list[str], **more: Any) -> StimulusGenerator:
-        """The settings of flyvis's `artificial_optimal_stimuli`, spelt out; run it for 200 steps."""
+    def flyvis(
+        cls, network: ResponseModel, cell_types: str | list[str], **more: Any
+    ) -> StimulusGenerator:
+        """The settings of flyvis's `artificial_optimal_stimuli`, spelt out; run 200 steps."""
         settings: dict[str, Any] = {
             "objective": "exp_last_frame",
             "activity_weight": 1.0,

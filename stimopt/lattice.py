@@ -87,8 +87,8 @@ class HexLattice:
         x = 3/2 v, y = -sqrt(3) (u + v / 2): hexagons of circumradius 1, flat side up,
         neighbouring centres sqrt(3) apart.
         """
-        y = -np.sqrt(3.0) * (self.u + 0.5 * self.v)
-        return 1.5 * self.v, np.asarray(y, dtype=np.float64)
+        x, y = 1.5 * self.v, -np.sqrt(3.0) * (self.u + 0.5 * self.v)
+        return x.astype(np.float64), y.astype(np.float64)
 
     def rotation(self, k: int) -> Ints:
         """Permutation that rotates a picture counter-clockwise by k times 60 degrees.

@@ -303,7 +303,9 @@ class FrozenNetwork(nn.Module):
         if network_index is None:
             return torch.zeros(items, dtype=torch.int64, device=self.bias.device)
         index = network_index.to(self.bias.device, torch.int64)
-        if index.shape != (items,) or (items and not 0 <= int(index.min()) <= int(index.max()) < self.n_networks):
+        if index.shape != (items,) or (
+            items and not 0 <= int(index.min()) <= int(index.max()) < self.n_networks
+        ):
             raise ValueError(
                 f"expected network_index ({items},) within 0 to {self.n_networks - 1}, got "
                 f"{network_index.tolist()}; name one of the networks held for each item"
@@ -321,7 +323,8 @@ class FrozenNetwork(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> FrozenNetwork:
         self._hash = self._grey = None
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 def _per_item(readout: Tensor, items: int) -> Tensor:
@@ -329,7 +332,7 @@ def _per_item(readout: Tensor, items: int) -> Tensor:
         return readout.expand(items, -1)
     if readout.ndim != 2 or len(readout) != items:
         raise ValueError(
-            f"expected readout (k,) or ({items}, k), got {tuple(readout.shape)}; one row for each item"
+            f"expected readout (k,) or ({items}, k), got {tuple(readout.shape)}; one row an item"
         )
     return readout
 

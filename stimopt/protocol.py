@@ -1,4 +1,4 @@
-"""The protocol under which a network is asked: one object for search, regularization, generation."""
+"""The protocol under which a network is asked: one for search, regularization, generation."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ class Protocol:
         for name in ("readout_start", "readout_stop"):
             value = getattr(self, name)
             if value is not None and not _is_number(value):
-                raise ValueError(f"expected {name} in seconds or None, got {value!r}; give a number")
+                raise ValueError(
+                    f"expected {name} in seconds or None, got {value!r}; give a number"
+                )
 
     def frames(self, seconds: float) -> int:
         """Whole frames in a duration: round(seconds / dt), so that 0.29 s at 10 ms is 29."""
@@ -105,9 +107,7 @@ class Protocol:
 
 
 def _is_number(value: object) -> bool:
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    )
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 PRESETS = {

@@ -193,7 +193,11 @@ def check_module(module: nn.Module, n_columns: int, n_frames: int = 6) -> None:
             f"expected a module that takes luminance (items, frames, {n_columns}), got "
             f"{type(error).__name__}: {error}; adapt its input"
         ) from error
-    if not isinstance(responses, Tensor) or responses.ndim != 3 or responses.shape[:2] != (2, n_frames):
+    if (
+        not isinstance(responses, Tensor)
+        or responses.ndim != 3
+        or responses.shape[:2] != (2, n_frames)
+    ):
         got = tuple(responses.shape) if isinstance(responses, Tensor) else type(responses).__name__
         raise ValueError(
             f"expected responses (2, {n_frames}, cells) from luminance (2, {n_frames}, "
@@ -227,8 +231,8 @@ def check_module(module: nn.Module, n_columns: int, n_frames: int = 6) -> None:
         )
     if (alone - responses[:1]).abs().max() > scale:
         raise ValueError(
-            "expected each item's response to depend on its own stimulus only, got one that changed "
-            "with the other items; look for batch statistics in the module"
+            "expected each item's response to depend on its own stimulus only, got one that "
+            "changed with the other items; look for batch statistics in the module"
         )
 
 

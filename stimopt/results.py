@@ -140,7 +140,11 @@ def type_response(
     """
     cells = network.cells_of(cell_type)
     there = cells >= 0
-    device = next(iter(network.buffers()), luminance).device if hasattr(network, "buffers") else luminance.device
+    device = (
+        next(iter(network.buffers()), luminance).device
+        if hasattr(network, "buffers")
+        else luminance.device
+    )
     index = torch.tensor([network_position], device=device)
     found = network.respond(luminance.to(device), protocol, cells[there].to(device), index)[0]
     response = np.full((found.shape[0], len(cells)), np.nan, dtype=np.float32)
@@ -202,7 +206,9 @@ def read(path: str | Path, group: str = "") -> Result:
 def groups(path: str | Path) -> list[str]:
     """Names of the results in a file; `""` if it holds one alone."""
     with h5py.File(path, "r") as file:
-        return [""] if "schema" in file.attrs else sorted(k for k in file if "schema" in file[k].attrs)
+        return (
+            [""] if "schema" in file.attrs else sorted(k for k in file if "schema" in file[k].attrs)
+        )
 
 
 def refuse_links(file: h5py.File, path: Path) -> None:
@@ -244,7 +250,10 @@ def _write_group(group: h5py.Group, result: Result) -> None:
             data = group.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype())
         else:
             data = group.create_dataset(
-                name, data=values, compression="gzip" if values.size > 1024 else None, shuffle=values.size > 1024 or None
+                name,
+                data=values,
+                compression="gzip" if values.size > 1024 else None,
+                shuffle=values.size > 1024 or None,
             )
         if variable.units:
             data.attrs["units"] = variable.units

@@ -58,6 +58,9 @@ class StimulusModule(pl.LightningModule):
     """
 
     network: ResponseModel
+    n_frames: Tensor
+    cells: Tensor
+    network_index: Tensor
     best_stimulus: Tensor
     best_merit: Tensor
     best_step: Tensor
@@ -215,9 +218,7 @@ class StimulusModule(pl.LightningModule):
         self.best_merit.copy_(torch.where(better, merit, self.best_merit))
         self.best_step.copy_(torch.where(better, step, self.best_step))
         luminance = self.luminance().detach()
-        self.best_stimulus.copy_(
-            torch.where(better[:, None, None], luminance, self.best_stimulus)
-        )
+        self.best_stimulus.copy_(torch.where(better[:, None, None], luminance, self.best_stimulus))
         if self.patience is not None:
             self._stop(step - self.best_step >= self.patience, StopReason.PLATEAU)
 
@@ -226,7 +227,7 @@ class StimulusModule(pl.LightningModule):
 
     def _log_terms(self, terms: Terms) -> None:
         step, trainer = self.global_step, self.trainer
-        if step % max(trainer.log_every_n_steps, 1):
+        if step % max(trainer.log_every_n_steps, 1):  # type: ignore[attr-defined]
             return
         # The host waits for the device here, and only here.
         if not bool(self.running.any()):
@@ -261,8 +262,9 @@ class StimulusModule(pl.LightningModule):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> StimulusModule:
         if isinstance(self.network, nn.Module):
-            self.network._apply(fn, recurse)
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
+            self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def on_fit_start(self) -> None:
         """Refuse a run that has no end, or an item that no gradient reaches."""
@@ -315,9 +317,7 @@ class StimulusModule(pl.LightningModule):
             activity = self.evaluate()[ACTIVITY]
             gradient = None
             if activity.requires_grad:
-                (gradient,) = torch.autograd.grad(
-                    activity.sum(), self.stimulus, allow_unused=True
-                )
+                (gradient,) = torch.autograd.grad(activity.sum(), self.stimulus, allow_unused=True)
         if gradient is None:
             reached = torch.zeros_like(self.running)
         else:

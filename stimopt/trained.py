@@ -130,14 +130,14 @@ def best_checkpoint(folder: Path) -> Path:
         if len(losses) != len(numbered):
             raise ValueError(
                 f"expected one validation loss for each of the {len(numbered)} checkpoints in "
-                f"{folder / 'chkpts'}, got {len(losses)} in {losses_file}; restore the missing files"
+                f"{folder / 'chkpts'}, got {len(losses)} in {losses_file}; restore what is missing"
             )
         return numbered[int(np.argmin(losses))]
     if (folder / "best_chkpt").is_file():
         return folder / "best_chkpt"
     raise ValueError(
-        f"expected best_chkpt, or chkpts/chkpt_* with validation/loss.h5, in {folder}, got neither; "
-        "give the folder of a trained flyvis network such as flow/0000/000"
+        f"expected best_chkpt, or chkpts/chkpt_* with validation/loss.h5, in {folder}, got "
+        "neither; give the folder of a trained flyvis network such as flow/0000/000"
     )
 
 
@@ -178,8 +178,8 @@ def _load(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"expected a checkpoint of plain tensors in {path}, got one that asks to run other code "
-            f"({str(error).splitlines()[0]}); it was refused, nothing was executed"
+            f"expected a checkpoint of plain tensors in {path}, got one that asks to run other "
+            f"code ({str(error).splitlines()[0]}); it was refused, nothing was executed"
         ) from error
     except Exception as error:  # the restricted reader raises anything on a malformed stream
         raise ValueError(_not_a_checkpoint(path, error)) from error

@@ -82,7 +82,11 @@ def test_offsets_between_sparse_types_that_lead_nowhere_are_left_out() -> None:
             "whole columns",
         ),
         (
-            {"edges": [{"src": "R1", "tar": "L1", "alpha": -1, "offsets": [[[0, 0], float("nan")]]}]},
+            {
+                "edges": [
+                    {"src": "R1", "tar": "L1", "alpha": -1, "offsets": [[[0, 0], float("nan")]]}
+                ]
+            },
             "positive number",
         ),
     ],

@@ -74,7 +74,7 @@ def test_a_tap_reads_its_source_or_a_border_of_zeros(extent: int, transposed: bo
     for kind in range(len(layout.connectome.cell_types)):
         for j in range(table.first[kind], table.first[kind + 1]):
             # Also what no cell needs is read from within the array.
-            assert 0 <= lane_place.min() + table.shift[j]
+            assert lane_place.min() + table.shift[j] >= 0
             assert lane_place.max() + table.shift[j] < grid.size
             for cell in np.flatnonzero(layout.type_of_cell == kind):
                 source = cell_at.get(int(lane_place[lanes[cell]] + table.shift[j]))

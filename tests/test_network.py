@@ -134,7 +134,10 @@ def test_parameters_follow_device_and_dtype_and_never_train(small_network: Froze
     assert network.double().bias.dtype == torch.float64
     voltages = network(torch.rand((1, 2, 7), dtype=torch.float64))
     assert voltages.dtype == torch.float64
-    assert network.to(torch.bfloat16)(torch.rand((1, 2, 7), dtype=torch.bfloat16)).dtype == torch.float32
+    assert (
+        network.to(torch.bfloat16)(torch.rand((1, 2, 7), dtype=torch.bfloat16)).dtype
+        == torch.float32
+    )
 
 
 def test_hash_names_content(trained_folder: Path, connectome_file: Path) -> None:

@@ -36,9 +36,7 @@ class LinearNeuron(nn.Module):
         n = len(self.kernel)
         padded = nn.functional.pad(luminance, (0, 0, n - 1, 0))
         frames = luminance.shape[1]
-        response = sum(
-            padded[:, n - 1 - s : n - 1 - s + frames] @ self.kernel[s] for s in range(n)
-        )
+        response = sum(padded[:, n - 1 - s : n - 1 - s + frames] @ self.kernel[s] for s in range(n))
         assert isinstance(response, Tensor)
         return response[..., None]
 
@@ -70,9 +68,7 @@ def test_unpenalized_optimum_of_a_linear_neuron_is_the_sign_of_its_kernel(
     make_trainer: Trainers,
 ) -> None:
     network, kernel = linear_network()
-    fit = StimulusGenerator(
-        network, "linear", t_stim=0.03, objective="last_frame", grey_weight=0.0
-    )
+    fit = StimulusGenerator(network, "linear", t_stim=0.03, objective="last_frame", grey_weight=0.0)
     make_trainer(120).fit(fit)
     # The last response is sum_s k_s x_{T-s}: each pixel goes to the end its weight points to.
     best = (kernel.flip(0) > 0).float()
@@ -170,7 +166,7 @@ def test_losses_belong_to_the_iterate_they_stand_beside(
 
 def test_the_best_iterate_is_kept_not_the_last(make_trainer: Trainers) -> None:
     network, _ = linear_network()
-    # A step of 0.6 overshoots (0.6 * 2 * 40 / 21 > 2): the loss goes up and down, and the last is not the best.
+    # A step of 0.6 overshoots (0.6 * 2 * 40 / 21 > 2): the loss goes up and down.
     fit = StimulusGenerator(
         network,
         "linear",
@@ -401,7 +397,9 @@ def test_a_finished_run_goes_on_with_more_steps_and_schedule(
     assert not torch.equal(plain.stimulus, whole.stimulus)
 
 
-def test_the_random_stream_goes_on(small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path) -> None:
+def test_the_random_stream_goes_on(
+    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
+) -> None:
     def noisy(responses: Tensor) -> Tensor:
         return (responses[:, -1] * (1 + 0.1 * torch.randn(len(responses)))).exp()
 
@@ -416,12 +414,8 @@ def test_the_random_stream_goes_on(small_network: FrozenNetwork, make_trainer: T
     torch.manual_seed(5)
     run(6, callbacks=[last_checkpoint(tmp_path / "b", 6)])
     torch.manual_seed(77)
-    noisy_settings_match = run(
-        12, callbacks=[last_checkpoint(tmp_path / "b", 6)], ckpt_path="last"
-    )
+    noisy_settings_match = run(12, callbacks=[last_checkpoint(tmp_path / "b", 6)], ckpt_path="last")
     assert torch.equal(whole.stimulus, noisy_settings_match.stimulus)
-
-
 
 
 def test_killed_between_checkpoints(tmp_path: Path) -> None:
@@ -504,9 +498,7 @@ def test_another_run_is_not_resumed(
     other: dict[str, Any],
     said: str,
 ) -> None:
-    make_trainer(2, callbacks=[last_checkpoint(tmp_path, 1)]).fit(
-        generator(small_network, ["T4c"])
-    )
+    make_trainer(2, callbacks=[last_checkpoint(tmp_path, 1)]).fit(generator(small_network, ["T4c"]))
     before = (tmp_path / "last.ckpt").read_bytes()
     changed = {"cell_types": ["T4c"], **other}
     network = FrozenNetwork.builtin(changed.pop("network", 4))
@@ -544,6 +536,8 @@ def test_bad_settings(small_network: FrozenNetwork, options: dict[str, Any], sai
     assert str(error.value).startswith("expected") and ";" in str(error.value)
 
 
-def test_a_trainer_without_an_end_is_refused(small_network: FrozenNetwork, make_trainer: Trainers) -> None:
+def test_a_trainer_without_an_end_is_refused(
+    small_network: FrozenNetwork, make_trainer: Trainers
+) -> None:
     with pytest.raises(RuntimeError, match="max_steps"):
         make_trainer(-1, max_epochs=1).fit(generator(small_network))

@@ -1,4 +1,4 @@
-"""What the commands that fit a stimulus share: a LightningCLI with a network and an output folder."""
+"""What the commands that fit a stimulus share: a LightningCLI with network and output folder."""
 
 from __future__ import annotations
 
@@ -127,7 +127,9 @@ class _Held(FitCLI):
         with only_run_in(self.config.output):
             super().instantiate_classes()
             chosen = self.config.ckpt_path
-            path = find_last(Path(self.config.output) / "checkpoints") if chosen == "last" else chosen
+            path = (
+                find_last(Path(self.config.output) / "checkpoints") if chosen == "last" else chosen
+            )
             self.trainer.fit(self.model, ckpt_path=path, weights_only=True)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from stimopt.checkpointing import SafeCheckpointIO, find_last
@@ -148,7 +149,8 @@ def _search(cli: SearchCLI, output: Path) -> None:
             weights_only=True,
         )
     except SystemExit as error:
-        if cli.trainer.interrupted:
+        # Lightning exits with 1 after Ctrl+C; being terminated is a SystemExit as well.
+        if cli.trainer.interrupted and not isinstance(error, SIGTERMException):
             raise KeyboardInterrupt from error
         raise
 

@@ -55,7 +55,7 @@ class _Simulation(torch.autograd.Function):
         return voltages, final
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: Any, grad_voltages: Tensor, grad_final: Tensor
     ) -> tuple[Tensor, Tensor, None, None]:
@@ -65,6 +65,11 @@ class _Simulation(torch.autograd.Function):
                 ctx.drive, saved, grad_voltages.contiguous(), grad_final.contiguous()
             )
         return luminance, initial, None, None
+
+
+def _run(luminance: Tensor, initial: Tensor, step: Step, drive: Drive) -> tuple[Tensor, Tensor]:
+    voltages, final = _Simulation.apply(luminance, initial, step, drive)  # type: ignore[no-untyped-call]
+    return voltages, final
 
 
 def _full_precision(tensor: Tensor) -> torch.autocast:
@@ -92,12 +97,9 @@ def simulate(
     luminance, initial = luminance.to(dtype), initial.to(dtype)
     frames = luminance.shape[1]
     if segment is None or frames <= segment or not torch.is_grad_enabled():
-        voltages, final = _Simulation.apply(luminance, initial, step, drive)
-        return voltages, final
+        return _run(luminance, initial, step, drive)
     pieces = []
-    for piece in luminance.split(segment, dim=1):
-        voltages, initial = checkpoint(
-            _Simulation.apply, piece, initial, step, drive, use_reentrant=False
-        )
+    for piece in torch.split(luminance, segment, dim=1):
+        voltages, initial = checkpoint(_run, piece, initial, step, drive, use_reentrant=False)
         pieces.append(voltages)
     return torch.cat(pieces, dim=1), initial

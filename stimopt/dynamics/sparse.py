@@ -85,24 +85,8 @@ class SparseStep:
         type_of_cell, inputs, columns = self._indices(luminance.device)
         leak = drive.leak[network].to(initial.dtype)[type_of_cell, None]
         bias = drive.bias[network].to(initial.dtype)[type_of_cell, None]
-        light = luminance.permute(1, 2, 0)[:, columns]
-        state = initial.T.contiguous()
-        frames, items = light.shape[0], light.shape[2]
-        gates = torch.empty(
-            (frames if keep else 0, *state.shape), dtype=torch.bool, device=state.device
-        )
-        report = []
-        for t in range(frames):
-            if keep:
-                torch.gt(state, 0, out=gates[t])
-            target = torch.addmm(bias.expand(-1, items), weights, torch.relu(state))
-            target[inputs] += light[t]
-            state = torch.lerp(state, target, leak)
-            report.append(_read(state, readout))
-        if not report:
-            return _read(state, readout)[:, None][:, :0], state.T.contiguous(), gates
-        voltages = torch.stack(report, dim=1)
-        return voltages, state.T.contiguous(), gates
+        frames = self._forward_frames if keep else self._forward_frames_unkept
+        return frames(weights, leak, bias, luminance, initial, inputs, columns, readout)
 
     def _adjoint_one(
         self,
@@ -116,15 +100,10 @@ class SparseStep:
         _, transposed = self._weights(drive, network, grad_final.dtype)
         type_of_cell, inputs, columns = self._indices(grad_final.device)
         leak = drive.leak[network].to(grad_final.dtype)[type_of_cell, None]
-        grad = grad_final.T.contiguous()
-        items, frames, _ = grad_voltages.shape
-        to_light = grad.new_zeros((frames, self.layout.lattice.n_columns, items))
-        for t in range(frames - 1, -1, -1):
-            _add(grad, grad_voltages[:, t], readout)
-            driven = leak * grad
-            to_light[t].index_add_(0, columns, driven[inputs])
-            grad = grad - driven + torch.mm(transposed, driven).mul_(gates[t])
-        return to_light.permute(2, 0, 1), grad.T
+        light = grad_voltages.new_zeros((0, self.layout.lattice.n_columns))
+        return self._adjoint_frames(
+            transposed, leak, gates, grad_voltages, grad_final, inputs, columns, readout, light
+        )
 
     def _weights(self, drive: Drive, network: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Matrix and transpose of one network, made once per parameters, device and dtype."""

@@ -18,8 +18,8 @@ from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from stimopt.files import replacing
 from stimopt.lattice import HexLattice
-from stimopt.plotting.files import replacing
 from stimopt.plotting.hexagons import (
     CROSSHAIR,
     add_colorbar,

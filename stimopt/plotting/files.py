@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from stimopt.files import replacing
 from stimopt.plotting.style import DPI
 
 # None leaves an entry out: no dates and no versions, so the same figure gives the same bytes.
@@ -52,15 +50,3 @@ def save_figure(fig: Figure, path: str | Path, *, dpi: float = DPI) -> Path:
     with fixed_names if suffix == ".svg" else nullcontext(), replacing(path) as part:
         fig.savefig(part, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
     return path
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to, renamed to `path` at the end, removed on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
