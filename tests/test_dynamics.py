@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stimopt.connectome import Connectome
 from stimopt.dynamics.layout import CellLayout, Drive
@@ -315,7 +316,9 @@ def test_an_infinite_pixel_shows_in_its_item_alone(make: Any) -> None:
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a backend of .*'auto', 'sparse', 'fused'"):
+    with pytest.raises(
+        ValueError, match=r"expected a backend of .*'auto', 'sparse', 'fused', 'graph'"
+    ):
         choose_step(Case().layout, "fast", CPU)
     with pytest.raises(ValueError, match="expected the CPU for the backend 'fused', got meta"):
         choose_step(Case().layout, "fused", torch.device("meta"))
@@ -324,3 +327,55 @@ def test_an_unknown_backend_is_refused() -> None:
 def test_the_choice_follows_the_device() -> None:
     assert choose_step(Case().layout, "auto", CPU).name == "fused"
     assert choose_step(Case().layout, "auto", torch.device("meta")).name == "sparse"
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations that make the host wait for a device."""
+
+    # What torch.cuda.set_sync_debug_mode warns of, among the operations used here.
+    NAMES = ("_local_scalar_dense", "nonzero", "unique", "equal", "is_nonzero", "masked_select")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += any(name in str(func).split(".") for name in self.NAMES)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("backend", ["sparse", "graph"])
+def test_no_frame_waits_for_the_device(backend: str) -> None:
+    counts = []
+    for frames in (2, 9):
+        case = Case(extent=2, items=3, frames=frames)
+        step = choose_step(case.layout, backend, CPU)
+        readout = torch.tensor([[1, 2], [3, 4], [5, 5]])
+        light = case.luminance.requires_grad_()
+        with Waits() as waits:
+            voltages, _ = simulate(step, case.drive(readout), light, case.initial)
+            voltages.sum().backward()
+        counts.append(waits.count)
+    assert counts[0] == counts[1] > 0  # before the loop there are some, in it none
+
+
+def test_replaying_a_recorded_loop_gives_what_recording_anew_gives() -> None:
+    step = choose_step(Case().layout, "graph", CPU)
+    kept = []
+    for seed in range(5):
+        # Contents, shapes and weights all change between the calls, and come back.
+        case = Case(items=2 + seed % 2, networks=2, seed=seed % 4)
+        light = case.luminance.clone().requires_grad_()
+        voltages, final = simulate(step, case.drive(), light, case.initial)
+        expected, _ = simulate(
+            choose_step(case.layout, "sparse", CPU), case.drive(), light, case.initial
+        )
+        assert torch.equal(voltages, expected)
+        kept.append((voltages, expected, final, final.clone()))
+        (grad,) = torch.autograd.grad(voltages.sum(), light, retain_graph=True)
+        (same,) = torch.autograd.grad(expected.sum(), light)
+        assert torch.equal(grad, same)
+    for voltages, expected, final, copy in kept:
+        assert torch.equal(voltages, expected)
+        assert torch.equal(final, copy)
+    assert len(step._recorded) <= 8  # type: ignore[attr-defined]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,8 +87,11 @@ class SparseStep:
         type_of_cell, inputs, columns = self._indices(luminance.device)
         leak = drive.leak[network].to(initial.dtype)[type_of_cell, None]
         bias = drive.bias[network].to(initial.dtype)[type_of_cell, None]
-        frames = self._forward_frames if keep else self._forward_frames_unkept
-        return frames(weights, leak, bias, luminance, initial, inputs, columns, readout)
+        voltages, final, gates = self._loop(
+            _forward_frames,
+            (weights, leak, bias, luminance, initial, inputs, columns, readout, keep),
+        )
+        return voltages, final, gates
 
     def _adjoint_one(
         self,
@@ -100,10 +105,18 @@ class SparseStep:
         _, transposed = self._weights(drive, network, grad_final.dtype)
         type_of_cell, inputs, columns = self._indices(grad_final.device)
         leak = drive.leak[network].to(grad_final.dtype)[type_of_cell, None]
-        light = grad_voltages.new_zeros((0, self.layout.lattice.n_columns))
-        return self._adjoint_frames(
-            transposed, leak, gates, grad_voltages, grad_final, inputs, columns, readout, light
+        width = self.layout.lattice.n_columns
+        grad_luminance, grad_initial = self._loop(
+            _adjoint_frames,
+            (transposed, leak, gates, grad_voltages, grad_final, inputs, columns, readout, width),
         )
+        return grad_luminance, grad_initial
+
+    def _loop(
+        self, loop: Callable[..., tuple[Tensor, ...]], args: tuple[Any, ...]
+    ) -> tuple[Tensor, ...]:
+        """Run a loop over frames, in which nothing waits for the device."""
+        return loop(*args)
 
     def _weights(self, drive: Drive, network: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Matrix and transpose of one network, made once per parameters, device and dtype."""
@@ -123,6 +136,59 @@ class SparseStep:
         arrays = (self.layout.type_of_cell, cells, columns)
         type_of_cell, inputs, column = (torch.as_tensor(a, device=device) for a in arrays)
         return type_of_cell, inputs, column
+
+
+def _forward_frames(
+    weights: Tensor,
+    leak: Tensor,
+    bias: Tensor,
+    luminance: Tensor,
+    initial: Tensor,
+    inputs: Tensor,
+    columns: Tensor,
+    readout: Tensor | None,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    light = luminance.permute(1, 2, 0)[:, columns]
+    state = initial.T.contiguous()
+    frames, items = light.shape[0], light.shape[2]
+    gates = torch.empty(
+        (frames if keep else 0, *state.shape), dtype=torch.bool, device=state.device
+    )
+    report = []
+    for t in range(frames):
+        if keep:
+            torch.gt(state, 0, out=gates[t])
+        target = torch.addmm(bias.expand(-1, items), weights, torch.relu(state))
+        target[inputs] += light[t]
+        state = torch.lerp(state, target, leak)
+        report.append(_read(state, readout))
+    if not report:
+        return _read(state, readout)[:, None][:, :0], state.T.contiguous(), gates
+    return torch.stack(report, dim=1), state.T.contiguous(), gates
+
+
+def _adjoint_frames(
+    transposed: Tensor,
+    leak: Tensor,
+    gates: Tensor,
+    grad_voltages: Tensor,
+    grad_final: Tensor,
+    inputs: Tensor,
+    columns: Tensor,
+    readout: Tensor | None,
+    n_columns: int,
+) -> tuple[Tensor, Tensor]:
+    # A copy: for one item the transpose alone would share the caller's memory.
+    grad = grad_final.T.clone(memory_format=torch.contiguous_format)
+    items, frames, _ = grad_voltages.shape
+    to_light = grad.new_zeros((frames, n_columns, items))
+    for t in range(frames - 1, -1, -1):
+        _add(grad, grad_voltages[:, t], readout)
+        driven = leak * grad
+        to_light[t].index_add_(0, columns, driven[inputs])
+        grad = grad - driven + torch.mm(transposed, driven).mul_(gates[t])
+    return to_light.permute(2, 0, 1), grad.T
 
 
 def _compress(
