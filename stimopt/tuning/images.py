@@ -17,16 +17,21 @@ from stimopt.tuning.motion import StimulusMotion, stimulus_motion
 
 Floats = NDArray[np.float64]
 
+_TURNS = 60.0 * np.arange(6)
+
 
 @dataclass(frozen=True)
 class StimulusTuning:
     """Responses of a central cell to a stimulus and its images.
 
+    The image that excites most says when the cell answers and to which contrast; for an optimum
+    this is the stimulus as it stands.
+
     Attributes:
         cell_type: of the cell.
         responses: peak voltage above grey, `(6, 2, 2, 2)`: rotated by k x 60 degrees, after
             mirroring left and right (0 no, 1 yes), contrast inversion and time reversal.
-        peak_frame: frame at which the response to the stimulus itself is largest.
+        peak_frame: frame at which the response to the best image, played forward, is largest.
         motion: in the stimulus up to that frame.
     """
 
@@ -45,28 +50,28 @@ class StimulusTuning:
         """Direction of motion of the images, averaged as vectors weighted by the responses.
 
         Rotations of the stimulus move along its direction + k x 60, those of its mirror image along
-        180 - direction + k x 60: both sets are even, so neither biases the average.
+        180 - direction + k x 60: both sets are even, so neither biases the average. NaN if nothing
+        moves or no image excites.
         """
         moving = self.motion.direction_deg
-        turns = 60.0 * np.arange(6)
-        angles = np.concatenate([moving + turns, 180.0 - moving + turns])
-        around = np.concatenate([self.responses[:, 0, 0, 0], self.responses[:, 1, 0, 0]])
-        return float(direction_tuning(around, angles)[0])
+        angles = np.concatenate([moving + _TURNS, 180.0 - moving + _TURNS])
+        return float(direction_tuning(self._forward.T.ravel(), angles)[0])
 
     @property
     def direction_selectivity(self) -> float:
         """|sum r e^(i angle)| / sum r over the six rotations."""
-        return float(direction_tuning(self.responses[:, 0, 0, 0], 60.0 * np.arange(6))[1])
+        return float(direction_tuning(self._forward[:, 0], _TURNS)[1])
 
     @property
     def contrast_index(self) -> float:
-        """(r - r inverted) / (r + r inverted): 1 if the stimulus excites only as it is."""
-        return self._against(self.responses[0, 0, 1, 0])
+        """(r - r inverted) / (r + r inverted) of the best rotations: 1 if only r excites."""
+        upright, inverse = self.responses[..., 0].max(axis=(0, 1))
+        return _index(upright, inverse)
 
     @property
     def reversal_index(self) -> float:
-        """(r - r reversed in time) / (r + r reversed in time)."""
-        return self._against(self.responses[0, 0, 0, 1])
+        """(r - r reversed) / (r + r reversed), the stimulus against itself played backward."""
+        return _index(self.response, self.responses[0, 0, 0, 1])
 
     @property
     def polarity_index(self) -> float:
@@ -82,9 +87,12 @@ class StimulusTuning:
         index = self.polarity_index
         return 0 if np.isnan(index) else int(np.sign(index))
 
-    def _against(self, other: float) -> float:
-        mine, other = max(self.response, 0.0), max(float(other), 0.0)
-        return (mine - other) / (mine + other) if mine + other > 0 else float("nan")
+    @property
+    def _forward(self) -> Floats:
+        """Responses at the better contrast, played forward, `(6, 2)`."""
+        better = self.responses[..., 0].max(axis=(0, 1)).argmax()
+        chosen: Floats = self.responses[:, :, better, 0]
+        return chosen
 
 
 @torch.no_grad()
@@ -113,10 +121,13 @@ def stimulus_tuning(
     traces = central_traces(network, images.float(), [cell_type], protocol, network_position)[
         ..., 0
     ]
-    peak_frame = int(traces[0].argmax())
+    peaks = traces.max(axis=1).reshape(6, 2, 2, 2)
+    rotation, mirrored, inverted = np.unravel_index(peaks[..., 0].argmax(), (6, 2, 2))
+    best = np.ravel_multi_index((rotation, mirrored, inverted, 0), peaks.shape)
+    peak_frame = int(traces[best].argmax())
     return StimulusTuning(
         cell_type=cell_type,
-        responses=traces.max(axis=1).reshape(6, 2, 2, 2),
+        responses=peaks,
         peak_frame=peak_frame,
         motion=stimulus_motion(luminance, network.lattice, protocol, last_frame=peak_frame),
     )
@@ -137,3 +148,8 @@ def transformed(stimulus: Floats, lattice: HexLattice) -> dict[tuple[int, int, i
                     image = stimulus[:: -1 if backward else 1, columns]
                     images[k, mirrored, inverted, backward] = 1 - image if inverted else image
     return images
+
+
+def _index(mine: float, other: float) -> float:
+    mine, other = max(float(mine), 0.0), max(float(other), 0.0)
+    return (mine - other) / (mine + other) if mine + other > 0 else float("nan")
