@@ -226,25 +226,30 @@ class StimulusModule(pl.LightningModule):
         self.stop_reason.copy_(torch.where(which & self.running, int(reason), self.stop_reason))
 
     def _log_terms(self, terms: Terms) -> None:
-        step, trainer = self.global_step, self.trainer
-        if step % max(trainer.log_every_n_steps, 1):  # type: ignore[attr-defined]
+        if self.global_step % max(self.trainer.log_every_n_steps, 1):  # type: ignore[attr-defined]
             return
         # The host waits for the device here, and only here.
         if not bool(self.running.any()):
-            trainer.should_stop = True
-        values = torch.stack([t.detach().float() for t in terms.values()]).cpu().tolist()
+            self.trainer.should_stop = True
+        values = self._write_scalars(terms)
+        total = values[list(terms).index(TOTAL)]
+        peak = values[list(terms).index(PEAK)]
+        self.log("loss", sum(total) / len(total), prog_bar=True, logger=False)
+        self.log("peak", sum(peak) / len(peak), prog_bar=True, logger=False)
+
+    def _write_scalars(self, terms: Terms) -> list[list[float]]:
+        """Every term of every item to the loggers; gives the values."""
+        stacked = torch.stack([term.detach().float() for term in terms.values()])
+        values: list[list[float]] = stacked.cpu().tolist()
         scalars = {}
         for name, row in zip(terms, values, strict=True):
             for label, value in zip(self.labels, row, strict=True):
                 scalars[name if len(self.labels) == 1 else f"{name}/{label}"] = value
         optimizer = cast("Any", self.optimizers(use_pl_optimizer=False))
         scalars["optimizer/learning_rate"] = optimizer.param_groups[0]["lr"]
-        for logger in trainer.loggers:
-            logger.log_metrics(scalars, step)
-        total = values[list(terms).index(TOTAL)]
-        peak = values[list(terms).index(PEAK)]
-        self.log("loss", sum(total) / len(total), prog_bar=True, logger=False)
-        self.log("peak", sum(peak) / len(peak), prog_bar=True, logger=False)
+        for logger in self.trainer.loggers:
+            logger.log_metrics(scalars, self.global_step)
+        return values
 
     # -- what the Trainer asks ------------------------------------------------------------------
 
@@ -303,7 +308,9 @@ class StimulusModule(pl.LightningModule):
         """Record the present iterate as the last, once."""
         if self._final_recorded:
             return
-        self._observe(self.evaluate(), self.global_step)
+        terms = self.evaluate()
+        self._observe(terms, self.global_step)
+        self._write_scalars(terms)
         self._final_recorded = True
         self._stop(torch.ones_like(self.running), StopReason.STEPS_DONE)
 
