@@ -311,6 +311,9 @@ class StimulusModule(pl.LightningModule):
         terms = self.evaluate()
         self._observe(terms, self.global_step)
         self._write_scalars(terms)
+        for logger in self.trainer.loggers:
+            # The figure by which TensorBoard's table of hyperparameters compares runs.
+            logger.log_metrics({"hp_metric": float(self.best_merit.mean())}, self.global_step)
         self._final_recorded = True
         self._stop(torch.ones_like(self.running), StopReason.STEPS_DONE)
 
