@@ -135,9 +135,7 @@ class _Held(FitCLI):
 
 def board(output: Path, purge_step: int | None) -> TensorBoardLogger:
     """TensorBoard's log in the output folder; steps done again after a kill replace the old."""
-    return TensorBoardLogger(
-        save_dir=output, name="", version="", purge_step=purge_step, default_hp_metric=False
-    )
+    return TensorBoardLogger(save_dir=output, name="", version="", purge_step=purge_step)
 
 
 def resumed_step(checkpoints: Path) -> int | None:
