@@ -53,9 +53,13 @@ def run(case: Case, step: Any, items: slice = slice(None)) -> list[torch.Tensor]
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("extent", [0, 1, 2, 5, 8])
-def test_a_tap_reads_its_source_or_a_border_of_zeros(extent: int, transposed: bool) -> None:
-    layout = Case(extent).layout
+@pytest.mark.parametrize(
+    ("extent", "reach"), [(0, 6), (1, 6), (2, 6), (4, 0), (4, 1), (5, 6), (8, 6)]
+)
+def test_a_tap_reads_its_source_or_a_border_of_zeros(
+    extent: int, reach: int, transposed: bool
+) -> None:
+    layout = Case(extent, reach=reach).layout
     grid = PaddedGrid.of(layout)
     taps = layout.connectome.taps
     table = TapTable.of(layout, grid, np.ones(len(taps), dtype=np.bool_), transposed)

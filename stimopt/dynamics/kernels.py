@@ -89,11 +89,14 @@ def _advance(total, i, place, rate, v, rectified, gate, mask):
 
 
 @jitable
-def _retreat(total, i, place, old, new, rate, g, driven, gate, mask):
-    """One vector of g: leak away, add what came back through the gate, drive onwards."""
+def _retreat(total, i, place, old, new, rate, g, driven, gate):
+    """One vector of g: leak away, add what came back through the gate, drive onwards.
+
+    Where there is no cell the gate is shut and g stays zero; but in the overhang of a row over the
+    next, which that row then overwrites.
+    """
     now = subtract(load(g, i * LANES), load(driven, old + place))
     now = add(now, where(at(gate[0], gate[1] + i), total))
-    now = where(at(mask, i), now)
     store(g, i * LANES, now)
     store(driven, new + place, multiply(rate, now))
 
@@ -221,7 +224,7 @@ def adjoint_item(
         share: as for `forward_item`.
     """
     leak, inputs = drive
-    position, column_of_lane, mask, lane_of_cell, first_cell, stride = grid
+    position, column_of_lane, _, lane_of_cell, first_cell, stride = grid
     low, high, part, parts, counters = share
     g, driven = scratch
     n_frames = grad_voltages.shape[0]
@@ -236,7 +239,7 @@ def adjoint_item(
         if n_frames > 0 and low * width <= readout[i] < high * width:
             g[readout[i]] += grad_voltages[n_frames - 1, i]
     first_, shift_, weight_ = pointer(rule[0]), pointer(rule[1]), pointer(rule[2])
-    position_, mask_, lanes_ = pointer(position), pointer(mask), pointer(lanes)
+    position_, lanes_ = pointer(position), pointer(lanes)
     g_, driven_, counters_ = pointer(g), pointer(driven), pointer(counters)
     gates_ = pointer(gates)
     zeros = load(lanes_, 0)
@@ -272,14 +275,14 @@ def adjoint_item(
                 q = _places(position_, k)
                 s = _sums(zeros, (driven_, old), first_, shift_, weight_, kind, q)
                 i = kind * n_vectors + k
-                _retreat(s[0], i, base + q[0], old, new, r, g_, driven_, gate, mask_)
-                _retreat(s[1], i + 1, base + q[1], old, new, r, g_, driven_, gate, mask_)
-                _retreat(s[2], i + 2, base + q[2], old, new, r, g_, driven_, gate, mask_)
-                _retreat(s[3], i + 3, base + q[3], old, new, r, g_, driven_, gate, mask_)
-                _retreat(s[4], i + 4, base + q[4], old, new, r, g_, driven_, gate, mask_)
-                _retreat(s[5], i + 5, base + q[5], old, new, r, g_, driven_, gate, mask_)
-                _retreat(s[6], i + 6, base + q[6], old, new, r, g_, driven_, gate, mask_)
-                _retreat(s[7], i + 7, base + q[7], old, new, r, g_, driven_, gate, mask_)
+                _retreat(s[0], i, base + q[0], old, new, r, g_, driven_, gate)
+                _retreat(s[1], i + 1, base + q[1], old, new, r, g_, driven_, gate)
+                _retreat(s[2], i + 2, base + q[2], old, new, r, g_, driven_, gate)
+                _retreat(s[3], i + 3, base + q[3], old, new, r, g_, driven_, gate)
+                _retreat(s[4], i + 4, base + q[4], old, new, r, g_, driven_, gate)
+                _retreat(s[5], i + 5, base + q[5], old, new, r, g_, driven_, gate)
+                _retreat(s[6], i + 6, base + q[6], old, new, r, g_, driven_, gate)
+                _retreat(s[7], i + 7, base + q[7], old, new, r, g_, driven_, gate)
     for cell in range(first_cell[low], first_cell[high]):
         grad_initial[cell] = g[lane_of_cell[cell]]
 

@@ -75,6 +75,8 @@ class PaddedGrid:
         for u in range(-n, n + 1):
             low, high = max(-n, -n - u), min(n, n - u)
             for v in range(low, high + 1, LANES):
+                # The last vector of a row may hang over the start of the next row; vectors are
+                # worked on in this order, so that the next row has the last word there.
                 position.append(border + (u + n) * width + v + n)
                 columns.append(layout.lattice.index(u, np.arange(v, v + LANES)))
         while len(position) % GROUP:
