@@ -129,6 +129,10 @@ class StimulusModule(pl.LightningModule):
         """What the best iterate is smallest in, `(items,)`."""
         return terms[TOTAL]
 
+    def driven(self) -> Tensor:
+        """What each item's stimulus must move, `(items,)`; a fit without it is refused."""
+        return self.evaluate()[ACTIVITY]
+
     def settings(self) -> dict[str, Any]:
         """Plain values that decide the result, for checkpoints, logs and results."""
         return {
@@ -324,7 +328,7 @@ class StimulusModule(pl.LightningModule):
             RuntimeError: naming the items it does not move.
         """
         with torch.enable_grad():
-            activity = self.evaluate()[ACTIVITY]
+            activity = self.driven()
             gradient = None
             if activity.requires_grad:
                 (gradient,) = torch.autograd.grad(activity.sum(), self.stimulus, allow_unused=True)
