@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stimopt.datamodule import StimulusBatch, StimulusDataModule
 from stimopt.items import ALL, label_items, make_items, readout_cells
-from stimopt.metrics import PeakTable, RunningArgmax, TopSamples, unpack
+from stimopt.metrics import PeakTable, RunningArgmax, TopSamples, empty_top, unpack
 from stimopt.protocol import Protocol
 from stimopt.response_model import ResponseModel
 from stimopt.results import Result
@@ -81,12 +81,10 @@ class NaturalisticSearch(pl.LightningModule):
         self.best = RunningArgmax(len(self.positions), n_types, top_k, one_per_window)
         self.every: PeakTable | None = None
         self.keep_all = keep_all
-        self.next_sample: int | None = None
-        """First sample not in `found` yet; None before a pass."""
-        self._first: int | None = None
-        self._start = 0
+        self.next_sample = 0
+        """First sample that is not in `found` yet."""
+        self._first = self._start = 0
         self._merged: dict[str, Tensor] = {}
-        self._resumed: dict[str, Any] | None = None
         self._data: StimulusDataModule | None = None
         self._asked_start: int | None = None
 
@@ -99,7 +97,7 @@ class NaturalisticSearch(pl.LightningModule):
         Raises:
             RuntimeError: before a pass.
         """
-        if "top" not in self._merged:
+        if not self._merged:
             raise RuntimeError(
                 "expected a search that has run, got one that has not; call "
                 "trainer.test(search, datamodule=data)"
@@ -114,7 +112,7 @@ class NaturalisticSearch(pl.LightningModule):
     @property
     def samples_done(self) -> range:
         """Numbers of the samples that `found` is the best of."""
-        return range(self._first or 0, self.next_sample or 0)
+        return range(self._first, self.next_sample)
 
     @property
     def data(self) -> StimulusDataModule:
@@ -184,26 +182,16 @@ class NaturalisticSearch(pl.LightningModule):
 
     def on_test_start(self) -> None:
         """Start from nothing, or from what the checkpoint holds."""
-        samples = self.data.samples
-        self._start = samples.start
+        self._start = self.data.samples.start
         self._require_same_start()
+        device = self.cells.device
         self.best.reset()
-        merged = {"top": self.best.top}
-        first = samples.start if self._first is None else self._first
+        self.best.top = self._merged["top"].to(device).clone()
         if self.keep_all:
-            n_networks, n_types = self.best.top.shape[:2]
-            every = PeakTable(samples.stop - first, n_networks, n_types, first)
-            self.every = every.to(self.best.top.device)
-            merged["every"] = self.every.table
-        if self._resumed is not None:
-            merged = {name: self._resumed[name].to(x.device) for name, x in merged.items()}
-            self._resumed = None
-        self.best.top = merged["top"].clone()
-        if self.every is not None:
-            self.every.table = merged["every"].clone()
-        self._first = first
-        self._merged = {name: x.cpu().clone() for name, x in merged.items()}
-        self.next_sample = samples.start
+            table = self._merged["every"]
+            n_samples, n_networks, n_types = table.shape
+            self.every = PeakTable(n_samples, n_networks, n_types, self._first).to(device)
+            self.every.table = table.to(device).clone()
 
     def on_test_epoch_end(self) -> None:
         """Merge what all processes found."""
@@ -240,7 +228,12 @@ class NaturalisticSearch(pl.LightningModule):
                 f"expected at least one sample, got {data.samples}; move start_sample or "
                 "stop_sample"
             )
-        self._data, self._first, self._resumed = data, None, None
+        self._data, self._first = data, data.samples.start
+        self.next_sample = self._first
+        shape = self.best.top.shape[:-1]
+        self._merged = {"top": empty_top(*shape)}
+        if self.keep_all:
+            self._merged["every"] = torch.full((len(data.samples), *shape[:2]), -torch.inf)
         for length in _lengths(data):
             self.protocol.readout(length)
         for logger in self.trainer.loggers:
@@ -288,7 +281,19 @@ class NaturalisticSearch(pl.LightningModule):
                     f"expected {key} = {theirs.get(key)!r} as in the checkpoint, got {value!r}; "
                     "give the same, or another output folder"
                 )
-        self._resumed, self._first = saved, samples.start
+        for name, empty in self._merged.items():
+            table = saved.get(name)
+            if (
+                not isinstance(table, Tensor)
+                or table.dtype != empty.dtype
+                or table.shape != empty.shape
+            ):
+                raise ValueError(
+                    f"expected {name} as {empty.dtype} {tuple(empty.shape)} in the checkpoint, got "
+                    "another; it was altered or damaged, remove it to start anew"
+                )
+            self._merged[name] = table
+        self.next_sample = saved["next_sample"]
         # A pass that was done does its last sample again, which changes nothing, rather than
         # run a loop over nothing, for which Lightning calls no hooks.
         self._asked_start = samples.start
@@ -316,11 +321,12 @@ class NaturalisticSearch(pl.LightningModule):
 
     def _require_same_start(self) -> None:
         """All processes go on from one sample: they must see one checkpoint."""
-        first = self.trainer.strategy.broadcast(self._start)
-        if first != self._start:
+        gathered = self.all_gather(torch.tensor(self._start, device=self.device))
+        starts = cast("Tensor", gathered).flatten().tolist()
+        if len(set(starts)) > 1:
             raise RuntimeError(
-                f"expected to start from sample {first} as process 0, got {self._start}; give all "
-                "processes the same output folder"
+                f"expected all processes to start from one sample, got {starts}; give them the "
+                "same output folder"
             )
 
 

@@ -20,6 +20,7 @@ from search_cases import (
 )
 from torch.utils.data import DataLoader, Subset
 
+from stimopt.checkpointing import SafeCheckpointIO
 from stimopt.datamodule import StimulusDataModule, StimulusDataset, collate
 from stimopt.movies import render
 from stimopt.network import FrozenNetwork
@@ -193,6 +194,26 @@ def test_an_error_in_the_middle_leaves_the_last_checkpoint(
     searched(search, data, tmp_path, go_on=True)
     whole = searched(NaturalisticSearch(networks, PROTOCOLS[0]), data)
     assert all(torch.equal(a, b) for a, b in zip(search.found, whole.found, strict=True))
+
+
+def test_an_altered_checkpoint_is_refused(
+    store: Path, networks: FrozenNetwork, tmp_path: Path
+) -> None:
+    def search() -> NaturalisticSearch:
+        return NaturalisticSearch(networks, PROTOCOLS[0])
+
+    data = StimulusDataModule(str(store), dt=0.02, batch_size=50)
+    searched(search(), data, tmp_path, limit_test_batches=1)
+    path = tmp_path / "last.ckpt"
+    saved = SafeCheckpointIO().load_checkpoint(path)
+    saved["stimopt"]["top"] = saved["stimopt"]["top"][:, :3]
+    SafeCheckpointIO().save_checkpoint(saved, path)
+    with pytest.raises(ValueError, match=r"expected top as torch\.int64"):
+        searched(search(), data, tmp_path, go_on=True)
+    del saved["stimopt"]
+    SafeCheckpointIO().save_checkpoint(saved, path)
+    with pytest.raises(ValueError, match="expected a checkpoint of a search"):
+        searched(search(), data, tmp_path, go_on=True)
 
 
 @pytest.mark.parametrize(
