@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +108,21 @@ def add_run_arguments(parser: LightningArgumentParser, command: str) -> None:
     )
 
 
-def run_fit(model_class: type[pl.LightningModule], command: str, arguments: list[str]) -> int:
-    """Parse, fit or go on, and say where the files are."""
+def run_fit(
+    model_class: type[pl.LightningModule],
+    command: str,
+    arguments: list[str],
+    finish: Callable[[Path], list[Path]] | None = None,
+) -> int:
+    """Parse, fit or go on, and say where the files are; `finish` adds to them from the output."""
     quiet_lightning()
     cli = _Held(model_class, command, arguments)
     trainer = cli.trainer
     if trainer.interrupted:
         raise KeyboardInterrupt
-    for path in [*cli.writer.written, Path(cli.config.output)]:
+    output = Path(cli.config.output)
+    more = finish(output) if finish is not None and cli.writer.written else []
+    for path in [*cli.writer.written, *more, output]:
         print(path)
     return 0
 
