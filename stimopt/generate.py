@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stimopt import penalties
-from stimopt.items import ALL, make_items, noise
+from stimopt.items import ALL, Item, make_items, noise
 from stimopt.objectives import Objective, central_signal, find_objective
 from stimopt.protocol import Protocol
 from stimopt.response_model import ResponseModel
@@ -23,6 +23,9 @@ from stimopt.stimulus import (
     Terms,
     adam,
 )
+from stimopt.winners import naturalistic_start
+
+NATURALISTIC = "naturalistic:"
 
 
 class StimulusGenerator(StimulusModule):
@@ -106,15 +109,14 @@ class StimulusGenerator(StimulusModule):
                 "0.8 is usual"
             )
         if isinstance(init, Tensor):
-            start, lengths = init, None
+            start = init
         else:
-            start, lengths = starting_stimulus(network, items, n_frames, protocol, init)
+            start = starting_stimulus(network, items, n_frames, protocol, init)
         super().__init__(
             network,
             items,
             start,
             protocol,
-            n_frames=lengths,
             contrast=contrast,
             parametrization=parametrization,
             optimizer=optimizer,
@@ -175,18 +177,29 @@ class StimulusGenerator(StimulusModule):
 
 
 def starting_stimulus(
-    network: ResponseModel, items: Sequence[Any], n_frames: int, protocol: Protocol, init: str
-) -> tuple[Tensor, Tensor | None]:
-    """First stimulus `(items, frames, columns)` and the frames that count, if fewer.
+    network: ResponseModel, items: Sequence[Item], n_frames: int, protocol: Protocol, init: str
+) -> Tensor:
+    """First stimulus `(items, frames, columns)`.
+
+    A naturalistic start is as long as the longest clip. Shorter ones are preceded by grey, as the
+    pre-stimulus is, so that every clip ends with the last frame, where most objectives look.
 
     Raises:
-        ValueError: for an unknown start.
+        ValueError: for an unknown start, or a search result that does not fit.
     """
     n_columns = network.lattice.n_columns
     if init == "noise":
-        return noise(items, n_frames, n_columns), None
+        return noise(items, n_frames, n_columns)
     if init == "grey":
-        return torch.full((len(items), n_frames, n_columns), protocol.grey), None
+        return torch.full((len(items), n_frames, n_columns), protocol.grey)
+    if init.startswith(NATURALISTIC):
+        clips, lengths = naturalistic_start(
+            init.removeprefix(NATURALISTIC), network, items, protocol.dt
+        )
+        start = torch.full_like(clips, protocol.grey)
+        for i, length in enumerate(lengths.tolist()):
+            start[i, clips.shape[1] - length :] = clips[i, :length]
+        return start
     raise ValueError(
         f"expected init 'noise', 'grey', 'naturalistic:RESULT.h5' or a tensor, got {init!r}; "
         "choose one of them"
