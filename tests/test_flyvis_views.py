@@ -1,0 +1,171 @@
+"""Networks taken over from flyvis objects: the real thing where flyvis is, its shape elsewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stimopt.flyvis_views import from_flyvis_object
+from stimopt.network import FrozenNetwork
+from stimopt.protocol import Protocol
+from stimopt.trained import SAFE_GLOBALS, best_checkpoint
+
+has_flyvis = pytest.mark.skipif(
+    importlib.util.find_spec("flyvis") is None,
+    reason="flyvis is not installed (pip install flyvis==1.2.0)",
+)
+
+
+class View:
+    """What is read of a flyvis.NetworkView, where flyvis itself is not installed."""
+
+    def __init__(self, network: SimpleNamespace, name: str) -> None:
+        self.network, self.name = network, name
+
+    def init_network(self) -> SimpleNamespace:
+        return self.network
+
+
+def like_flyvis(folder: Path, **changes: Any) -> SimpleNamespace:
+    """The parameters and the config of a flyvis.Network, straight from its checkpoint."""
+    with torch.serialization.safe_globals(SAFE_GLOBALS):
+        state = torch.load(best_checkpoint(folder), map_location="cpu", weights_only=True)
+    config = SimpleNamespace(
+        connectome=SimpleNamespace(file="fib25-fib19_v2.2.json", extent=15, n_syn_fill=1),
+        dynamics=SimpleNamespace(
+            type="PPNeuronIGRSynapses", activation=SimpleNamespace(type="relu")
+        ),
+    )
+    tensors = {k: torch.nn.Parameter(v) for k, v in state["network"].items()}
+    return SimpleNamespace(config=config, **{**tensors, **changes})
+
+
+def test_parameters_are_those_of_the_folder(trained_folder: Path, connectome_file: Path) -> None:
+    folders = [trained_folder / "000", trained_folder / "001"]
+    held = [View(like_flyvis(folders[0]), "flow/0000/000"), like_flyvis(folders[1])]
+    taken = from_flyvis_object(held, connectome_file, extent=4)
+    read = FrozenNetwork.from_flyvis(folders, connectome_file, extent=4)
+    assert taken.names == ("flow/0000/000", "flyvis.Network")
+    assert taken.content_hash == read.content_hash
+    whole = from_flyvis_object(held[0], connectome_file)
+    assert whole.lattice.extent == 15
+    assert not any(p.requires_grad for p in whole.parameters())
+
+
+def test_it_is_a_copy(trained_folder: Path, connectome_file: Path) -> None:
+    network = like_flyvis(trained_folder / "000")
+    taken = from_flyvis_object(network, connectome_file, extent=2)
+    before = taken.bias.clone()
+    with torch.no_grad():
+        network.nodes_bias += 1
+    assert torch.equal(taken.bias, before)
+    assert not torch.equal(from_flyvis_object(network, connectome_file, extent=2).bias, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"nodes_bias": torch.zeros(3)}, "65 values of nodes_bias"),
+        ({"nodes_bias": torch.full((65,), torch.nan)}, "finite nodes_bias"),
+        ({"edges_sign": torch.zeros(604)}, "signs"),
+        ({"edges_syn_strength": None}, "604 values of edges_syn_strength"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused(
+    trained_folder: Path, connectome_file: Path, change: dict[str, Any], said: str
+) -> None:
+    network = like_flyvis(trained_folder / "000", **change)
+    with pytest.raises(ValueError, match=said):
+        from_flyvis_object(network, connectome_file, extent=2)
+
+
+def test_other_dynamics_other_lattices_and_other_objects(
+    trained_folder: Path, connectome_file: Path
+) -> None:
+    network = like_flyvis(trained_folder / "000")
+    smaller = like_flyvis(trained_folder / "000")
+    smaller.config.connectome.extent = 5
+    with pytest.raises(ValueError, match="one connectome and extent"):
+        from_flyvis_object([network, smaller], connectome_file)
+    network.config.dynamics.activation.type = "softplus"
+    with pytest.raises(ValueError, match="softplus"):
+        from_flyvis_object(network, connectome_file)
+    smaller.config.connectome.n_syn_fill = 0
+    with pytest.raises(ValueError, match="n_syn_fill"):
+        from_flyvis_object(smaller, connectome_file)
+    with pytest.raises(TypeError, match=r"flyvis.NetworkView or a flyvis.Network, got Linear"):
+        from_flyvis_object(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="empty list"):
+        from_flyvis_object([])
+
+
+@has_flyvis
+def test_flyvis_objects_respond_as_in_flyvis(
+    trained_folder: Path, connectome_file: Path, tmp_path: Path
+) -> None:
+    """A process of its own, as flyvis sets torch's default device, and a copy, as it writes."""
+    root = tmp_path / "flyvis"
+    network_folder = root / "results" / "flow" / "0000" / "000"
+    shutil.copytree(trained_folder / "000", network_folder)
+    for path in (root, *root.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o200)
+    # Networks of the first release name a class and a column that flyvis 1.2.0 calls otherwise.
+    meta = network_folder / "_meta.yaml"
+    text = meta.read_text().replace("ConnectomeDir", "ConnectomeFromAvgFilters")
+    meta.write_text(text.replace(', "edge_type"', ""))
+    program = """
+        import sys
+        import numpy as np, torch
+        import flyvis
+        from flyvis.network.stimulus import Stimulus
+        from stimopt.flyvis_views import from_flyvis_object
+        from stimopt.network import FrozenNetwork
+
+        view = flyvis.NetworkView("flow/0000/000")
+        network = view.init_network()
+        of_view, of_network = from_flyvis_object(view), from_flyvis_object(network)
+        read = FrozenNetwork.from_flyvis(flyvis.results_dir / "flow/0000/000")
+        assert of_view.names == ("flow/0000/000",), of_view.names
+        torch.manual_seed(0)
+        noise = torch.rand(1, 12, 1, 721)
+        stimulus = Stimulus(network.connectome, 1, 12)
+        stimulus.zero()
+        stimulus.add_input(noise)
+        with torch.no_grad():
+            theirs = network(stimulus(), 0.01, state=network.steady_state(1.0, 0.01, 1))
+        np.savez(
+            sys.argv[1], noise=noise[:, :, 0], theirs=theirs,
+            types=np.array(network.connectome.nodes.type[:]).astype(str),
+            hashes=[of_view.content_hash, of_network.content_hash, read.content_hash],
+        )
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "said.npz")],
+        env={**os.environ, "FLYVIS_ROOT_DIR": str(root)},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    said = np.load(tmp_path / "said.npz")
+    assert len(set(said["hashes"].tolist())) == 1
+    network = FrozenNetwork.from_flyvis(network_folder, connectome_file)
+    assert network.content_hash == said["hashes"][0]
+    ours = network.respond(torch.from_numpy(said["noise"]), Protocol())[0]
+    for cell_type in ("R1", "L1", "Mi9", "T4c", "T5a", "Lawf1"):
+        cells = network.cells_of(cell_type)
+        theirs = said["theirs"][0][:, said["types"] == cell_type]
+        # Both are float32 and sum in other orders, over 112 steps.
+        np.testing.assert_allclose(ours[:, cells[cells >= 0]], theirs, atol=2e-5)
