@@ -154,7 +154,7 @@ COLUMNS = (
     ("opt deg", "direction_deg", "{:.0f}"),
     ("images deg", "preferred_direction_deg", "{:.0f}"),
     ("opt DSI", "selectivity", "{:.2f}"),
-    ("opt pol", "motion_polarity_index", "{:+.2f}"),
+    ("opt pol", "polarity_index", "{:+.2f}"),
     ("inverse", "contrast_index", "{:+.2f}"),
     ("reverse", "reversal_index", "{:+.2f}"),
     ("angle", "angle_deg", "{:.0f}"),
@@ -197,6 +197,7 @@ def verdict(rows: list[OptimumSummary], edges: EdgeTuning) -> str:
 def write_table(rows: list[OptimumSummary], path: Path) -> None:
     """All fields at full precision, whole or not at all."""
     fields = [field for _, field, _ in COLUMNS] + [
+        "motion_polarity_index",
         "edge_polarity",
         "polarity",
         "selective",

@@ -25,6 +25,7 @@ from stimopt.response_model import ModuleNetwork
 from stimopt.tuning import (
     EdgeTuning,
     angle_between,
+    change_drive,
     direction_tuning,
     edge_tuning,
     grey_voltage,
@@ -368,6 +369,59 @@ def test_flyvis_optimum_of_t4c_is_on_and_upward(shared: Path) -> None:
     assert motion.polarity_index > 0.5
 
 
+# -- what drives a response -----------------------------------------------------------------------
+
+
+class Differentiator(nn.Module):
+    """r(t) = gain (x(t) - x(t - 5)) at the centre: excited by rises for a positive gain."""
+
+    def __init__(self, lattice: HexLattice, gain: float) -> None:
+        super().__init__()
+        self.center, self.gain = lattice.center, gain
+
+    def forward(self, luminance: Tensor) -> Tensor:
+        here = luminance[..., self.center]
+        return (self.gain * (here - nn.functional.pad(here, (5, 0))[:, : here.shape[1]]))[..., None]
+
+
+@pytest.mark.parametrize("gain", [2.0, -2.0])
+def test_changes_of_a_linear_cell_drive_it_as_derived(gain: float) -> None:
+    lattice = HexLattice(1)
+    network = ModuleNetwork(Differentiator(lattice, gain), {"cell": 0}, 1)
+    stimulus = np.full((40, lattice.n_columns), 0.5)
+    stimulus[20:] = 0.9
+    stimulus[22:] = 0.6
+    stimulus[30:] = 0.2
+    # In frame 24 both the rise by 0.4 and the fall by 0.3 are at most five frames old.
+    drive = change_drive(network, stimulus, "cell", PROTOCOL, 24)
+    assert drive.on == pytest.approx(gain * 0.4)
+    assert drive.off == pytest.approx(-gain * 0.3)
+    assert drive.polarity_index == np.sign(gain)
+    # In frame 26 the rise has passed, and in 19 nothing has happened.
+    assert change_drive(network, stimulus, "cell", PROTOCOL, 26).on == pytest.approx(0)
+    assert np.isnan(change_drive(network, stimulus, "cell", PROTOCOL, 19).polarity_index)
+    # Changes further back than asked for do not count.
+    late = change_drive(network, stimulus, "cell", PROTOCOL, 24, seconds=0.03)
+    assert (late.on, late.off) == (0, pytest.approx(-gain * 0.3))
+    with pytest.raises(ValueError, match=r"got 40; "):
+        change_drive(network, stimulus, "cell", PROTOCOL, 40)
+
+
+@pytest.mark.parametrize("cell", ["T4b", "T5c"])
+@pytest.mark.parametrize("contrast", [0.05, 0.5])
+def test_changes_add_up_to_the_response(circuit: FrozenNetwork, cell: str, contrast: float) -> None:
+    # The circuit rectifies: a gradient at the stimulus alone would not add up.
+    rng = np.random.default_rng(0)
+    stimulus = 0.5 + contrast * rng.uniform(-1, 1, size=(15, circuit.lattice.n_columns))
+    shown = torch.as_tensor(np.stack([stimulus, 0.5 + 0 * stimulus]), dtype=torch.float32)
+    index = torch.tensor([circuit.cell_index(cell)])
+    response, rest = circuit.respond(shown, PROTOCOL, index)[:, -1, 0].tolist()
+    drive = change_drive(circuit, stimulus, cell, PROTOCOL, 14, seconds=0.15)
+    assert drive.on + drive.off == pytest.approx(
+        response - rest, abs=0.02 * (abs(drive.on) + abs(drive.off))
+    )
+
+
 # -- images of a stimulus -------------------------------------------------------------------------
 
 
@@ -397,6 +451,7 @@ def test_one_edge_tells_what_the_cell_prefers(
     # Whatever way and polarity the edge has: one of its images is the cell's.
     assert angle_between(tuning.preferred_direction_deg, PREFERRED[cell[2]]) < 10
     assert tuning.polarity == sign
+    assert sign * tuning.polarity_index == 1
     assert polarity * sign * tuning.contrast_index > 2 / 3
     assert tuning.direction_selectivity > 0.4
 
@@ -428,6 +483,7 @@ def test_grown_optimum_says_what_edges_say(
     assert angle_between(row.direction_deg, PREFERRED[cell[2]]) < 30
     assert angle_between(row.preferred_direction_deg, PREFERRED[cell[2]]) < 30
     assert row.polarity == (1 if cell == "T4c" else -1)
+    assert abs(row.polarity_index) > 0.3
     assert row.selective
     assert row.direction_agrees
     assert row.polarity_agrees

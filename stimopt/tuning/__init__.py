@@ -6,6 +6,7 @@ central cell's voltage above its value at grey; what tuning indices are made of 
 """
 
 from stimopt.tuning.central import central_traces, grey_voltage
+from stimopt.tuning.drive import ChangeDrive, change_drive
 from stimopt.tuning.edges import EDGE_SPEEDS, EdgeTuning, edge_tuning, moving_edge
 from stimopt.tuning.images import StimulusTuning, stimulus_tuning, transformed
 from stimopt.tuning.indices import angle_between, direction_tuning, percentile_of
@@ -13,6 +14,7 @@ from stimopt.tuning.motion import StimulusMotion, stimulus_motion
 from stimopt.tuning.summary import OptimumSummary, summarize_optimum
 
 __all__ = [
+    "ChangeDrive",
     "EDGE_SPEEDS",
     "EdgeTuning",
     "OptimumSummary",
@@ -20,6 +22,7 @@ __all__ = [
     "StimulusTuning",
     "angle_between",
     "central_traces",
+    "change_drive",
     "direction_tuning",
     "edge_tuning",
     "grey_voltage",

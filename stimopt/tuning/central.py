@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,9 +53,7 @@ def _traces(
     protocol: Protocol,
     position: int,
 ) -> Floats:
-    device = luminance.device
-    if isinstance(network, nn.Module):
-        device = next(iter(network.buffers()), luminance).device
+    device = device_of(network)
     cells = torch.tensor([network.cell_index(name) for name in cell_types], device=device)
     traces = []
     for items in torch.split(luminance, max(1, ITEM_FRAMES // luminance.shape[1])):
@@ -62,6 +61,14 @@ def _traces(
         responses = network.respond(items.to(device), protocol, cells, index)
         traces.append(responses.double().cpu().numpy())
     return np.concatenate(traces)
+
+
+def device_of(network: ResponseModel) -> torch.device:
+    """Where the network's numbers are; the CPU for one that shows none."""
+    if isinstance(network, nn.Module):
+        for tensor in itertools.chain(network.buffers(), network.parameters()):
+            return tensor.device
+    return torch.device("cpu")
 
 
 def checked_stimulus(stimulus: ArrayLike, lattice: HexLattice) -> Floats:

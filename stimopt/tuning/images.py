@@ -12,6 +12,7 @@ from stimopt.lattice import HexLattice
 from stimopt.protocol import Protocol
 from stimopt.response_model import ResponseModel
 from stimopt.tuning.central import central_traces, checked_stimulus
+from stimopt.tuning.drive import ChangeDrive, change_drive
 from stimopt.tuning.indices import direction_tuning
 from stimopt.tuning.motion import StimulusMotion, stimulus_motion
 
@@ -33,12 +34,14 @@ class StimulusTuning:
             mirroring left and right (0 no, 1 yes), contrast inversion and time reversal.
         peak_frame: frame at which the response to the best image, played forward, is largest.
         motion: in the stimulus up to that frame.
+        drive: of the response to that image, by the rises and falls of its luminance.
     """
 
     cell_type: str
     responses: Floats
     peak_frame: int
     motion: StimulusMotion
+    drive: ChangeDrive
 
     @property
     def response(self) -> float:
@@ -75,11 +78,8 @@ class StimulusTuning:
 
     @property
     def polarity_index(self) -> float:
-        """The cell's ON (1) to OFF (-1): polarity of the motion, weighted by the responses.
-
-        Inversion turns the polarity of the motion round, hence the product.
-        """
-        return self.motion.polarity_index * self.contrast_index
+        """The cell's ON (1) to OFF (-1): the changes that drive its best response."""
+        return self.drive.polarity_index
 
     @property
     def polarity(self) -> int:
@@ -95,7 +95,6 @@ class StimulusTuning:
         return chosen
 
 
-@torch.no_grad()
 def stimulus_tuning(
     network: ResponseModel,
     stimulus: ArrayLike,
@@ -117,10 +116,9 @@ def stimulus_tuning(
     """
     protocol = Protocol() if protocol is None else protocol
     luminance = checked_stimulus(stimulus, network.lattice)
-    images = torch.as_tensor(np.stack(list(transformed(luminance, network.lattice).values())))
-    traces = central_traces(network, images.float(), [cell_type], protocol, network_position)[
-        ..., 0
-    ]
+    images = np.stack(list(transformed(luminance, network.lattice).values()))
+    shown = torch.as_tensor(images, dtype=torch.float32)
+    traces = central_traces(network, shown, [cell_type], protocol, network_position)[..., 0]
     peaks = traces.max(axis=1).reshape(6, 2, 2, 2)
     rotation, mirrored, inverted = np.unravel_index(peaks[..., 0].argmax(), (6, 2, 2))
     best = np.ravel_multi_index((rotation, mirrored, inverted, 0), peaks.shape)
@@ -130,6 +128,14 @@ def stimulus_tuning(
         responses=peaks,
         peak_frame=peak_frame,
         motion=stimulus_motion(luminance, network.lattice, protocol, last_frame=peak_frame),
+        drive=change_drive(
+            network,
+            images[best],
+            cell_type,
+            protocol,
+            peak_frame,
+            network_position=network_position,
+        ),
     )
 
 

@@ -35,7 +35,8 @@ class OptimumSummary:
         direction_deg: direction of motion in the optimum.
         preferred_direction_deg: averaged over the optimum's images, weighted by responses.
         selectivity: direction selectivity index over the optimum's rotations.
-        motion_polarity_index: of the motion in the optimum, ON (1) to OFF (-1).
+        polarity_index: of the changes that drive the response, ON (1) to OFF (-1).
+        motion_polarity_index: of the motion in the optimum, likewise.
         contrast_index: against the inverted optimum.
         reversal_index: against the optimum reversed in time.
         polarity: 1 or -1 as the optimum has it, 0 if it cannot be said.
@@ -54,6 +55,7 @@ class OptimumSummary:
     direction_deg: float
     preferred_direction_deg: float
     selectivity: float
+    polarity_index: float
     motion_polarity_index: float
     contrast_index: float
     reversal_index: float
@@ -123,6 +125,7 @@ def summarize_optimum(
         direction_deg=optimum.motion.direction_deg,
         preferred_direction_deg=optimum.preferred_direction_deg,
         selectivity=optimum.direction_selectivity,
+        polarity_index=optimum.polarity_index,
         motion_polarity_index=optimum.motion.polarity_index,
         contrast_index=optimum.contrast_index,
         reversal_index=optimum.reversal_index,
