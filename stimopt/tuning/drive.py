@@ -58,9 +58,10 @@ def change_drive(
 
     With g the gradient of that response with respect to luminance, averaged on the way from grey to
     the stimulus, a change by d of a column in frame t contributes d times the sum of g from t on.
-    Contributions are added up by the sign of d. Over a whole stimulus the two sums together are what
-    the response has over that to grey as long (integrated gradients; Sundararajan et al., ICML 2017); the gradient at the
-    stimulus alone would be zero where black or white shuts a cell on the way.
+    Contributions are added up by the sign of d. Over a whole stimulus the two sums together are the
+    difference from the response to grey in the same frame (integrated gradients; Sundararajan et
+    al., ICML 2017). The gradient at the stimulus alone would be zero where black or white shuts a
+    cell on the way.
 
     The motion of rises and falls in the stimulus was tried first. It counts changes that cannot
     reach the cell in time, such as an optimum's return to grey in its last frames.
