@@ -15,6 +15,7 @@ from stimopt.metrics import PeakTable, RunningArgmax, TopSamples, empty_top, unp
 from stimopt.protocol import Protocol
 from stimopt.response_model import ResponseModel
 from stimopt.results import Result
+from stimopt.stability import check_step
 
 
 class NaturalisticSearch(pl.LightningModule):
@@ -204,7 +205,8 @@ class NaturalisticSearch(pl.LightningModule):
         """Find the data module and check that its samples can be asked of the network.
 
         Raises:
-            ValueError: if lattice or step differ, or a clip is shorter than the read-out window.
+            ValueError: if lattice or step differ, the step is unstable, or a clip is shorter than
+                the read-out window.
         """
         self.teardown(stage)  # of a pass that was broken off
         data = getattr(self.trainer, "datamodule", None)
@@ -228,6 +230,7 @@ class NaturalisticSearch(pl.LightningModule):
                 f"expected at least one sample, got {data.samples}; move start_sample or "
                 "stop_sample"
             )
+        check_step(self.network, self.protocol, self.positions)
         self._data, self._first = data, data.samples.start
         self.next_sample = self._first
         shape = self.best.top.shape[:-1]

@@ -18,6 +18,7 @@ from stimopt.items import Item, StopReason, label_items, readout_cells
 from stimopt.protocol import Protocol
 from stimopt.response_model import ResponseModel
 from stimopt.results import Variable
+from stimopt.stability import check_step
 
 OptimizerFactory = Callable[[Any], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -295,13 +296,14 @@ class StimulusModule(pl.LightningModule):
         return self
 
     def on_fit_start(self) -> None:
-        """Refuse a run that has no end, or an item that no gradient reaches."""
+        """Refuse a run without end, at an unstable step, or an item that no gradient reaches."""
         timed = any(isinstance(c, Timer) for c in self.trainer.callbacks)  # type: ignore[attr-defined]
         if self.trainer.max_steps == -1 and not timed:
             raise RuntimeError(
                 "expected a number of steps, got a Trainer without max_steps; "
                 "pass Trainer(max_steps=200)"
             )
+        check_step(self.network, self.protocol, [item.network for item in self.items])
         if self._final_recorded:
             # A second fit in the same process records that iterate anew as its first.
             self._history.pop()

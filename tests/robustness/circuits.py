@@ -1,0 +1,86 @@
+"""Small networks as files in flyvis's formats: the built-in circuit, or one of a test's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stimopt.connectome import Connectome
+from stimopt.motion_circuit import motion_circuit_parameters, motion_circuit_spec
+from stimopt.network import FrozenNetwork
+from stimopt.trained import NetworkParameters
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+def write_circuit(
+    folder: Path, change_spec: Change | None = None, change_tensors: Change | None = None
+) -> list[str]:
+    """Write the built-in circuit as a connectome and a trained network; gives the options.
+
+    A change is made in place, before the file is written. Pairs that a changed connectome has no
+    longer are left out of the tensors.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = motion_circuit_spec()
+    whole = Connectome.from_spec(spec)
+    bias, time_const, strength = motion_circuit_parameters()
+    by_pair = dict(zip(whole.pairs, strength, strict=True))
+    if change_spec is not None:
+        change_spec(spec)
+    connectome = Connectome.from_spec(spec)
+    tensors: dict[str, Any] = {
+        "nodes_bias": torch.tensor(bias),
+        "nodes_time_const": torch.tensor(time_const),
+        "edges_sign": torch.tensor(connectome.signs),
+        "edges_syn_count": torch.tensor(connectome.taps.n_syn).log(),
+        "edges_syn_strength": torch.tensor([by_pair[pair] for pair in connectome.pairs]),
+    }
+    if change_tensors is not None:
+        change_tensors(tensors)
+    (folder / "connectome.json").write_text(json.dumps(spec), encoding="utf-8")
+    (folder / "trained").mkdir(exist_ok=True)
+    torch.save({"network": tensors}, folder / "trained" / "best_chkpt")
+    return network_options(folder)
+
+
+def network_options(folder: Path) -> list[str]:
+    """Options that open what `write_circuit` wrote."""
+    return [
+        f"--network.path={folder / 'trained'}",
+        f"--network.connectome={folder / 'connectome.json'}",
+    ]
+
+
+def loop(gain: float, time_const: float, bias: float = 1.0) -> FrozenNetwork:
+    """A receptor, and a pair of cells that inhibit and excite each other with weight `gain`.
+
+    Around a state in which both are active, W G has the eigenvalues +-i gain.
+    """
+    names = ("R1", "A", "B")
+    edges = [("R1", "A", 1, 0.01), ("A", "B", 1, gain), ("B", "A", -1, gain)]
+    spec = {
+        "nodes": [{"name": name, "pattern": ["stride", [1, 1]]} for name in names],
+        "edges": [
+            {"src": src, "tar": tar, "alpha": sign, "offsets": [[[0, 0], 1]]}
+            for src, tar, sign, _ in edges
+        ],
+        "input_units": ["R1"],
+        "output_units": ["B"],
+    }
+    connectome = Connectome.from_spec(spec)
+    weight = {(src, tar): size for src, tar, _, size in edges}
+    parameters = NetworkParameters(
+        name="loop",
+        bias=np.array([0.5, bias * (1 + gain), bias]),
+        time_const=np.full(3, time_const),
+        syn_strength=np.array([weight[pair] for pair in connectome.pairs]),
+        sign=connectome.signs,
+        syn_count=connectome.taps.n_syn,
+    )
+    return FrozenNetwork(connectome, [parameters], extent=1)
