@@ -9,13 +9,13 @@ float32, AMD EPYC with AVX-512, least of many repeats on a busy machine):
 | 16 | 0.32 | 0.70 | 0.080 | 0.159 |
 | 65 | 0.34 | 0.67 | 0.080 | 0.171 |
 
-Of the 0.085, 0.072 are the kernel itself: 42 GFLOP/s in connections that exist, 52 in those worked
-on. With offsets that keep all reads aligned and in the first-level cache it takes 0.068, so what is
-left is not memory but the number of multiply-adds. Two threads take the same processor time in sum,
-0.19 with adjoint for one item and 0.17 for 16.
+Of the 0.085, 0.072 are the kernel itself: 42 GFLOP/s in connections that exist, 52 in those
+worked on. With offsets that keep all reads aligned and in the first-level cache it takes 0.068:
+memory is not what limits it, the number of multiply-adds is. Two threads take the same time in
+sum, with adjoint 0.19 for one item and 0.17 for 16.
 
 Torch's OpenMP threads keep a core busy for about 7 ms after every parallel operation unless
-OMP_WAIT_POLICY=PASSIVE is set before torch is imported; on two cores that is half of an item's time.
+OMP_WAIT_POLICY=PASSIVE is set before torch is imported, on two cores half of an item's time.
 """
 
 from __future__ import annotations
