@@ -128,7 +128,7 @@ def naturalistic_peaks(network: FrozenNetwork, search: Result) -> dict[tuple[int
     if search.network_hash != network.content_hash or "every_peak_response" not in search.variables:
         raise ValueError(
             "expected a search of the same networks with every peak response, got another; run "
-            "stimopt search with --search.keep_all true on these networks"
+            "stimopt search with --model.keep_all true on these networks"
         )
     peaks = {}
     for i, cell_type in enumerate(search.cell_type):
