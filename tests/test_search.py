@@ -11,6 +11,7 @@ import pytest
 import torch
 from search_cases import (
     EXTENT,
+    Linear,
     assert_same_result,
     grey_store,
     linear_network,
@@ -29,9 +30,9 @@ from stimopt.results import read
 from stimopt.search import NaturalisticSearch, read_peaks
 
 PROTOCOLS = [
-    Protocol(dt=0.02, t_pre=0.2),
-    Protocol(dt=0.02, t_pre=0.0, t_fade_in=0.3),
-    Protocol(dt=0.02, t_pre=0.2, baseline="grey", readout_start=0.06, readout_stop=-0.04),
+    Protocol(t_pre=0.2),
+    Protocol(t_pre=0.0, t_fade_in=0.3),
+    Protocol(t_pre=0.2, baseline="grey", readout_start=0.03, readout_stop=-0.02),
 ]
 
 
@@ -91,7 +92,7 @@ def test_a_search_is_the_brute_force_answer_at_any_batch_size(
 def test_workers_that_read_change_nothing(store: Path, networks: FrozenNetwork) -> None:
     found = []
     for workers in (0, 2):
-        data = StimulusDataModule(str(store), dt=0.02, batch_size=9, num_workers=workers)
+        data = StimulusDataModule(str(store), batch_size=9, num_workers=workers)
         search = NaturalisticSearch(networks, PROTOCOLS[0], top_k=2, one_per_window=True)
         found.append(searched(search, data).found)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
@@ -141,7 +142,7 @@ def test_broken_off_and_gone_on_is_as_if_never_broken_off(
     store: Path, networks: FrozenNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(batch_size: int, go_on: bool, folder: Path, **options: Any) -> NaturalisticSearch:
-        data = StimulusDataModule(str(store), dt=0.02, batch_size=batch_size)
+        data = StimulusDataModule(str(store), batch_size=batch_size)
         search = NaturalisticSearch(networks, PROTOCOLS[0], top_k=4, keep_all=True)
         return searched(search, data, folder, go_on=go_on, **options)
 
@@ -176,7 +177,7 @@ def test_broken_off_and_gone_on_is_as_if_never_broken_off(
 def test_an_error_in_the_middle_leaves_the_last_checkpoint(
     store: Path, networks: FrozenNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = StimulusDataModule(str(store), dt=0.02, batch_size=5)
+    data = StimulusDataModule(str(store), batch_size=5)
     load = StimulusDataset.__getitem__
 
     def failing(self: StimulusDataset, sample: int) -> Any:
@@ -202,7 +203,7 @@ def test_an_altered_checkpoint_is_refused(
     def search() -> NaturalisticSearch:
         return NaturalisticSearch(networks, PROTOCOLS[0])
 
-    data = StimulusDataModule(str(store), dt=0.02, batch_size=50)
+    data = StimulusDataModule(str(store), batch_size=50)
     searched(search(), data, tmp_path, limit_test_batches=1)
     path = tmp_path / "last.ckpt"
     saved = SafeCheckpointIO().load_checkpoint(path)
@@ -232,7 +233,7 @@ def test_another_run_does_not_go_on(
 ) -> None:
     def run(change: dict[str, Any], go_on: bool) -> None:
         options = {"network": networks, "protocol": PROTOCOLS[0], **change}
-        data = StimulusDataModule(str(store), dt=0.02, batch_size=50, **options.pop("data", {}))
+        data = StimulusDataModule(str(store), batch_size=50, **options.pop("data", {}))
         search = NaturalisticSearch(**options)
         searched(search, data, tmp_path, go_on=go_on, limit_test_batches=1)
 
@@ -270,16 +271,25 @@ def test_samples_in_another_order_are_refused(store: Path, networks: FrozenNetwo
             backwards = Subset(self.dataset, self.samples[::-1])
             return DataLoader(backwards, batch_size=self.batch_size, collate_fn=collate)
 
-    data = Backwards(str(store), dt=0.02)
+    data = Backwards(str(store))
     with pytest.raises(RuntimeError, match=r"expected samples \[0, 1, .* in batch 0 of process 0"):
         searched(NaturalisticSearch(networks, PROTOCOLS[0]), data)
 
 
-def test_a_network_that_leaves_the_finite_numbers_is_told(store: Path) -> None:
-    network = two_networks()
-    network.tap_weight.mul_(1e30)
-    with pytest.raises(ValueError, match="expected finite responses"):
-        searched(NaturalisticSearch(network, PROTOCOLS[0]), StimulusDataModule(str(store), dt=0.02))
+class Overflowing(Linear):
+    """Leaves the finite numbers where it is bright."""
+
+    def forward(self, luminance: torch.Tensor) -> torch.Tensor:
+        return super().forward(luminance) * torch.where(luminance[..., :1] > 0.8, torch.nan, 1)
+
+
+def test_a_network_that_leaves_the_finite_numbers_is_told(tmp_path: Path) -> None:
+    network = linear_network()
+    network.module = Overflowing(network.lattice.n_columns)
+    path = grey_store(tmp_path, [[0.6] * 4, [0.9] * 4])
+    data = StimulusDataModule(str(path), mirrorings=[0], rotations=[0])
+    with pytest.raises(ValueError, match="expected finite responses, got 3"):
+        searched(NaturalisticSearch(network, Protocol(t_pre=0.05)), data)
 
 
 def test_the_result_holds_the_clips_and_can_be_checked(
@@ -318,7 +328,7 @@ def test_the_result_holds_the_clips_and_can_be_checked(
 def test_a_result_opens_in_xarray(store: Path, networks: FrozenNetwork, tmp_path: Path) -> None:
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("h5netcdf")
-    data = StimulusDataModule(str(store), dt=0.02, batch_size=50)
+    data = StimulusDataModule(str(store), batch_size=50)
     search = NaturalisticSearch(networks, PROTOCOLS[0], top_k=2, keep_all=True, networks=[1])
     path = searched(search, data).result().write(tmp_path / "result.h5")
     with xarray.open_dataset(path, engine="h5netcdf") as opened:

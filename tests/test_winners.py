@@ -17,8 +17,8 @@ from stimopt.results import Result, read, write
 from stimopt.search import NaturalisticSearch
 from stimopt.winners import naturalistic_start
 
-PROTOCOL = Protocol(dt=0.02, t_pre=0.1)
-TYPES = ["T4a", "Mi1", "Tm9"]
+PROTOCOL = Protocol(t_pre=0.1)
+TYPES = ["T4a", "Mi1", "Tm9", "T5c", "Tm3", "L1"]
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,12 @@ def test_every_item_starts_from_the_clip_of_its_type_and_network(
     path: Path, networks: FrozenNetwork
 ) -> None:
     result = read(path)
-    items = make_items(networks, ["Tm9", "T4a"], seeds=[0, 1])
+    items = make_items(networks, TYPES[::-1], seeds=[0, 1])
     stimuli, lengths = naturalistic_start(path, networks, items, dt=PROTOCOL.dt)
-    assert stimuli.shape == (8, int(lengths.max()), networks.lattice.n_columns)
+    assert stimuli.shape == (24, int(lengths.max()), networks.lattice.n_columns)
     assert stimuli.dtype == torch.float32 and torch.isfinite(stimuli).all()
     for item, stimulus, length in zip(items, stimuli, lengths.tolist(), strict=True):
-        row = 3 * item.network + TYPES.index(item.cell_type)
+        row = len(TYPES) * item.network + TYPES.index(item.cell_type)
         assert length == result.n_frames[row]
         np.testing.assert_array_equal(stimulus[:length], result.stimulus[row, :length])
         assert (stimulus[length:] == GREY).all()
@@ -55,7 +55,7 @@ def test_every_item_starts_from_the_clip_of_its_type_and_network(
     index = torch.tensor([item.network for item in items])
     central = networks.respond(stimuli, PROTOCOL, cells, index)[..., 0]
     for item, trace, length in zip(items, central, lengths.tolist(), strict=True):
-        row = 3 * item.network + TYPES.index(item.cell_type)
+        row = len(TYPES) * item.network + TYPES.index(item.cell_type)
         np.testing.assert_allclose(trace[:length].max(), result.peak_response[row, 0], atol=1e-6)
 
 
@@ -67,7 +67,7 @@ def test_a_network_of_the_same_name_or_the_only_one_stands_in(
     other = FrozenNetwork.builtin(EXTENT)
     other.names = ("other",)
     stimuli, lengths = naturalistic_start(path, other, [Item("Mi1")])
-    row = 3 + TYPES.index("Mi1")
+    row = len(TYPES) + TYPES.index("Mi1")
     np.testing.assert_array_equal(
         stimuli[0, : int(lengths[0])], result.stimulus[row, : result.n_frames[row]]
     )
@@ -90,12 +90,12 @@ def test_what_is_no_start_is_refused(path: Path, networks: FrozenNetwork, tmp_pa
     items = [Item("Mi1")]
     with pytest.raises(ValueError, match=r"expected clips of extent 2 as the network, got 3"):
         naturalistic_start(path, FrozenNetwork.builtin(2), items)
-    with pytest.raises(ValueError, match="expected one of 3 cell types, got 'Mi4'"):
+    with pytest.raises(ValueError, match="expected one of 6 cell types, got 'Mi4'"):
         naturalistic_start(path, networks, [Item("Mi4")])
     with pytest.raises(ValueError, match=r"expected Mi1 of network 0 in column u=1, v=0"):
         naturalistic_start(path, networks, [Item("Mi1", u=1)])
-    with pytest.raises(ValueError, match=r"expected clips at dt = 0\.01 s, got 0\.02 s"):
-        naturalistic_start(path, networks, items, dt=0.01)
+    with pytest.raises(ValueError, match=r"expected clips at dt = 0\.02 s, got 0\.01 s"):
+        naturalistic_start(path, networks, items, dt=0.02)
     with pytest.raises(ValueError, match="which is not there"):
         naturalistic_start(tmp_path / "none.h5", networks, items)
     (tmp_path / "text.h5").write_text("no HDF5")
