@@ -10,6 +10,12 @@ from typing import Any, Literal
 GREY = 0.5
 """Luminance of the background, in [0, 1]; every stimulus is measured against it."""
 
+MIN_DT = 1e-5
+"""Seconds; a thousandth of the usual step. A shorter one is a slip of the pen that would fill the
+memory with frames."""
+MAX_FRAMES = 100_000
+"""In a stimulus or a phase before it: 1,000 s at 10 ms, 0.3 GB for 721 columns."""
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -43,6 +49,10 @@ class Protocol:
     def __post_init__(self) -> None:
         if not (_is_number(self.dt) and self.dt > 0):
             raise ValueError(f"expected dt > 0 seconds, got {self.dt!r}; 0.01 is 10 ms a frame")
+        if self.dt < MIN_DT:
+            raise ValueError(
+                f"expected dt of at least {MIN_DT:g} seconds, got {self.dt!r}; 0.01 is 10 ms a frame"
+            )
         for name in ("t_pre", "t_fade_in"):
             value = getattr(self, name)
             if not (_is_number(value) and value >= 0):
@@ -55,6 +65,8 @@ class Protocol:
             raise ValueError(
                 f"expected baseline 'absolute' or 'grey', got {self.baseline!r}; choose one of them"
             )
+        for name in ("t_pre", "t_fade_in"):
+            self.frames(getattr(self, name))
         for name in ("readout_start", "readout_stop"):
             value = getattr(self, name)
             if value is not None and not _is_number(value):
@@ -63,7 +75,16 @@ class Protocol:
                 )
 
     def frames(self, seconds: float) -> int:
-        """Whole frames in a duration: round(seconds / dt), so that 0.29 s at 10 ms is 29."""
+        """Whole frames in a duration: round(seconds / dt), so that 0.29 s at 10 ms is 29.
+
+        Raises:
+            ValueError: for a duration that is no number, or of more than `MAX_FRAMES`.
+        """
+        if not abs(seconds) <= MAX_FRAMES * self.dt:  # NaN is refused as well
+            raise ValueError(
+                f"expected a duration of at most {MAX_FRAMES} frames ({MAX_FRAMES * self.dt:g} s), "
+                f"got {seconds!r} s; shorten it, or lengthen dt"
+            )
         return round(seconds / self.dt)
 
     def seconds(self, frames: int) -> float:

@@ -29,6 +29,7 @@ def test_read_out_window() -> None:
         ("dt", 0.0),
         ("dt", -0.01),
         ("dt", float("nan")),
+        ("dt", 1e-6),
         ("t_pre", -1.0),
         ("t_fade_in", float("inf")),
         ("grey", 1.5),
@@ -40,6 +41,15 @@ def test_read_out_window() -> None:
 def test_values_out_of_range(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"expected {field}.*got.*;"):
         Protocol(**{field: value})
+
+
+@pytest.mark.parametrize("seconds", [1e9, -1e9, float("nan"), float("inf")])
+def test_durations_that_would_fill_the_memory_are_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match=r"expected a duration of at most 100000 frames.*got.*;"):
+        Protocol().frames(seconds)
+    with pytest.raises(ValueError, match=r"expected"):
+        Protocol(t_pre=seconds)
+    assert Protocol().frames(1000.0) == 100_000
 
 
 def test_presets_and_round_trip() -> None:
