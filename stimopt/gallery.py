@@ -16,12 +16,15 @@ from stimopt.files import replacing
 from stimopt.lattice import HexLattice
 from stimopt.plotting import hex_frame, save_figure, strip_frames
 from stimopt.plotting.style import STIMULUS_CMAP, number
+from stimopt.tuning.summary import SELECTIVE
 from stimopt.walk import KINDS, OptimalStimulus, Walk, WalkItem
 
 THUMBNAIL_FRAMES = 4
 NOTHING = "\N{EN DASH}"
 """Stands where nothing can be said."""
 _THUMBNAIL_INCHES, _THUMBNAIL_DPI = 0.6, 150
+_PAPER = "#d5e3f2"
+"""No grey, so that white columns are seen on it and black ones too."""
 _FIGURE_DPI = 130
 """A figure 8.2 inches wide fills a usual screen."""
 
@@ -71,7 +74,8 @@ def thumbnail(optimum: OptimalStimulus, lattice: HexLattice, dt: float) -> Figur
     """The stimulus in the last 200 ms before the peak, a few frames side by side."""
     peak = int(optimum.central_response.argmax())
     frames = strip_frames(peak, dt, 0.2, THUMBNAIL_FRAMES)
-    fig = Figure(figsize=(THUMBNAIL_FRAMES * _THUMBNAIL_INCHES, 1.06 * _THUMBNAIL_INCHES))
+    size = (THUMBNAIL_FRAMES * _THUMBNAIL_INCHES, 1.06 * _THUMBNAIL_INCHES)
+    fig = Figure(figsize=size, facecolor=_PAPER)
     first = THUMBNAIL_FRAMES - len(frames)  # an early peak leaves room at the left
     for i, frame in enumerate(frames):
         ax = fig.add_axes(((first + i) / THUMBNAIL_FRAMES, 0, 1 / THUMBNAIL_FRAMES, 1))
@@ -110,6 +114,7 @@ def page(walk: Walk, names: Sequence[str]) -> str:
     return _PAGE.format(
         settings=html.escape(settings),
         rows=rows,
+        selective=SELECTIVE,
         versions=html.escape(versions),
         style=_STYLE,
         script=_SCRIPT,
@@ -142,8 +147,10 @@ def _row(walk: Walk, i: int, name: str) -> str:
         if not math.isnan(angle)
         else ""
     )
+    # A cell that answers to all directions alike has none, whatever the arithmetic says.
+    faint = "" if said["index"] > SELECTIVE else ' class="faint"'
     cells += [
-        f'<td data-value="{_sortable(angle)}">{arrow}{said["direction"]}</td>',
+        f'<td data-value="{_sortable(angle)}"{faint}>{arrow}{said["direction"]}</td>',
         f'<td data-value="{_sortable(said["index"])}">{said["selectivity"]}</td>',
         f'<td data-value="{_sortable(said["contrast"])}">'
         f'<span class="{said["polarity"].lower()}">{said["polarity"]}</span></td>',
@@ -165,7 +172,7 @@ def _tuning(walk: Walk, i: int) -> dict[str, Any]:
         "angle": angle,
         "index": index,
         "contrast": float(held["polarity_index"].values[i]),
-        "direction": NOTHING if math.isnan(angle) else f"{angle % 360:.0f}°",
+        "direction": NOTHING if math.isnan(angle) else f"{round(angle) % 360}°",
         "selectivity": NOTHING if math.isnan(index) else f"{index:.2f}",
         "polarity": {1: "ON", -1: "OFF"}.get(polarity, NOTHING),
     }
@@ -211,6 +218,8 @@ tbody tr:hover { background: #f0f6fc; }
 tbody th { font-size: 1.05rem; }
 tbody th small { display: block; font-weight: 400; color: #5b626b; }
 td img { display: block; width: 190px; height: auto; margin-bottom: .15rem; }
+td img { border-radius: 4px; }
+td.faint, td.faint .arrow { color: #a2a9b1; }
 td small { color: #5b626b; }
 td em { color: #9a3412; font-style: normal; font-size: .82rem; }
 a { color: #0550ae; text-decoration: none; }
@@ -253,8 +262,8 @@ _PAGE = """<!DOCTYPE html>
 <p class="quiet">{settings}</p>
 <p>For each cell type the clip of the movies that drives it most (naturalistic), that clip pulled
 to grey while its response stays (regularized), and a stimulus grown from noise (artificial).
-Thumbnails end with the frame of the peak and go back 200 ms; numbers are peak responses of the
-central cell, percentages relate them to the clip's. A click opens the full figure, a click on a
+Thumbnails end with the frame of the peak, 50 ms from frame to frame; numbers are peak responses of
+the central cell, percentages relate them to the clip's. A click opens the full figure, a click on a
 heading sorts.</p>
 <table>
 <thead><tr>
@@ -271,8 +280,8 @@ heading sorts.</p>
 </tbody>
 </table>
 <footer>Direction, selectivity and polarity are those of the artificial optimum: from the responses
-to it rotated by multiples of 60°, mirrored, contrast-inverted and reversed in time.
-{versions}</footer>
+to it rotated by multiples of 60°, mirrored, contrast-inverted and reversed in time. Where the
+selectivity is below {selective} the direction is printed pale. {versions}</footer>
 <script>{script}</script>
 </body>
 </html>
