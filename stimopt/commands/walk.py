@@ -324,6 +324,7 @@ def _parsed(parser: ArgumentParser, arguments: list[str]) -> Namespace:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="stimopt walk",
+        exit_on_error=False,
         description="Three optimal stimuli of each cell type: the clip that drives it most, that "
         "clip pulled to grey, and one grown from noise. Without options: T4c of the built-in "
         "circuit and the built-in movies. The same command given again goes on where it was "
