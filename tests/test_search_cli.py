@@ -160,11 +160,14 @@ def test_a_search_killed_at_any_moment_again_and_again(
 
 
 @pytest.mark.slow
-def test_terminated_and_started_again_it_goes_on(store: Path, whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("by", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_and_started_again_it_goes_on(
+    store: Path, whole: Path, tmp_path: Path, by: signal.Signals, expected: int
+) -> None:
     output = tmp_path / "run"
     arguments = options(store, output)
-    code, err, _ = broken_off(stimopt_command(arguments), output, signal.SIGTERM)
-    assert code == 143 and "the same command goes on" in err, err
+    code, err, _ = broken_off(stimopt_command(arguments), output, by)
+    assert code == expected and "the same command goes on" in err, err
     assert main(arguments) == 0
     assert_same_result(whole, output / "result.h5")
 
@@ -340,9 +343,12 @@ def test_the_config_of_the_film_search_runs(shared: Path, tmp_path: Path) -> Non
         f"--data.stores={film}",
         "--data.start_sample=420",
         "--data.stop_sample=424",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.logger=false",
         f"--output={tmp_path / 'run'}",
     ]
     assert main(["search", *arguments]) == 0
+    assert (tmp_path / "run/config.yaml").is_file()
     result = read(tmp_path / "run/result.h5")
     with h5py.File(shared / "reference/flyvis-1.2.0.h5") as file:
         expected = file["search/peak_response"][420:424]
