@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -52,6 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _stopped("interrupted", INTERRUPTED)
     except SIGTERMException:
         return _stopped("terminated", TERMINATED)
+    except ArgumentError as error:
+        if debug:
+            raise
+        print(
+            f"stimopt {command}: error: {_one_line(error)}; see stimopt {command} --help",
+            file=sys.stderr,
+        )
+        return USAGE_ERROR
     except (ValueError, TypeError, RuntimeError, OSError, MisconfigurationException) as error:
         if debug:
             raise
@@ -86,6 +95,9 @@ def _overview() -> str:
 
 
 def _one_line(error: Exception) -> str:
+    # jsonargparse wraps what a linked option raises in words about its own workings.
+    while str(error).startswith("Call to compute_fn of link") and error.__cause__ is not None:
+        error = error.__cause__  # type: ignore[assignment]
     text = " ".join(str(error).split())
     return text or type(error).__name__
 

@@ -39,13 +39,21 @@ def only_run_in(folder: str | Path) -> Iterator[Path]:
     The lock goes with the process, however it ends.
 
     Raises:
-        ValueError: if another process holds it; nothing in the folder is touched then.
+        ValueError: if another process holds it, and nothing in the folder is touched then, or if
+            the folder cannot be made or written.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"expected an output folder, got the file {folder}; name another")
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "a")  # noqa: SIM115
+    except OSError as error:
+        raise ValueError(
+            f"expected an output folder that can be written, got {folder} "
+            f"({error.strerror or error}); name another with --output"
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

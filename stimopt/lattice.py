@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+MAX_EXTENT = 200
+"""Rings beyond which a lattice (120,601 columns) is a slip of the pen rather than an eye."""
+
 
 @dataclass(frozen=True)
 class HexLattice:
@@ -19,10 +22,10 @@ class HexLattice:
     This order is flyvis's, so arrays over columns can be exchanged with it.
 
     Args:
-        extent: number of rings around the central column, at least 0.
+        extent: number of rings around the central column, 0 to `MAX_EXTENT`.
 
     Raises:
-        ValueError: if extent is negative or not a whole number.
+        ValueError: if extent is out of range or not a whole number.
     """
 
     extent: int
@@ -36,6 +39,10 @@ class HexLattice:
         if self.extent < 0:
             raise ValueError(
                 f"expected extent >= 0, got {self.extent}; 15 gives 721 columns, 0 a single one"
+            )
+        if self.extent > MAX_EXTENT:
+            raise ValueError(
+                f"expected extent <= {MAX_EXTENT}, got {self.extent}; 15 gives 721 columns"
             )
 
     @property

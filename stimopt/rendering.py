@@ -16,12 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stimopt.lattice import HexLattice
+from stimopt.lattice import MAX_EXTENT, HexLattice
 
 Ints = NDArray[np.int64]
-
-MAX_EXTENT = 200
-"""Rings beyond which a lattice (120,601 columns) is a slip of the pen rather than an eye."""
 
 
 @dataclass(frozen=True)

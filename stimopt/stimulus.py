@@ -83,6 +83,8 @@ class StimulusModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         _check_start(start, len(items), network.lattice.n_columns, parametrization)
+        if patience is not None and patience < 1:
+            raise ValueError(f"expected patience >= 1 step or None, got {patience}; 100 is usual")
         # Not a submodule: the network is named by its hash in a checkpoint, not stored in it, and
         # the Trainer's switch to training mode must not reach it. `_apply` moves it along.
         object.__setattr__(self, "network", network)

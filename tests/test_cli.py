@@ -134,10 +134,17 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         generate(tmp_path / "run", "--model.cell_types", "t4C", "--debug")
 
 
-def test_jsonargparse_errors_exit_with_2(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as stop:
-        generate(tmp_path, "--model.no_such_option", "1")
-    assert stop.value.code == 2
+def test_options_that_are_not_there_are_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(tmp_path / "run", "--model.no_such_option", "1") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "no_such_option" in said[0] and "stimopt generate --help" in said[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fit_without_a_progress_bar(tmp_path: Path) -> None:
+    assert generate(tmp_path / "run", "--trainer.enable_progress_bar", "false") == 0
 
 
 def test_help_names_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from jsonargparse.typing import NotEmptyStr
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -21,6 +22,7 @@ from stimopt.protocol import Protocol
 
 TRAINER_DEFAULTS = {
     "max_steps": 200,
+    "devices": 1,
     # Writing scalars makes the host wait for the device; every tenth step costs under 1 %.
     "log_every_n_steps": 10,
     "enable_model_summary": False,
@@ -40,7 +42,11 @@ class FitCLI(LightningCLI):
             save_config_kwargs={"overwrite": True},
             seed_everything_default=False,
             auto_configure_optimizers=False,
-            parser_kwargs={"prog": f"stimopt {command}", "description": model_class.__doc__},
+            parser_kwargs={
+                "prog": f"stimopt {command}",
+                "description": model_class.__doc__,
+                "exit_on_error": False,
+            },
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -65,18 +71,25 @@ class FitCLI(LightningCLI):
         output = Path(config.output)
         checkpoints = output / "checkpoints"
         self.writer = ResultWriter(output)
-        callbacks = [
-            FitProgress(),
+        callbacks: list[pl.Callback] = [
             last_checkpoint(checkpoints, config.checkpoint_every),
             StimulusPictures(config.pictures_every),
             self.writer,
         ]
         trainer_config = self._get(self.config_init, "trainer", default={})
+        if trainer_config.get("enable_progress_bar") is not False:
+            callbacks.append(FitProgress())
         if trainer_config.get("logger") is None:
             kwargs.setdefault("logger", board(output, resumed_step(checkpoints)))
         kwargs["plugins"] = [*(trainer_config.get("plugins") or []), SafeCheckpointIO()]
         self.trainer_defaults["callbacks"] = callbacks
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        if trainer.world_size != 1:
+            raise ValueError(
+                f"expected one device for a fit, got {trainer.world_size}; one serves all items: "
+                "to use several, start a command for each with other cell types or seeds"
+            )
+        return trainer
 
 
 class FitProgress(RichProgressBar):
@@ -90,7 +103,7 @@ def add_run_arguments(parser: LightningArgumentParser, command: str) -> None:
     """Where a run lives and how often it is saved."""
     parser.add_argument(
         "--output",
-        type=str,
+        type=NotEmptyStr,
         default=f"logs/{command}",
         help="folder of this run: checkpoints, TensorBoard, result.h5, figures, config.yaml",
     )

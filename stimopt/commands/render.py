@@ -41,6 +41,7 @@ def _names() -> list[str]:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="stimopt render",
+        exit_on_error=False,
         description="Render movies on the lattice into a store. The same command given again goes "
         "on after the last whole scene.",
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from jsonargparse.typing import NotEmptyStr
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
@@ -49,6 +50,7 @@ class SearchCLI(LightningCLI):
             auto_configure_optimizers=False,
             parser_kwargs={
                 "prog": "stimopt search",
+                "exit_on_error": False,
                 "description": "Find the clip of a movie set that drives each cell type most.",
             },
         )
@@ -84,7 +86,7 @@ class SearchCLI(LightningCLI):
         )
         parser.add_argument(
             "--output",
-            type=str,
+            type=NotEmptyStr,
             default="logs/search",
             help="folder of this run: checkpoints, TensorBoard, result.h5, config.yaml",
         )

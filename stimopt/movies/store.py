@@ -23,10 +23,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from stimopt.lattice import HexLattice
+from stimopt.lattice import MAX_EXTENT, HexLattice
 from stimopt.movies.procedural import ProceduralMovies, ProceduralSettings
 from stimopt.movies.source import MAX_FRAME_RATE
-from stimopt.rendering import MAX_EXTENT
 
 SCHEMA = "stimopt-movies"
 SCHEMA_VERSION = 1
