@@ -65,8 +65,8 @@ def _read_search(path: str | Path) -> Result:
     result = read(path, KIND if KIND in found else "")
     if result.kind != KIND:
         raise ValueError(
-            f"expected the result of a search in {path}, got the result of another run ({result.kind}); give the "
-            "result.h5 of stimopt search"
+            f"expected the result of a search in {path}, got the result of another run "
+            f"({result.kind}); give the result.h5 of stimopt search"
         )
     return result
 
