@@ -210,7 +210,10 @@ def check_module(module: nn.Module, n_columns: int, n_frames: int = 6) -> None:
         )
     gradient = None
     if responses.requires_grad:
-        (gradient,) = torch.autograd.grad(responses[:, -1].sum(), luminance, allow_unused=True)
+        # Drawn weights, as the gradients of opposed cells would cancel in a plain sum.
+        last = responses[:, -1]
+        weights = torch.rand(last.shape, generator=generator).to(last)
+        (gradient,) = torch.autograd.grad((weights * last).sum(), luminance, allow_unused=True)
     if gradient is None or not torch.isfinite(gradient).all() or not gradient.any():
         raise ValueError(
             "expected a finite, non-zero gradient from the responses to the luminance, got none; "

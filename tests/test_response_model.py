@@ -106,6 +106,15 @@ def test_what_cannot_work_is_refused_with_the_reason(fault: str, said: str) -> N
         check_module(frozen(Broken(fault)), 7)
 
 
+def test_opposed_cells_do_not_cancel() -> None:
+    class Opposed(nn.Module):
+        def forward(self, luminance: Tensor) -> Tensor:
+            mean = luminance.mean(dim=2, keepdim=True)
+            return torch.cat([mean, -mean], dim=2)
+
+    check_module(Opposed().eval(), 7)
+
+
 def test_training_networks_are_refused() -> None:
     with pytest.raises(ValueError, match="frozen"):
         check_module(ConvRecurrent().eval(), 7)
