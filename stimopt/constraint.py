@@ -28,10 +28,13 @@ FIRST_STIFFNESS = 40.0
 """Curvature of the band term over that of the distance to grey, at the start. With momentum 0.9,
 which suits ratios up to some hundreds, 40 comes near the optimum in 100 steps."""
 GROWTH, LARGEST_STIFFNESS = 1.5, 3000.0
-PROGRESS = 0.75
+PROGRESS = 0.5
 """A violation that did not fall below this multiple within a period stiffens the item: its
 multipliers then move faster, and its steps get smaller, which settles it where kinks of the
 response (cells that begin to release) make it go to and fro."""
+SETTLED = 0.9
+"""Only once the distance to grey falls by less than to this multiple within a period: before that
+a violation comes from moving, and stiffness would slow the way to grey."""
 POWER_ITERATIONS = 8
 """They find the largest curvature to within 10 %."""
 PROBE = 0.5
@@ -53,6 +56,26 @@ def check_tolerances(tolerance: float | Sequence[float]) -> list[float]:
                 f"expected a tolerance > 0, got {value}; 0.02 is 2 % of the target's range"
             )
     return tolerances
+
+
+def check_method(method: str, parametrization: str, *weights: float) -> None:
+    """Refuse a method that is none, or that does not go with the rest.
+
+    Raises:
+        ValueError: naming what does not fit.
+    """
+    if method not in ("constrained", "penalized"):
+        raise ValueError(
+            f"expected method 'constrained' or 'penalized', got {method!r}; 'constrained' is usual"
+        )
+    if method == "constrained" and parametrization != "clamp":
+        raise ValueError(
+            f"expected parametrization 'clamp' with method 'constrained', got {parametrization!r}; "
+            "the band is met by gradient steps on the pixels themselves"
+        )
+    for weight in weights:
+        if not 0 <= weight < float("inf"):
+            raise ValueError(f"expected finite weights >= 0, got {weight}; 1 is flyvis's")
 
 
 def readout_window(protocol: Protocol, lengths: Tensor, n_frames: int) -> Tensor:
@@ -117,16 +140,20 @@ def band_term(multiplier: Tensor, off: Tensor, band: Tensor, stiffness: Tensor) 
     return (pressed.square() - multiplier.square()).sum(dim=1) / (2 * stiffness)
 
 
-def stiffen(stiffness: Tensor, ratio: Tensor, excess_before: Tensor) -> tuple[Tensor, Tensor]:
+def stiffen(
+    stiffness: Tensor, ratio: Tensor, excess_before: Tensor, grey: Tensor, grey_before: Tensor
+) -> tuple[Tensor, Tensor]:
     """Stiffness for the next period and the excess of this one, each `(items,)`.
 
     Args:
         stiffness: of this period.
         ratio: mean over the period of the largest deviation over the allowed one.
         excess_before: excess over the band aimed at, of the period before.
+        grey: distance to grey at the end of the period.
+        grey_before: and at that of the period before.
     """
     excess = ratio - (1 - MARGIN)
-    stuck = (ratio > 1) & (excess > PROGRESS * excess_before)
+    stuck = (ratio > 1) & (excess > PROGRESS * excess_before) & (grey > SETTLED * grey_before)
     stiffer = (GROWTH * stiffness).clamp(max=LARGEST_STIFFNESS)
     return torch.where(stuck, stiffer, stiffness), excess
 

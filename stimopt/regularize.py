@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from stimopt import constraint, penalties
 from stimopt.items import ALL, make_items
+from stimopt.optimization import OptimizerFactory, SchedulerFactory, adam
 from stimopt.protocol import GREY, Protocol
 from stimopt.response_model import ResponseModel
 from stimopt.results import Variable
@@ -21,11 +22,8 @@ from stimopt.stimulus import (
     ACTIVITY,
     GREY_LOSS,
     TOTAL,
-    OptimizerFactory,
-    SchedulerFactory,
     StimulusModule,
     Terms,
-    adam,
 )
 
 VIOLATION = "constraint/violation"
@@ -94,6 +92,7 @@ class StimulusRegularizer(StimulusModule):
     _ratio_sum: Tensor
     _start_off: Tensor
     _excess_before: Tensor
+    _grey_before: Tensor
 
     def __init__(
         self,
@@ -118,7 +117,7 @@ class StimulusRegularizer(StimulusModule):
     ) -> None:
         protocol = Protocol() if protocol is None else protocol
         tolerances = constraint.check_tolerances(tolerance)
-        _check_method(method, parametrization, activity_weight, grey_weight)
+        constraint.check_method(method, parametrization, activity_weight, grey_weight)
         each = len(tolerances)
         # A place in the list of tolerances tells items apart, as a seed does elsewhere.
         items = make_items(network, cell_types, list(range(each)), networks, u, v)
@@ -153,6 +152,11 @@ class StimulusRegularizer(StimulusModule):
         # Persistent, so that a resumed fit keeps to the very trace it began with.
         self.register_buffer("target", self._target(target, start, each))
         reach = constraint.trace_range(self.target, window)
+        if still := self._names(reach == 0):
+            raise ValueError(
+                f"expected a target that varies within the read-out window, got none for {still}, "
+                "so a fraction of its range is nothing; widen the window or take another clip"
+            )
         fraction = torch.tensor(tolerances * (len(items) // each))
         rounding = ROUNDING * self.target.abs().masked_fill(~window, 0.0).amax(dim=1)
         # Met with room for rounding, so that it is still met when simulated again.
@@ -167,6 +171,7 @@ class StimulusRegularizer(StimulusModule):
             ("curvature", zeros),
             ("_ratio_sum", zeros.clone()),
             ("_excess_before", torch.full_like(zeros, torch.inf)),
+            ("_grey_before", torch.full_like(zeros, torch.inf)),
         ):
             self.register_buffer(name, value)
         self._off: Tensor | None = None
@@ -265,12 +270,18 @@ class StimulusRegularizer(StimulusModule):
         self._ratio_sum += self._off.abs().amax(dim=1) / self.allowed
         if (self.global_step + 1) % constraint.PERIOD:
             return
+        grey = penalties.grey_sum(self.luminance())
         stiffness, excess = constraint.stiffen(
-            self.stiffness, self._ratio_sum / constraint.PERIOD, self._excess_before
+            self.stiffness,
+            self._ratio_sum / constraint.PERIOD,
+            self._excess_before,
+            grey,
+            self._grey_before,
         )
         self.stiffness.copy_(stiffness)
         self.multiplier.copy_(pressed)
         self._excess_before.copy_(excess)
+        self._grey_before.copy_(grey)
         self._ratio_sum.zero_()
 
     # -- start and end --------------------------------------------------------------------------
@@ -383,18 +394,3 @@ def _device(network: ResponseModel, otherwise: Tensor) -> torch.device:
     if not isinstance(network, nn.Module):
         return otherwise.device
     return next((t.device for t in network.state_dict().values()), otherwise.device)
-
-
-def _check_method(method: str, parametrization: str, *weights: float) -> None:
-    if method not in ("constrained", "penalized"):
-        raise ValueError(
-            f"expected method 'constrained' or 'penalized', got {method!r}; 'constrained' is usual"
-        )
-    if method == "constrained" and parametrization != "clamp":
-        raise ValueError(
-            f"expected parametrization 'clamp' with method 'constrained', got {parametrization!r}; "
-            "the band is met by gradient steps on the pixels themselves"
-        )
-    for weight in weights:
-        if not 0 <= weight < float("inf"):
-            raise ValueError(f"expected finite weights >= 0, got {weight}; 1 is flyvis's")
