@@ -45,6 +45,7 @@ from stimopt.regularize import StimulusRegularizer
 from stimopt.rendering import RenderSettings
 from stimopt.search import NaturalisticSearch
 from stimopt.search_callbacks import SearchProgress
+from stimopt.search_result import search_result
 from stimopt.walk import Walk
 
 CELL_TYPE = os.environ.get("STIMOPT_CELL_TYPE", "T4c")
@@ -62,7 +63,8 @@ warnings.filterwarnings("ignore", message=".*does not have many workers")
 
 def show(figure: Figure, name: str) -> Image.Image:
     """Write a picture; a notebook shows what this gives back."""
-    return Image.open(save_figure(figure, OUTPUT / f"{name}.png"))
+    with Image.open(save_figure(figure, OUTPUT / f"{name}.png")) as picture:
+        return picture.copy()
 
 
 def trainer(progress: pl.Callback, steps: int = -1) -> pl.Trainer:
@@ -101,7 +103,7 @@ print(f"{len(data.dataset)} samples")
 # %%
 search = NaturalisticSearch(network, protocol, cell_types=CELL_TYPE)
 trainer(SearchProgress()).test(search, datamodule=data, verbose=False)
-naturalistic = search.result()
+naturalistic = search_result(search)
 winners = naturalistic.write(OUTPUT / "naturalistic.h5")
 print(f"sample {naturalistic.sample[0, 0]}: {naturalistic.scene[0, 0]}")
 

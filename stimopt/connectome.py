@@ -102,7 +102,7 @@ class Connectome:
             cell_types = tuple(str(node["name"]) for node in nodes)
             strides = tuple(_stride(node["pattern"]) for node in nodes)
             listed = [
-                (str(e["src"]), str(e["tar"]), float(e["alpha"]), _offsets(e["offsets"]))
+                (str(e["src"]), str(e["tar"]), _sign(e["alpha"]), _offsets(e["offsets"]))
                 for e in edges
             ]
             input_types = tuple(str(name) for name in spec["input_units"])
@@ -202,6 +202,12 @@ def _stride(pattern: Any) -> tuple[int, int]:
     if kind != "stride" or su < 1 or sv < 1:
         raise ValueError(f"pattern {pattern!r}, expected ['stride', [su, sv]] with su, sv >= 1")
     return su, sv
+
+
+def _sign(alpha: Any) -> float:
+    if alpha not in (1, -1):
+        raise ValueError(f"alpha {alpha!r}, expected 1 (excitatory) or -1 (inhibitory)")
+    return float(alpha)
 
 
 def _lands(source: tuple[int, int], target: tuple[int, int], du: int, dv: int) -> bool:

@@ -11,17 +11,15 @@ from torch import Tensor
 from stimopt import penalties
 from stimopt.items import ALL, Item, make_items, noise
 from stimopt.objectives import Objective, central_signal, find_objective
+from stimopt.optimization import OptimizerFactory, SchedulerFactory, adam
 from stimopt.protocol import Protocol
 from stimopt.response_model import ResponseModel
 from stimopt.stimulus import (
     ACTIVITY,
     GREY_LOSS,
     TOTAL,
-    OptimizerFactory,
-    SchedulerFactory,
     StimulusModule,
     Terms,
-    adam,
 )
 from stimopt.winners import naturalistic_start
 

@@ -169,3 +169,33 @@ def noise(items: Sequence[Item], n_frames: int, n_columns: int) -> Tensor:
             for item in items
         ]
     )
+
+
+def check_start(start: Tensor, n_items: int, n_columns: int) -> None:
+    """Refuse a first stimulus that does not fit.
+
+    Args:
+        start: `(items, frames, columns)`, finite and in [0, 1].
+        n_items: expected.
+        n_columns: expected.
+
+    Raises:
+        ValueError: naming what was expected and what came.
+    """
+    if start.ndim != 3 or start.shape[0] != n_items or start.shape[2] != n_columns:
+        raise ValueError(
+            f"expected a start ({n_items}, frames, {n_columns}) (items, frames, columns), got "
+            f"{tuple(start.shape)}; render it on the network's lattice"
+        )
+    if start.shape[1] < 1:
+        raise ValueError("expected a start of at least one frame, got none; lengthen t_stim")
+    if not start.is_floating_point() or not torch.isfinite(start).all():
+        raise ValueError(
+            f"expected a start of finite floating-point pixels, got {start.dtype} with "
+            f"{int((~torch.isfinite(start)).sum())} NaN or infinite; mend the stimulus"
+        )
+    if start.min() < 0 or start.max() > 1:
+        raise ValueError(
+            f"expected a start in [0, 1], got {float(start.min()):g} to {float(start.max()):g}; "
+            "scale it to luminance"
+        )

@@ -71,7 +71,14 @@ class FrozenNetwork(nn.Module):
             ("time_const", [p.time_const for p in parameters]),
             ("tap_weight", [p.tap_weight(connectome) for p in parameters]),
         ):
-            self.register_buffer(field, torch.as_tensor(np.stack(rows), dtype=torch.float32))
+            values = torch.as_tensor(np.stack(rows)).to(torch.float32)
+            if not torch.isfinite(values).all():
+                raise ValueError(
+                    f"expected finite {field} in float32, got "
+                    f"{int((~torch.isfinite(values)).sum())} NaN or infinite in "
+                    f"{', '.join(self.names)}; use other parameters"
+                )
+            self.register_buffer(field, values)
         choose_step(self.layout, backend, torch.device("cpu"))  # refuse a wrong name now
         self.eval()
 

@@ -51,7 +51,7 @@ class Protocol:
             raise ValueError(f"expected dt > 0 seconds, got {self.dt!r}; 0.01 is 10 ms a frame")
         if self.dt < MIN_DT:
             raise ValueError(
-                f"expected dt of at least {MIN_DT:g} seconds, got {self.dt!r}; 0.01 is 10 ms a frame"
+                f"expected dt >= {MIN_DT:g} seconds, got {self.dt!r}; 0.01 is 10 ms a frame"
             )
         for name in ("t_pre", "t_fade_in"):
             value = getattr(self, name)

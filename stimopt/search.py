@@ -14,14 +14,13 @@ from stimopt.items import ALL, label_items, make_items, readout_cells
 from stimopt.metrics import PeakTable, RunningArgmax, TopSamples, empty_top, unpack
 from stimopt.protocol import Protocol
 from stimopt.response_model import ResponseModel
-from stimopt.results import Result
 from stimopt.stability import check_step
 
 
 class NaturalisticSearch(pl.LightningModule):
     """Finds the clip that drives each cell type of each network most, in one pass.
 
-    Run it with `trainer.test(search, datamodule=data)`; then `search.result()`.
+    Run it with `trainer.test(search, datamodule=data)`; then `search_result(search)`.
 
     The pass is a test loop, and not a fit without parameters: there is nothing to train, a test
     loop gives every process as many batches, in inference mode. Lightning saves nothing within a
@@ -125,12 +124,6 @@ class NaturalisticSearch(pl.LightningModule):
         if self._data is None:
             raise RuntimeError("expected a search that has run, got one that has not; run it")
         return self._data
-
-    def result(self) -> Result:
-        """The table, the winning clips and their responses, which are simulated anew here."""
-        from stimopt.search_result import search_result
-
-        return search_result(self)
 
     def settings(self) -> dict[str, Any]:
         """Plain values that decide the result, for checkpoints, logs and results."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, cast
 
@@ -12,26 +11,19 @@ import torch
 from lightning.pytorch.callbacks import Timer
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from stimopt.items import Item, StopReason, label_items, readout_cells
+from stimopt.items import Item, StopReason, check_start, label_items, readout_cells
+from stimopt.optimization import OptimizerFactory, SchedulerFactory, Steps, adam
 from stimopt.protocol import Protocol
 from stimopt.response_model import ResponseModel
-from stimopt.results import Variable
+from stimopt.results import Variable, require_same
 from stimopt.stability import check_step
 
-OptimizerFactory = Callable[[Any], Optimizer]
-SchedulerFactory = Callable[[Optimizer], LRScheduler]
 Terms = dict[str, Tensor]
 TOTAL = "loss/total"
 ACTIVITY = "loss/activity"
 GREY_LOSS = "loss/grey"
 PEAK = "response/peak"
-
-
-def adam(parameters: Any) -> Optimizer:
-    """flyvis's optimizer: Adam at 0.01."""
-    return torch.optim.Adam(parameters, lr=0.01)
 
 
 class StimulusModule(pl.LightningModule):
@@ -82,7 +74,12 @@ class StimulusModule(pl.LightningModule):
         patience: int | None = None,
     ) -> None:
         super().__init__()
-        _check_start(start, len(items), network.lattice.n_columns, parametrization)
+        if parametrization not in ("clamp", "sigmoid", "free"):
+            raise ValueError(
+                f"expected parametrization 'clamp', 'sigmoid' or 'free', got {parametrization!r}; "
+                "'clamp' is usual"
+            )
+        check_start(start, len(items), network.lattice.n_columns)
         if patience is not None and patience < 1:
             raise ValueError(f"expected patience >= 1 step or None, got {patience}; 100 is usual")
         # Not a submodule: the network is named by its hash in a checkpoint, not stored in it, and
@@ -393,65 +390,12 @@ class StimulusModule(pl.LightningModule):
                 "expected a checkpoint of a stimulus, got one without its record; "
                 "give a checkpoint that stimopt wrote"
             )
-        mine = self.network.content_hash
-        if saved["network_hash"] != mine:
-            raise ValueError(
-                f"expected the network of the checkpoint ({saved['network_hash'][:12]}), got "
-                f"another ({mine[:12]}, {', '.join(self.network.names)}); give the same network, "
-                "or another output folder"
-            )
-        settings = self.settings()
-        for key in sorted({*settings, *saved["settings"]}):
-            if settings.get(key) != saved["settings"].get(key):
-                raise ValueError(
-                    f"expected {key} = {_short(saved['settings'].get(key))} as in the checkpoint, "
-                    f"got {_short(settings.get(key))}; give the same, or another output folder"
-                )
+        require_same(
+            {"network_hash": saved["network_hash"], **saved["settings"]},
+            {"network_hash": self.network.content_hash, **self.settings()},
+            "the checkpoint",
+        )
         self._term_names = tuple(saved["terms"])
         self._history = list(saved["history"].to(self.device).unbind(0))
         self._rng_state = saved["rng_state"]
         self._final_recorded = False
-
-
-class Steps:
-    """An endless loader of step numbers that a resumed fit need not wind forward."""
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count()
-
-    def state_dict(self) -> dict[str, int]:
-        """Nothing to keep: the Trainer counts the steps."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Nothing to restore."""
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
-
-
-def _check_start(start: Tensor, n_items: int, n_columns: int, parametrization: str) -> None:
-    if parametrization not in ("clamp", "sigmoid", "free"):
-        raise ValueError(
-            f"expected parametrization 'clamp', 'sigmoid' or 'free', got {parametrization!r}; "
-            "'clamp' is usual"
-        )
-    if start.ndim != 3 or start.shape[0] != n_items or start.shape[2] != n_columns:
-        raise ValueError(
-            f"expected a start ({n_items}, frames, {n_columns}) (items, frames, columns), got "
-            f"{tuple(start.shape)}; render it on the network's lattice"
-        )
-    if start.shape[1] < 1:
-        raise ValueError("expected a start of at least one frame, got none; lengthen t_stim")
-    if not start.is_floating_point() or not torch.isfinite(start).all():
-        raise ValueError(
-            f"expected a start of finite floating-point pixels, got {start.dtype} with "
-            f"{int((~torch.isfinite(start)).sum())} NaN or infinite; mend the stimulus"
-        )
-    if start.min() < 0 or start.max() > 1:
-        raise ValueError(
-            f"expected a start in [0, 1], got {float(start.min()):g} to {float(start.max()):g}; "
-            "scale it to luminance"
-        )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stimopt.lattice import HexLattice
 from stimopt.plotting import walk_figure
 from stimopt.response_model import ResponseModel
-from stimopt.results import Result, Variable, read, write
+from stimopt.results import Result, Variable, read, require_same, write
 from stimopt.tuning import stimulus_tuning
 
 Floats = NDArray[np.float32]
@@ -242,7 +242,7 @@ def select_items(result: Result, rows: Sequence[int]) -> Result:
     return dataclasses.replace(result, variables=variables)
 
 
-def require_same(result: Result, expected: Mapping[str, Any], path: str | Path) -> None:
+def require_same_result(result: Result, expected: Mapping[str, Any], path: str | Path) -> None:
     """Refuse a result that belongs to another run.
 
     Args:
@@ -255,17 +255,7 @@ def require_same(result: Result, expected: Mapping[str, Any], path: str | Path) 
     """
     protocol = {f"protocol.{name}": value for name, value in result.protocol.to_dict().items()}
     held = {**result.config, "network_hash": result.network_hash, **protocol}
-    for name, value in expected.items():
-        if held.get(name) != value:
-            raise ValueError(
-                f"expected {name} = {_short(held.get(name))} as in {path}, got {_short(value)}; "
-                "give the same, or another --output"
-            )
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    require_same({name: held.get(name) for name in expected}, expected, str(path))
 
 
 def _keys(result: Result) -> list[tuple[str, int]]:

@@ -50,6 +50,7 @@ def naturalistic_start(
             f"expected clips at dt = {dt:g} s, got {result.protocol.dt:g} s in {path}; search "
             "with that dt"
         )
+    _require_table(result, network.lattice.n_columns, path)
     rows = [_row_of(result, network, item, path) for item in items]
     lengths = torch.as_tensor(result["n_frames"][rows], dtype=torch.int64)
     stimuli = torch.as_tensor(result["stimulus"][rows, : int(lengths.max())])
@@ -60,7 +61,7 @@ def naturalistic_start(
 def _read_search(path: str | Path) -> Result:
     try:
         found = groups(path)
-    except OSError:
+    except (OSError, ValueError):
         found = []  # `read` says what is wrong with the file
     result = read(path, KIND if KIND in found else "")
     if result.kind != KIND:
@@ -69,6 +70,43 @@ def _read_search(path: str | Path) -> Result:
             f"({result.kind}); give the result.h5 of stimopt search"
         )
     return result
+
+
+def _require_table(result: Result, n_columns: int, path: str | Path) -> None:
+    """Refuse a file whose arrays do not belong together, as no search writes them."""
+    try:
+        stimulus, lengths = result["stimulus"], result["n_frames"]
+        columns = [result[name] for name in ("cell_type", "network", "readout_u", "readout_v")]
+    except KeyError as error:
+        raise ValueError(
+            f"expected the result of a search in {path}, got one without an array "
+            f"({error.args[0]}); search again"
+        ) from error
+    n = len(lengths) if lengths.ndim == 1 else -1
+    numbers = [lengths, *columns[1:]]
+    if (
+        stimulus.ndim != 3
+        or (len(stimulus), stimulus.shape[2]) != (n, n_columns)
+        or stimulus.dtype.kind != "f"
+        or any(column.shape != (n,) for column in columns)
+        or any(column.dtype.kind not in "iu" for column in numbers)
+    ):
+        raise ValueError(
+            f"expected one stimulus (frames, {n_columns}) for each cell type in {path}, got "
+            f"{stimulus.dtype} {stimulus.shape} for {len(columns[0]) if columns[0].ndim else 0}; "
+            "search again"
+        )
+    if not ((lengths >= 1) & (lengths <= stimulus.shape[1])).all():
+        raise ValueError(
+            f"expected clips of 1 to {stimulus.shape[1]} frames in {path}, got n_frames from "
+            f"{lengths.min()} to {lengths.max()}; search again"
+        )
+    positions = columns[1]
+    if not ((positions >= 0) & (positions < len(result.network_names))).all():
+        raise ValueError(
+            f"expected networks within 0 to {len(result.network_names) - 1} in {path}, got "
+            f"{positions.min()} to {positions.max()}; search again"
+        )
 
 
 def _row_of(result: Result, network: ResponseModel, item: Item, path: str | Path) -> int:

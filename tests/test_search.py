@@ -28,6 +28,7 @@ from stimopt.network import FrozenNetwork
 from stimopt.protocol import Protocol
 from stimopt.results import read
 from stimopt.search import NaturalisticSearch, read_peaks
+from stimopt.search_result import search_result
 
 PROTOCOLS = [
     Protocol(t_pre=0.2),
@@ -126,7 +127,7 @@ def test_the_filling_after_a_shorter_clip_never_wins(tmp_path: Path) -> None:
     search = searched(NaturalisticSearch(linear_network(), Protocol(t_pre=0.05)), data)
     assert search.found.sample[0, :2, 0].tolist() == [1, 0]
     np.testing.assert_allclose(search.found.response[0, :2, 0], [0.3, -0.05], atol=1e-7)
-    result = search.result()
+    result = search_result(search)
     assert result.n_frames.tolist() == [12, 4, 4]
     assert np.isnan(result.stimulus[1, 4:]).all() and np.isnan(result.response[1, 4:]).all()
 
@@ -147,7 +148,7 @@ def test_broken_off_and_gone_on_is_as_if_never_broken_off(
         return searched(search, data, folder, go_on=go_on, **options)
 
     whole = run(5, False, tmp_path / "whole")
-    whole.result().write(tmp_path / "whole.h5")
+    search_result(whole).write(tmp_path / "whole.h5")
     part = run(5, False, tmp_path / "part", limit_test_batches=3)
     assert part.samples_done == range(15)
     loaded: list[int] = []
@@ -164,13 +165,13 @@ def test_broken_off_and_gone_on_is_as_if_never_broken_off(
     assert loaded == list(range(15, n)), "samples that are done are not loaded again"
     assert rest.samples_done == whole.samples_done == range(n)
     assert rest.data.start_sample == 0, "the data module has its own start back"
-    rest.result().write(tmp_path / "rest.h5")
+    search_result(rest).write(tmp_path / "rest.h5")
     assert_same_result(tmp_path / "whole.h5", tmp_path / "rest.h5")
     # A pass that is done has nothing left to do but its last sample.
     loaded.clear()
     again = run(5, True, tmp_path / "part")
     assert loaded == [n - 1]
-    again.result().write(tmp_path / "again.h5")
+    search_result(again).write(tmp_path / "again.h5")
     assert_same_result(tmp_path / "whole.h5", tmp_path / "again.h5")
 
 
@@ -298,7 +299,7 @@ def test_the_result_holds_the_clips_and_can_be_checked(
     protocol = PROTOCOLS[2]
     data = StimulusDataModule([str(store), str(store)], dt=protocol.dt)
     search = NaturalisticSearch(networks, protocol, top_k=2, one_per_window=True)
-    path = searched(search, data).result().write(tmp_path / "result.h5")
+    path = search_result(searched(search, data)).write(tmp_path / "result.h5")
     result = read(path)
     n_types = len(networks.cell_types)
     assert result.kind == "naturalistic" and result.network_names == ("first", "other")
@@ -330,7 +331,7 @@ def test_a_result_opens_in_xarray(store: Path, networks: FrozenNetwork, tmp_path
     pytest.importorskip("h5netcdf")
     data = StimulusDataModule(str(store), batch_size=50)
     search = NaturalisticSearch(networks, PROTOCOLS[0], top_k=2, keep_all=True, networks=[1])
-    path = searched(search, data).result().write(tmp_path / "result.h5")
+    path = search_result(searched(search, data)).write(tmp_path / "result.h5")
     with xarray.open_dataset(path, engine="h5netcdf") as opened:
         assert opened["stimulus"].dims == ("item", "frame", "column")
         assert opened["peak_response"].dims == ("item", "rank")
@@ -391,7 +392,7 @@ def test_the_last_two_windows_of_the_film_as_flyvis_recorded_them(
     shared: Path, film: Path, trained: FrozenNetwork
 ) -> None:
     search = require_recorded(shared, film, trained, 408, 432)
-    result = search.result()
+    result = search_result(search)
     i = result.cell_type.tolist().index("T4c")
     assert (result["sample"][i, 0], result.peak_frame[i, 0]) == (421, 29)
     assert round(float(result.peak_response[i, 0]), 3) == 1.826
@@ -416,4 +417,4 @@ def test_the_whole_film_as_flyvis_recorded_it(
     assert search.found.sample[0, i].tolist() == [421]
     assert search.found.peak_frame[0, i].tolist() == [29]
     assert round(float(search.found.response[0, i, 0]), 3) == 1.826
-    assert search.result().check(trained) <= 1e-4
+    assert search_result(search).check(trained) <= 1e-4

@@ -179,6 +179,7 @@ import lightning.pytorch as pl
 from stimopt.datamodule import StimulusDataModule
 from stimopt.network import FrozenNetwork
 from stimopt.search import NaturalisticSearch
+from stimopt.search_result import search_result
 from stimopt.search_callbacks import SearchCheckpoint
 
 store, extent, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
@@ -201,7 +202,7 @@ trainer = pl.Trainer(
 )
 trainer.test(search, datamodule=data, verbose=False)
 if trainer.is_global_zero:
-    search.result().write(folder / "result.h5")
+    search_result(search).write(folder / "result.h5")
 """
 
 

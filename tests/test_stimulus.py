@@ -488,7 +488,7 @@ def test_checkpoints_hold_no_network_and_no_code(
         ({"protocol": Protocol(t_pre=0.5)}, "protocol.t_pre"),
         ({"t_stim": 0.2}, "frames"),
         ({"grey_weight": 1.0}, "grey_weight"),
-        ({"network": 3}, "expected the network of the checkpoint"),
+        ({"network": 3}, "expected network_hash"),
     ],
 )
 def test_another_run_is_not_resumed(

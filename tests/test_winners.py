@@ -15,6 +15,7 @@ from stimopt.network import FrozenNetwork
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, read, write
 from stimopt.search import NaturalisticSearch
+from stimopt.search_result import search_result
 from stimopt.winners import naturalistic_start
 
 PROTOCOL = Protocol(t_pre=0.1)
@@ -33,7 +34,7 @@ def path(networks: FrozenNetwork, tmp_path_factory: pytest.TempPathFactory) -> P
     store = noise_store(folder, lengths=(30, 43, 46))
     data = StimulusDataModule(str(store), dt=PROTOCOL.dt, batch_size=30)
     search = searched(NaturalisticSearch(networks, PROTOCOL, cell_types=TYPES), data)
-    return search.result().write(folder / "result.h5")
+    return search_result(search).write(folder / "result.h5")
 
 
 def test_every_item_starts_from_the_clip_of_its_type_and_network(

@@ -22,6 +22,7 @@ from stimopt.protocol import Protocol
 
 TRAINER_DEFAULTS = {
     "max_steps": 200,
+    "max_epochs": -1,
     "devices": 1,
     # Writing scalars makes the host wait for the device; every tenth step costs under 1 %.
     "log_every_n_steps": 10,

@@ -23,7 +23,7 @@ from stimopt.network_source import NetworkSource
 from stimopt.protocol import PRESETS, Protocol
 from stimopt.search import NaturalisticSearch
 from stimopt.search_callbacks import SearchCheckpoint, SearchProgress
-from stimopt.search_result import winners_table
+from stimopt.search_result import search_result, winners_table
 
 TRAINER_DEFAULTS = {
     "enable_model_summary": False,
@@ -130,7 +130,7 @@ def run(arguments: list[str]) -> int:
             _search(cli, output)
             if not trainer.is_global_zero:
                 return 0
-            result = cli.model.result()
+            result = search_result(cli.model)
             path = result.write(output / "result.h5")
     console = Console()
     wide = console if console.is_terminal else Console(width=TABLE_WIDTH)

@@ -34,8 +34,9 @@ from stimopt.rendering import RenderSettings
 from stimopt.results import Result, read
 from stimopt.search import NaturalisticSearch
 from stimopt.search_callbacks import SearchCheckpoint, SearchProgress
+from stimopt.search_result import search_result
 from stimopt.stimulus import StimulusModule
-from stimopt.walk import Walk, require_same
+from stimopt.walk import Walk, require_same_result
 
 CELL_TYPE = "T4c"
 STEPS = {"regularize": 300, "generate": 200}
@@ -121,7 +122,7 @@ class _Stages:
         if given is not None:
             result = read(given)
             expected = {"network_hash": self.network.content_hash, **_described(self.protocol)}
-            require_same(result, expected, given)
+            require_same_result(result, expected, given)
             return result, given
         folder = self.output / "search"
         path, data = folder / "result.h5", self._data()
@@ -142,11 +143,11 @@ class _Stages:
                 "samples": len(data.samples),
                 "networks": list(search.positions),
             }
-            require_same(result, expected, path)
+            require_same_result(result, expected, path)
             return result, str(path)
         with only_run_in(folder):
             self._test(search, data, folder)
-            search.result().write(path)
+            search_result(search).write(path)
         return read(path), str(path)
 
     def fit(self, stage: str, module: StimulusModule) -> Result:
@@ -157,7 +158,9 @@ class _Stages:
         if path.is_file():
             result = read(path)
             settings = json.loads(json.dumps(module.settings(), default=str))
-            require_same(result, {"network_hash": self.network.content_hash, **settings}, path)
+            require_same_result(
+                result, {"network_hash": self.network.content_hash, **settings}, path
+            )
             if len(result["losses"]) > steps:
                 return result
         with only_run_in(folder):
@@ -238,8 +241,9 @@ class _Stages:
         folder, options = self.output / stage, dict(self.plain[stage])
         options.pop("steps")  # more of them continue a finished stage
         path = folder / "options.json"
-        begun = (folder / "result.h5").exists() or find_last(folder / "checkpoints")
-        if begun and path.is_file():
+        if path.is_file() and (
+            (folder / "result.h5").exists() or find_last(folder / "checkpoints")
+        ):
             held = json.loads(path.read_text(encoding="utf-8"))
             for key in sorted({*held, *options}):
                 if held.get(key) != options.get(key):
@@ -247,6 +251,7 @@ class _Stages:
                         f"expected {stage}.{key} = {held.get(key)} as in {path}, got "
                         f"{options.get(key)}; give the same, or another --output"
                     )
+            return
         with replacing(path) as beside:
             beside.write_text(json.dumps(options, indent=2), encoding="utf-8")
 

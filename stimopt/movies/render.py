@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +98,15 @@ def render(
                 "choose another name, or overwrite it"
             )
         job.begin(overwrite)
-        with _bar(job.frame_counts(), progress) as advance:
-            for i in range(len(source.scenes)):
-                job.render_scene(i, advance)
-        job.assemble()
+        try:
+            with _bar(job.frame_counts(), progress) as advance:
+                for i in range(len(source.scenes)):
+                    job.render_scene(i, advance)
+            job.assemble()
+        except BaseException:
+            if not job.holds_scenes():
+                job.clear()
+            raise
         job.clear()
     return out
 
@@ -145,6 +150,10 @@ class _Job:
         """Whether there are parts of any job; the plan is there before them and goes after them."""
         found = self.folder.iterdir() if self.folder.exists() else []
         return any(path.name != "plan.json.tmp" for path in found)
+
+    def holds_scenes(self) -> bool:
+        """Whether any scene is there to go on from."""
+        return any(self.folder.glob("scene_*.h5"))
 
     def begin(self, overwrite: bool) -> None:
         """Make the folder of parts, or find it as an earlier run of the same job left it."""
@@ -296,10 +305,15 @@ def _chunk_frames(columns: int, dtype: np.dtype[Any]) -> int:
 def _write_whole(path: Path, write: Callable[[Path], None], beside: Path | None = None) -> None:
     """Write to a file beside `path`, see it to the disk, and rename it."""
     beside = beside or path.with_name(path.name + ".tmp")
-    write(beside)
-    with beside.open("rb") as stream:
-        os.fsync(stream.fileno())
-    beside.replace(path)
+    try:
+        write(beside)
+        with beside.open("rb") as stream:
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
 
 
 def _write_text(path: Path, text: str) -> None:
