@@ -1,0 +1,148 @@
+"""How fast is stimopt, beside flyvis on the same machine in the same run?
+
+    python scripts/benchmark.py --quick
+    python scripts/benchmark.py --network .../flow/0000/000 --make-env logs/flyvis-env
+    python scripts/benchmark.py --network ... --flyvis-python .../bin/python --movies MPI-Sintel
+
+Both run in processes of their own and are measured in turn, with as many threads; figures are
+medians. flyvis needs an environment of its own: name its Python, or have it made. Without flyvis,
+or without a trained network, our own figures are given. Prints a table and writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmark_machine import cores, describe, load
+from benchmark_plan import QUICK, Plan, Subject, measure, save
+from benchmark_protocol import Program
+from benchmark_report import agreement, rows, text
+
+FLYVIS = "flyvis==1.2.0"
+HERE = Path(__file__).resolve().parent
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print and write."""
+    options = _parser().parse_args(arguments)
+    if options.make_env is not None:
+        options.flyvis_python = make_environment(options.make_env)
+    plan = QUICK if options.quick else Plan()
+    given = {"steps": options.steps, "many_steps": options.steps}
+    given |= {"frames": options.frames, "rounds": options.rounds, "many": options.many}
+    plan = dataclasses.replace(plan, **{k: v for k, v in given.items() if v is not None})
+    absent = _why_absent(options)
+    if absent:
+        print(f"flyvis is absent: {absent}. Our own figures follow.", file=sys.stderr)
+    start, machine = time.time(), {**describe(), "load_at_start": load()}
+    with ExitStack() as stack:
+        if options.work is None:
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stimopt-bench-")))
+        else:
+            work = options.work.resolve()
+        found = _measured(options, plan, None if absent else options.flyvis_python, work)
+    machine |= {"load_at_end": load(), "threads": options.threads}
+    machine["minutes"] = round((time.time() - start) / 60, 1)
+    table = rows(found)
+    print(text(table, bool(absent)))
+    same = agreement(found)
+    for what, difference in same.items():
+        print(f"largest relative difference of {what}: {difference:.1e}")
+    print(
+        f"{machine['cpu']}, {machine['threads']} threads, load {machine['load_at_start']} to "
+        f"{machine['load_at_end']}, {machine['minutes']} min"
+    )
+    result = {
+        "flyvis": absent or "measured",
+        "machine": machine,
+        "rows": [dataclasses.asdict(row) for row in table],
+        "agreement": same,
+        "measured": found,
+    }
+    save(result, options.json)
+    print(options.json)
+    return 0
+
+
+def make_environment(folder: Path) -> Path:
+    """An environment with flyvis in it, made unless it is there; its Python."""
+    python = folder.resolve() / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    has = subprocess.run([str(python), "-c", "import flyvis"], capture_output=True)
+    if has.returncode:
+        subprocess.run([str(python), "-m", "pip", "install", FLYVIS], check=True)
+    return python
+
+
+def _measured(
+    options: argparse.Namespace, plan: Plan, flyvis: Path | None, work: Path
+) -> dict[str, Any]:
+    root = work / "flyvis"
+    root.mkdir(parents=True, exist_ok=True)
+    threads = {"OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
+    subject = Subject(
+        options.network, options.connectome, options.extent, options.movies, options.cell_type
+    )
+
+    def say(what: str) -> None:
+        print(f"[{time.strftime('%H:%M:%S')}] {what}", file=sys.stderr, flush=True)
+
+    with ExitStack() as stack:
+        log = work / "benchmark.log"
+        ours = stack.enter_context(
+            Program(sys.executable, HERE / "benchmark_stimopt.py", log, threads)
+        )
+        theirs = None
+        if flyvis is not None:
+            # It writes into its root folder whatever it compiles.
+            environment = {**threads, "FLYVIS_ROOT_DIR": str(root), "MPLBACKEND": "agg"}
+            theirs = stack.enter_context(
+                Program(flyvis, HERE / "benchmark_flyvis.py", log, environment)
+            )
+        return measure(plan, subject, ours, theirs, options.threads, work, say)
+
+
+def _why_absent(options: argparse.Namespace) -> str:
+    if options.flyvis_python is None:
+        return "give --flyvis-python or --make-env"
+    if options.network is None:
+        return "it has no built-in network; give --network"
+    if options.extent not in (None, 15):
+        return "its network has extent 15; leave --extent out"
+    return ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--quick", action="store_true", help="under 2 minutes: fewer steps, clips and repetitions")
+    add("--network", help="folder of a trained network; by default the built-in circuit")
+    add("--connectome", help="its connectome file; by default the one of an installed flyvis")
+    add("--extent", type=int, help="rings of columns (flyvis: 15)")
+    add("--movies", help="movies for the search, as `stimopt render` takes; default built-in ones")
+    add("--cell-type", default="T4c", help="whose optimum is generated")
+    add("--flyvis-python", type=Path, help=f"Python of an environment with {FLYVIS}")
+    add("--make-env", type=Path, help="folder in which to make such an environment with pip")
+    add("--threads", type=int, default=cores(), help="threads of either program; all cores")
+    add("--steps", type=int, help="steps of our fits")
+    add("--frames", type=int, help="frames of a stimulus")
+    add("--many", type=int, help="types in a fit of many; 16")
+    add("--rounds", type=int, help="how often each figure is taken; 3 or more")
+    add("--work", type=Path, help="folder to keep: flyvis's compiled connectome, rendered movies")
+    add("--json", type=Path, default=Path("logs/benchmark.json"), help="where the figures go")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

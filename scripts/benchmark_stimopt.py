@@ -1,0 +1,248 @@
+"""stimopt's half of the benchmark, run by `benchmark.py`: the same questions as flyvis's, and more.
+
+Fits and searches are those of the commands: their Trainer, with its logging, checkpoints and
+pictures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from benchmark_machine import copy_bandwidth, multiply_add_peak
+from benchmark_protocol import serve, timed
+
+from stimopt.commands.fit import FitCLI, quiet_lightning
+from stimopt.commands.search import SearchCLI
+from stimopt.connectome import Connectome, find_connectome
+from stimopt.generate import StimulusGenerator
+from stimopt.movies import render
+from stimopt.network_source import NetworkSource
+from stimopt.stimulus import TOTAL, StimulusModule
+from stimopt.trained import read_trained
+
+LEARNING_RATE = 0.01
+
+
+class StepClock(pl.Callback):
+    """The moment every step begins, and the moment the last has ended."""
+
+    def __init__(self) -> None:
+        self.stamps: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Note it."""
+        self.stamps.append(time.perf_counter())
+
+    def on_train_end(self, *_: Any) -> None:
+        """Note it, before other callbacks draw their last pictures."""
+        self.stamps.append(time.perf_counter())
+
+
+class Stimopt:
+    """What is measured, once `open` has said on which network."""
+
+    source: NetworkSource
+    arguments: list[str]
+
+    def open(
+        self,
+        network: str | None,
+        connectome: str | None,
+        extent: int | None,
+        threads: int,
+        work: str,
+    ) -> dict[str, Any]:
+        """Read the network; its cell types, columns and connections."""
+        torch.set_num_threads(threads)
+        quiet_lightning()
+        warnings.simplefilter("ignore")
+        self.work = Path(work)
+        given = {"path": network, "connectome": connectome, "extent": extent}
+        self.arguments = [f"--network.{k}={v}" for k, v in given.items() if v is not None]
+        self.source = NetworkSource(**given)
+        self.network = self.source.open()
+        self.threads = threads
+        names = ("stimopt", "torch", "lightning", "numba", "numpy")
+        weight = self.network.tap_weight[0].numpy()
+        return {
+            "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
+            "cell_types": list(self.network.cell_types),
+            "columns": self.network.lattice.n_columns,
+            "extent": self.network.lattice.extent,
+            "cells": self.network.n_cells,
+            "taps": int((weight != 0).sum()),
+            "synapses": int((weight[self.network.layout.synapses[2]] != 0).sum()),
+            "step": self.network._step(torch.device("cpu")).name,
+        }
+
+    def export(self, network: str, connectome: str | None, path: str) -> dict[str, Any]:
+        """Write a network's parameters under flyvis's names."""
+        read = Connectome.from_json(find_connectome() if connectome is None else connectome)
+        found = read_trained(network, read)
+        np.savez(
+            path,
+            nodes_bias=found.bias,
+            nodes_time_const=found.time_const,
+            edges_sign=found.sign,
+            edges_syn_count=np.log(found.syn_count),
+            edges_syn_strength=found.syn_strength,
+        )
+        return {}
+
+    def machine(self) -> dict[str, Any]:
+        """The measured peaks of multiply-adds and of memory, to which a step is compared."""
+        return {
+            "peak_gflops": multiply_add_peak(self.threads),
+            "copy_gb_per_s": copy_bandwidth(),
+        }
+
+    # -- through the Trainer --------------------------------------------------------------------
+
+    def generate(self, cell_types: str, frames: int, steps: int) -> dict[str, Any]:
+        """`stimopt generate` from the Trainer's `fit` on: every step, and the whole call."""
+        with self._folder("generate") as output:
+            cli = FitCLI(
+                StimulusGenerator,
+                "generate",
+                [
+                    *self.arguments,
+                    f"--model.cell_types={cell_types}",
+                    f"--model.t_stim={frames * 0.01}",
+                    f"--trainer.max_steps={steps}",
+                    "--trainer.accelerator=cpu",
+                    f"--output={output}",
+                ],
+            )
+            clock = StepClock()
+            cli.trainer.callbacks.insert(0, clock)
+            start = time.perf_counter()
+            cli.trainer.fit(cli.model)
+            seconds = time.perf_counter() - start
+            written = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
+        return {
+            "seconds": seconds,
+            "step_seconds": np.diff(clock.stamps).tolist(),
+            "losses": cli.model.history[TOTAL][:-1, 0].tolist(),
+            "items": len(cli.model.items),
+            "bytes_written": written,
+        }
+
+    def bare(self, cell_types: str, frames: int, seconds: float) -> dict[str, Any]:
+        """The same step without Trainer: evaluate, differentiate, update, clamp."""
+        module = self._module(cell_types, frames)
+        optimizer = torch.optim.Adam([module.stimulus], lr=LEARNING_RATE)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            module.evaluate()[TOTAL].sum().backward()
+            optimizer.step()
+            module.stimulus.data.clamp_(0, 1)
+
+        timed(step, 0.0, at_least=3)
+        return {"seconds": timed(step, seconds)}
+
+    def search(self, movies: str | None, clips: int | None) -> dict[str, Any]:
+        """`stimopt search` for all cell types, from the Trainer's `test` on, over so many clips."""
+        with self._folder("search") as output:
+            stores = self._stores(movies)
+            stop = [] if clips is None else [f"--data.stop_sample={clips}"]
+            cli = SearchCLI(
+                [*self.arguments, *stores, *stop, "--trainer.accelerator=cpu", f"--output={output}"]
+            )
+            start = time.perf_counter()
+            cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+            seconds = time.perf_counter() - start
+            lengths = [
+                cli.datamodule.index.n_steps(sample, cli.datamodule.dt)
+                for sample in cli.datamodule.samples
+            ]
+        return {"seconds": seconds, "clips": len(lengths), "frames": sum(lengths)}
+
+    def clips(self, movies: str | None, count: int, frames: int, path: str) -> dict[str, Any]:
+        """Write the first clips for flyvis, their first frames, and our peaks for them."""
+        with self._folder("clips") as output:
+            cli = SearchCLI([*self.arguments, *self._stores(movies), f"--output={output}"])
+            samples = [cli.datamodule.dataset[i].luminance for i in range(count)]
+            frames = min(frames, *(len(sample) for sample in samples))
+            luminance = torch.stack([sample[:frames] for sample in samples])
+            np.save(path, luminance.numpy())
+            cells = torch.tensor([self.network.cell_index(t) for t in self.network.cell_types])
+            with torch.no_grad():
+                responses = self.network.respond(luminance, cli.model.protocol, cells)
+        return {"frames": frames, "peaks": responses.amax(dim=1).tolist()}
+
+    # -- the time loop --------------------------------------------------------------------------
+
+    def forward(
+        self, items: int, frames: int, seconds: float, extent: int | None = None
+    ) -> dict[str, Any]:
+        """The time loop alone, without gradient."""
+        network, luminance, state, centre = self._prepared(items, frames, extent)
+
+        @torch.no_grad()
+        def run() -> None:
+            network(luminance, 0.01, state, readout=centre)
+
+        timed(run, 0.0)
+        return {"seconds": timed(run, seconds)}
+
+    def gradient(
+        self, items: int, frames: int, seconds: float, extent: int | None = None
+    ) -> dict[str, Any]:
+        """The time loop and the gradient with respect to the stimulus."""
+        network, luminance, state, centre = self._prepared(items, frames, extent)
+        luminance.requires_grad_()
+
+        def run() -> None:
+            luminance.grad = None
+            network(luminance, 0.01, state, readout=centre)[:, -1].exp().sum().backward()
+
+        timed(run, 0.0)
+        return {"seconds": timed(run, seconds), "columns": network.lattice.n_columns}
+
+    def _prepared(self, items: int, frames: int, extent: int | None) -> tuple[Any, ...]:
+        network = self.network
+        if extent is not None and extent != network.lattice.extent:
+            given = {"path": self.source.path, "connectome": self.source.connectome}
+            network = NetworkSource(**given, extent=extent).open()
+        torch.manual_seed(0)
+        luminance = torch.rand(items, frames, network.lattice.n_columns)
+        protocol = StimulusGenerator(network, network.cell_types[0], t_stim=0.01).protocol
+        state = network.initial_state(luminance, protocol)
+        return network, luminance, state, torch.tensor([network.cell_index(network.cell_types[0])])
+
+    def _module(self, cell_types: str, frames: int) -> StimulusModule:
+        return StimulusGenerator(self.network, cell_types, t_stim=frames * 0.01)
+
+    def _stores(self, movies: str | None) -> list[str]:
+        if movies is None:
+            return [f"--data.folder={self.work}"]
+        store = self.work / "movies.h5"
+        render(movies, store, progress=False)  # left alone if it is there
+        return [f"--data.stores=[{store}]"]
+
+    @contextlib.contextmanager
+    def _folder(self, name: str) -> Iterator[Path]:
+        folder = self.work / f"{name}-{os.getpid()}"
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    stimopt_half = Stimopt()
+    names = ("open", "export", "machine", "generate", "bare", "search", "clips", "forward")
+    serve({name: getattr(stimopt_half, name) for name in (*names, "gradient")})

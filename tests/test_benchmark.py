@@ -1,0 +1,68 @@
+"""The benchmark's arithmetic on figures known beforehand, and a small run of it without flyvis."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import benchmark_report
+
+    return benchmark_report
+
+
+def test_growth_sees_a_slope_and_no_outlier(report: ModuleType) -> None:
+    # From 1 s at the 10th step by 0.1 % of that a step, over 191 steps.
+    steps = [9.0] * 9 + [1 + 0.001 * i for i in range(191)]
+    steps[50] = steps[120] = 40.0
+    start = 1 + 0.001 * 19  # the middle of the first fifth
+    assert report.growth(steps) == pytest.approx(100 * 0.191 / start, rel=0.03)
+    flat = [1.0] * 200
+    flat[49::50] = [3.0] * 4
+    assert report.growth(flat) == 0
+
+
+def test_slope_of_a_power_law(report: ModuleType) -> None:
+    sizes = [20, 40, 80, 160]
+    assert report.log_slope(sizes, [3 * n**1.25 for n in sizes]) == pytest.approx(1.25)
+
+
+def test_a_small_run_without_flyvis(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    small = ["--quick", "--extent=3", "--frames=12", "--steps=12", "--rounds=1", "--many=2"]
+    # Any Python: flyvis is not asked for a network it has not.
+    files = [f"--json={path}", f"--work={tmp_path / 'work'}", f"--flyvis-python={sys.executable}"]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / "benchmark.py"), *small, *files],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "flyvis is absent: it has no built-in network" in done.stderr
+    assert "absent" in done.stdout and str(path) in done.stdout
+    figures = json.loads(path.read_text())
+    assert figures["machine"]["cores"] >= 1 and figures["machine"]["cpu"]
+    rows = {row["name"]: row for row in figures["rows"]}
+    assert all(row["flyvis"] is None and row["ratio"] is None for row in rows.values())
+    assert not any(row["met"] for row in rows.values() if row["target"].endswith(" x"))
+    measured = figures["measured"]
+    steps = measured["first"]["stimopt"]["step_seconds"]
+    assert len(steps) == 12 and min(steps) > 0
+    assert measured["many"][0]["items"] == 2
+    assert len(measured["search"]) == 1 and measured["search"][0]["clips"] == 48
+    # A figure of the table against the raw ones it is made of.
+    (overhead,) = (row for name, row in rows.items() if name.startswith("Trainer overhead"))
+    assert overhead["stimopt"] > -50
+    (search,) = (row for name, row in rows.items() if name.startswith("search"))
+    raw = measured["search"][0]
+    assert search["stimopt"] == pytest.approx(1e3 * raw["seconds"] / raw["frames"] * 12)
