@@ -31,7 +31,7 @@ from stimopt.plotting import animate
 from stimopt.protocol import PRESETS, Protocol
 from stimopt.regularize import StimulusRegularizer
 from stimopt.rendering import RenderSettings
-from stimopt.results import Result, read
+from stimopt.results import Result, read, require_same
 from stimopt.search import NaturalisticSearch
 from stimopt.search_callbacks import SearchCheckpoint, SearchProgress
 from stimopt.search_result import search_result
@@ -245,12 +245,8 @@ class _Stages:
             (folder / "result.h5").exists() or find_last(folder / "checkpoints")
         ):
             held = json.loads(path.read_text(encoding="utf-8"))
-            for key in sorted({*held, *options}):
-                if held.get(key) != options.get(key):
-                    raise ValueError(
-                        f"expected {stage}.{key} = {held.get(key)} as in {path}, got "
-                        f"{options.get(key)}; give the same, or another --output"
-                    )
+            theirs, ours = ({f"{stage}.{k}": v for k, v in d.items()} for d in (held, options))
+            require_same(theirs, ours, str(path))
             return
         with replacing(path) as beside:
             beside.write_text(json.dumps(options, indent=2), encoding="utf-8")
