@@ -40,6 +40,10 @@ class Variable(NamedTuple):
     units: str = ""
 
 
+MAX_PACKED = 1032
+"""Deflate packs no more bytes into one, so an array that declares more is made to deceive."""
+
+
 @dataclass
 class Result:
     """What a run found, and all that decided it.
@@ -219,7 +223,9 @@ def read(path: str | Path, group: str = "") -> Result:
         raise ValueError(
             f"expected a result file, got {path}, which is not there; run the search or fit first"
         ) from error
-    except (OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        if isinstance(error, ValueError) and str(error).startswith("expected"):
+            raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"expected a stimopt result in {path}, got a damaged or foreign file ({reason}); "
@@ -228,11 +234,17 @@ def read(path: str | Path, group: str = "") -> Result:
 
 
 def groups(path: str | Path) -> list[str]:
-    """Names of the results in a file; `""` if it holds one alone."""
+    """Names of the results in a file; `""` if it holds one alone.
+
+    Raises:
+        OSError: if it is no HDF5 file; RuntimeError or KeyError if a damaged one.
+        ValueError: if it links outside itself.
+    """
     with h5py.File(path, "r") as file:
-        return (
-            [""] if "schema" in file.attrs else sorted(k for k in file if "schema" in file[k].attrs)
-        )
+        refuse_links(file, Path(path))
+        if "schema" in file.attrs:
+            return [""]
+        return sorted(name for name in file if "schema" in file[name].attrs)
 
 
 def refuse_links(file: h5py.File, path: Path) -> None:
@@ -278,6 +290,8 @@ def _write_group(group: h5py.Group, result: Result) -> None:
                 data=values,
                 compression="gzip" if values.size > 1024 else None,
                 shuffle=values.size > 1024 or None,
+                # A checksum for every array with elements: one flipped bit is noticed.
+                fletcher32=values.size > 0 and values.ndim > 0,
             )
         if variable.units:
             data.attrs["units"] = variable.units
@@ -313,19 +327,41 @@ def _read_group(group: h5py.Group, path: Path) -> Result:
     for name, data in group.items():
         if not isinstance(data, h5py.Dataset) or data.attrs.get("bare_dimension", False):
             continue
+        _require_plain(data, path)
         values = data.asstr()[()] if h5py.check_string_dtype(data.dtype) else data[()]
         dims = tuple(
             data.dims[axis][0].name.rsplit("/", 1)[-1] if len(data.dims[axis]) else name
             for axis in range(data.ndim)
         )
         variables[name] = Variable(dims, np.asarray(values), str(data.attrs.get("units", "")))
+    names = json.loads(group.attrs["network_names"])
+    settings = {name: json.loads(group.attrs[name]) for name in ("config", "versions")}
+    if not (
+        isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+        and all(isinstance(held, dict) for held in settings.values())
+    ):
+        raise TypeError("names or settings of another kind")
     return Result(
         kind=str(group.attrs["kind"]),
         variables=variables,
         protocol=Protocol(**json.loads(group.attrs["protocol"])),
         network_hash=str(group.attrs["network_hash"]),
-        network_names=tuple(json.loads(group.attrs["network_names"])),
+        network_names=tuple(names),
         extent=int(group.attrs["extent"]),
-        config=json.loads(group.attrs["config"]),
-        versions=json.loads(group.attrs["versions"]),
+        **settings,
     )
+
+
+def _require_plain(data: h5py.Dataset, path: Path) -> None:
+    """Refuse an array of anything but numbers and text, or larger than the file can hold."""
+    text = h5py.check_string_dtype(data.dtype) is not None
+    if not text and data.dtype.kind not in "fiub":
+        raise ValueError(
+            f"expected numbers or text in {data.name} of {path}, got {data.dtype}; make it again"
+        )
+    if data.size * data.dtype.itemsize > MAX_PACKED * path.stat().st_size:
+        raise ValueError(
+            f"expected no more in {data.name} of {path} than its {path.stat().st_size} bytes can "
+            f"hold, got shape {data.shape}; do not trust this file"
+        )

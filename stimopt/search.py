@@ -7,12 +7,14 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from stimopt.datamodule import StimulusBatch, StimulusDataModule
 from stimopt.items import ALL, label_items, make_items, readout_cells
 from stimopt.metrics import PeakTable, RunningArgmax, TopSamples, empty_top, unpack
 from stimopt.protocol import Protocol
+from stimopt.reach import unreached
 from stimopt.response_model import ResponseModel
 from stimopt.stability import check_step
 
@@ -198,8 +200,8 @@ class NaturalisticSearch(pl.LightningModule):
         """Find the data module and check that its samples can be asked of the network.
 
         Raises:
-            ValueError: if lattice or step differ, the step is unstable, or a clip is shorter than
-                the read-out window.
+            ValueError: if lattice or step differ, the step is unstable, light reaches none of the
+                cell types, or a clip is shorter than the read-out window.
         """
         self.teardown(stage)  # of a pass that was broken off
         data = getattr(self.trainer, "datamodule", None)
@@ -224,6 +226,7 @@ class NaturalisticSearch(pl.LightningModule):
                 "stop_sample"
             )
         check_step(self.network, self.protocol, self.positions)
+        self._require_light()
         self._data, self._first = data, data.samples.start
         self.next_sample = self._first
         shape = self.best.top.shape[:-1]
@@ -313,6 +316,21 @@ class NaturalisticSearch(pl.LightningModule):
                 f"expected samples {expected.tolist()} in batch {batch_idx} of process "
                 f"{self.trainer.global_rank}, got {batch.sample.tolist()}; leave the data module's "
                 "order and the Trainer's use_distributed_sampler as they are"
+            )
+
+    def _require_light(self) -> None:
+        """Say which cell types see nothing: any clip is their best, the first as good as any."""
+        names = list(dict.fromkeys(item.cell_type for item in self.items))
+        dark = unreached(self.network, names, self.positions)
+        if len(dark) == len(names):
+            raise ValueError(
+                f"expected a path from the photoreceptors to a cell type, got none to "
+                f"{', '.join(dark[:10])}; search for other cell types"
+            )
+        if dark:
+            rank_zero_warn(
+                f"no path leads from the photoreceptors to {', '.join(dark[:10])}: every clip "
+                "drives them alike, and the first is given"
             )
 
     def _require_same_start(self) -> None:

@@ -390,6 +390,11 @@ class StimulusModule(pl.LightningModule):
                 "expected a checkpoint of a stimulus, got one without its record; "
                 "give a checkpoint that stimopt wrote"
             )
+        if saved["settings"].get("kind") != type(self).__name__:
+            raise ValueError(
+                f"expected a checkpoint of {type(self).__name__}, got one of "
+                f"{saved['settings'].get('kind')}; give another output folder"
+            )
         require_same(
             {"network_hash": saved["network_hash"], **saved["settings"]},
             {"network_hash": self.network.content_hash, **self.settings()},

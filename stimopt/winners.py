@@ -61,7 +61,7 @@ def naturalistic_start(
 def _read_search(path: str | Path) -> Result:
     try:
         found = groups(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError, LookupError):
         found = []  # `read` says what is wrong with the file
     result = read(path, KIND if KIND in found else "")
     if result.kind != KIND:

@@ -103,7 +103,9 @@ def render(
                 for i in range(len(source.scenes)):
                     job.render_scene(i, advance)
             job.assemble()
-        except BaseException:
+        except Exception:
+            # Not where it was interrupted: then the scene itself is at fault, and there is none
+            # to go on from.
             if not job.holds_scenes():
                 job.clear()
             raise
