@@ -61,4 +61,27 @@ def only_run_in(folder: str | Path) -> Iterator[Path]:
                 f"expected an output folder of this run alone, got {folder}, where another run is "
                 "at work; wait for it, or name another with --output"
             ) from error
+        _remove_abandoned(folder)
         yield folder
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what `replacing` had half-written when a run was killed; its name has the process."""
+    for path in folder.rglob(".*.part-*"):
+        process = path.name.rpartition(".part-")[2].partition(".")[0]
+        if process.isdecimal() and not _runs_beside(int(process)):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _runs_beside(process: int) -> bool:
+    """Whether there is such a process, and another than this one, which has only just begun."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

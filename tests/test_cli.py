@@ -174,6 +174,21 @@ def test_two_runs_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert sorted(p.name for p in output.iterdir()) == before
 
 
+def test_what_a_killed_run_had_half_written_is_cleared_up(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    running = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    (tmp_path / "checkpoints").mkdir()
+    left = tmp_path / "checkpoints" / f".last.part-{ended.pid}.ckpt"
+    beside = tmp_path / f".figure.part-{running.pid}.png"
+    other = tmp_path / ".notes.part-two.txt"
+    for path in (left, beside, other):
+        path.write_bytes(b"half")
+    with only_run_in(tmp_path):
+        assert not left.exists() and beside.exists() and other.exists()
+    running.communicate(b"\n")
+
+
 def test_replacing_keeps_the_old_file_on_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old", encoding="utf-8")

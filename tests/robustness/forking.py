@@ -1,0 +1,155 @@
+"""Runs stimopt commands in forks of a process that has imported everything, and kills them.
+
+Started as `python -m robustness.forking`; reads one JSON request a line and answers with one:
+
+    {"argv": [...], "log": "file"}                      run to the end, counting calls
+    {"argv": [...], "log": "file", "after": 0.8}        SIGKILL after so many seconds
+    {"argv": [...], "log": "file", "at": ["save", 3]}   SIGKILL itself at a call
+
+A real start of Python and torch takes many seconds in which nothing is written; a fork has only
+those in which something can go wrong. The random state is another in every fork, as it is in
+another process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+POINTS = ("save", "save torn", "h5", "h5 torn", "replace", "replaced", "sync", "picture torn")
+"""Where a command can kill itself: before a checkpoint is saved and with half of it written; before
+an HDF5 file is closed and with half of it written; before and after a file is renamed into place;
+before it is seen to the disk; with half of a figure written."""
+
+
+class Calls:
+    """Counts calls at each point, and ends the process at one of them.
+
+    Args:
+        at: the point and which of its calls, or None to count only.
+    """
+
+    def __init__(self, at: tuple[str, int] | None) -> None:
+        self.at, self.counts = at, dict.fromkeys(POINTS, 0)
+
+    def reached(self, point: str, torn: Any = None) -> None:
+        """To be called at a point; `torn` is a file to be left half-written."""
+        self.counts[point] += 1
+        if self.at == (point, self.counts[point]):
+            if torn is not None:
+                content = Path(torn).read_bytes()
+                Path(torn).write_bytes(content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(self) -> None:
+        """Put the points into the libraries that write files."""
+        import h5py
+        import torch
+        from matplotlib.figure import Figure
+
+        save, savefig, h5_exit = torch.save, Figure.savefig, h5py.File.__exit__
+        replace, sync = Path.replace, os.fsync
+
+        def watched_save(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+            self.reached("save")
+            save(value, path, *args, **kwargs)
+            self.reached("save torn", path)
+
+        def watched_exit(file: Any, *args: Any) -> None:
+            writing, path = file.mode != "r", file.filename
+            if writing:
+                self.reached("h5")
+            h5_exit(file, *args)
+            if writing:
+                self.reached("h5 torn", path)
+
+        def watched_replace(path: Path, target: Any) -> Path:
+            self.reached("replace")
+            done = replace(path, target)
+            self.reached("replaced")
+            return done
+
+        def watched_sync(descriptor: int) -> None:
+            self.reached("sync")
+            sync(descriptor)
+
+        def watched_savefig(figure: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+            savefig(figure, path, *args, **kwargs)
+            if isinstance(path, (str, Path)):
+                self.reached("picture torn", path)
+
+        torch.save, Figure.savefig = watched_save, watched_savefig
+        h5py.File.__exit__, Path.replace, os.fsync = watched_exit, watched_replace, watched_sync
+
+
+def run_child(request: dict[str, Any], answer: int) -> None:
+    """Run a command in this process, which is a fork, and end it."""
+    import torch
+
+    from stimopt.cli import main
+
+    os.setsid()
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    torch.manual_seed(os.getpid())
+    at = request.get("at")
+    calls = Calls(None if at is None else (at[0], at[1]))
+    calls.watch()
+    code = 99
+    try:
+        code = main(request["argv"])
+        os.write(answer, json.dumps(calls.counts).encode())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def serve(request: dict[str, Any]) -> dict[str, Any]:
+    """Run a command in a fork; gives its status, duration and calls."""
+    read, write = os.pipe()
+    begin = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        run_child(request, write)
+    os.close(write)
+    status = _wait(child, begin + request.get("after", 300))
+    with os.fdopen(read, "rb") as stream:
+        counts = json.loads(stream.read() or b"{}")
+    return {"status": status, "seconds": time.monotonic() - begin, "calls": counts}
+
+
+def _wait(child: int, until: float, poll: Callable[[float], None] = time.sleep) -> int:
+    """Exit code, or minus the signal; kills the child when its time is over."""
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() >= until:
+            os.killpg(child, signal.SIGKILL) if os.getpgid(child) == child else os.kill(child, 9)
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        poll(0.002)
+
+
+if __name__ == "__main__":
+    # One thread: a fork of a process with threads could wait for a lock that none holds any more.
+    import torch
+
+    torch.set_num_threads(1)
+    import stimopt.commands.generate
+    import stimopt.commands.regularize
+    import stimopt.commands.render
+    import stimopt.commands.search
+    import stimopt.commands.walk  # noqa: F401
+
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(serve(json.loads(line))), flush=True)
