@@ -45,6 +45,7 @@ def workplace(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.filterwarnings("ignore:expected a greyer stimulus")  # in four steps there is none
 def test_commands_on_the_trained_network(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     ran = []
