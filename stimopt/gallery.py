@@ -15,7 +15,7 @@ from rich.table import Table
 
 from stimopt.files import replacing
 from stimopt.lattice import HexLattice
-from stimopt.plotting import hex_frame, save_figure, strip_frames
+from stimopt.plotting import animate, hex_frame, save_figure, strip_frames
 from stimopt.plotting.style import STIMULUS_CMAP, number
 from stimopt.tuning.summary import SELECTIVE
 from stimopt.walk import KINDS, OptimalStimulus, Walk, WalkItem
@@ -55,6 +55,23 @@ def write_gallery(walk: Walk, folder: str | Path) -> list[Path]:
     with replacing(folder / "index.html") as beside:
         beside.write_text(page(walk, names), encoding="utf-8")
     return [folder / "index.html", *figures]
+
+
+def write_animations(walk: Walk, folder: str | Path) -> list[Path]:
+    """Write a film of every optimum as GIF, `<item>_<kind>.gif`; gives their paths."""
+    return [
+        animate(
+            optimum.stimulus,
+            optimum.response,
+            walk.lattice,
+            walk.dt,
+            Path(folder) / f"{name}_{kind}.gif",
+            title=f"{item.label}, {kind}",
+            max_extent=6,
+        )
+        for name, item in zip(safe_names([item.label for item in walk]), walk, strict=True)
+        for kind, optimum in item.optima.items()
+    ]
 
 
 def safe_names(labels: Sequence[str]) -> list[str]:

@@ -21,13 +21,12 @@ from stimopt.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
 from stimopt.commands.fit import FitProgress, board, quiet_lightning, resumed_step
 from stimopt.datamodule import StimulusDataModule
 from stimopt.files import only_run_in, replacing
-from stimopt.gallery import safe_names, walk_table, write_gallery
+from stimopt.gallery import safe_names, walk_table, write_animations, write_gallery
 from stimopt.generate import StimulusGenerator
 from stimopt.items import ALL, make_items
 from stimopt.movies import render
 from stimopt.network import FrozenNetwork
 from stimopt.network_source import NetworkSource
-from stimopt.plotting import animate
 from stimopt.protocol import PRESETS, Protocol
 from stimopt.regularize import StimulusRegularizer
 from stimopt.rendering import RenderSettings
@@ -74,7 +73,7 @@ def run(arguments: list[str]) -> int:
         written += write_gallery(walk, output / "gallery")
         _log_figures(output, [path for path in written if path.suffix == ".png"])
         if config.animate:
-            written += _animations(walk, output / "animations")
+            written += write_animations(walk, output / "animations")
     Console(width=None if Console().is_terminal else 120).print(walk_table(walk))
     for path in (written[0], *written[1:9], output):
         print(path)
@@ -269,24 +268,6 @@ def _without_steps(options: Namespace) -> dict[str, Any]:
 
 def _described(protocol: Protocol) -> dict[str, Any]:
     return {f"protocol.{name}": value for name, value in protocol.to_dict().items()}
-
-
-def _animations(walk: Walk, folder: Path) -> list[Path]:
-    """A film of every optimum."""
-    names = safe_names([item.label for item in walk])
-    return [
-        animate(
-            optimum.stimulus,
-            optimum.response,
-            walk.lattice,
-            walk.dt,
-            folder / f"{name}_{kind}.gif",
-            title=f"{item.label}, {kind}",
-            max_extent=6,
-        )
-        for name, item in zip(names, walk, strict=True)
-        for kind, optimum in item.optima.items()
-    ]
 
 
 def _log_figures(walk_output: Path, figures: list[Path]) -> None:
