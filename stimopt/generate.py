@@ -21,9 +21,7 @@ from stimopt.stimulus import (
     StimulusModule,
     Terms,
 )
-from stimopt.winners import naturalistic_start
-
-NATURALISTIC = "naturalistic:"
+from stimopt.winners import NATURALISTIC, naturalistic_start
 
 
 class StimulusGenerator(StimulusModule):

@@ -10,9 +10,7 @@ from torch import Tensor
 from stimopt.items import Item
 from stimopt.protocol import GREY, Protocol
 from stimopt.response_model import ResponseModel
-from stimopt.winners import naturalistic_start
-
-NATURALISTIC = "naturalistic:"
+from stimopt.winners import NATURALISTIC, naturalistic_start
 
 
 def starting_clip(

@@ -14,6 +14,8 @@ from stimopt.response_model import ResponseModel, unknown_cell_type
 from stimopt.results import Result, groups, read
 
 KIND = "naturalistic"
+NATURALISTIC = "naturalistic:"
+"""What a start is called that a search found: this, then the path of its result."""
 
 
 def naturalistic_start(
