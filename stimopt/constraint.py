@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from stimopt.protocol import Protocol
+from stimopt.protocol import GREY, Protocol
 
 MARGIN = 0.02
 """The band aimed at is narrower than the one promised by this fraction: the multiplier method
@@ -156,6 +156,15 @@ def stiffen(
     stuck = (ratio > 1) & (excess > PROGRESS * excess_before) & (grey > SETTLED * grey_before)
     stiffer = (GROWTH * stiffness).clamp(max=LARGEST_STIFFNESS)
     return torch.where(stuck, stiffer, stiffness), excess
+
+
+def off_the_ends(stimulus: Tensor) -> Tensor:
+    """The stimulus with 0.2 % less contrast, `(items, frames, columns)`.
+
+    Where a clip is exactly black, cells may rest exactly at the kink of their rectifier, where the
+    slope is zero though any light would drive them; a little off it the slope is that of the cell.
+    """
+    return GREY + 0.998 * (stimulus - GREY)
 
 
 def largest_curvature(

@@ -226,7 +226,7 @@ class StimulusRegularizer(StimulusModule):
 
     def driven(self) -> Tensor:
         """The response itself: at the start no deviation is left to have a gradient."""
-        central = self.respond(self.luminance())[..., 0]
+        central = self.respond(constraint.off_the_ends(self.luminance()))[..., 0]
         return torch.where(self.window, central, 0.0).sum(dim=1)
 
     @property
@@ -292,7 +292,9 @@ class StimulusRegularizer(StimulusModule):
         if self.method == "penalized" or bool((self.curvature > 0).all()):
             return
         curvature = constraint.largest_curvature(
-            lambda stimulus: self.respond(stimulus)[..., 0], self.luminance().detach(), self.window
+            lambda stimulus: self.respond(stimulus)[..., 0],
+            constraint.off_the_ends(self.luminance().detach()),
+            self.window,
         )
         self.curvature.copy_(curvature)
         missed = self._names(constraint.overshoot(self._start_off, self.allowed) > 0)

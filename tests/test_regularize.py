@@ -497,3 +497,14 @@ def test_trade_off_leaves_a_gap_where_nothing_was_found(
     result.kind = "artificial"
     with pytest.raises(ValueError, match="expected a regularized result, got a artificial one"):
         tradeoffs(result)
+
+
+def test_a_black_clip_at_the_kink_of_a_rectifier_can_be_left(make_trainer: Trainers) -> None:
+    """These cells rest exactly at zero under black, where relu has no slope."""
+    start = torch.full((3, 30, 61), 0.5)
+    start[:, 10:] = 0.0
+    fit = StimulusRegularizer(FrozenNetwork.builtin(4), ["CT1(Lo1)", "Tm1", "Tm9"], init=start)
+    make_trainer(150).fit(fit)
+    result = stimulus_result(fit)
+    assert result["tolerance_met"].all()
+    assert (result["grey_distance"] < 0.25 * 20 * 61 / 2).all()

@@ -190,6 +190,7 @@ def killed_once(arguments: list[str], there: Path, result: Path) -> None:
     assert not result.exists(), "killed too late to say anything"
 
 
+@pytest.mark.slow
 def test_killed_in_every_stage_it_goes_on_to_the_same_end(store: Path, tmp_path: Path) -> None:
     # Many steps, so that there is time to be killed; bit-identical whatever happened before.
     fits = ["--regularize.steps=30", "--generate.steps=30"]
@@ -286,6 +287,7 @@ def test_bad_input_is_said_before_anything_is_run(
     assert not list(output.rglob("*.h5")) and not list(output.rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_names_may_come_in_any_way_and_a_config_says_the_rest(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -310,6 +312,7 @@ def test_names_may_come_in_any_way_and_a_config_says_the_rest(
     assert [item.cell_type for item in Walk.read(other / "walk.h5")] == ["T5a", "T5d"]
 
 
+@pytest.mark.slow
 def test_several_networks_and_seeds_are_items_of_one_fit(
     store: Path, trained_folder: Path, connectome_file: Path, tmp_path: Path
 ) -> None:
