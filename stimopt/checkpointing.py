@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -21,8 +22,11 @@ class SafeCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
         """Write a checkpoint; a failure leaves the one before as it was."""
+        # Made in memory: torch's own writer hides why a disk refuses, and where it stopped.
+        made = io.BytesIO()
+        torch.save(checkpoint, made)
         with replacing(path) as beside:
-            torch.save(checkpoint, beside)
+            beside.write_bytes(made.getbuffer())
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None

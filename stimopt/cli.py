@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return USAGE_ERROR
+    threading.excepthook = _end_of_thread
     try:
         return _command(command)(rest)
     except KeyboardInterrupt:
@@ -76,6 +78,12 @@ def _command(name: str) -> Callable[[list[str]], int]:
     return run
 
 
+def _end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread fails as the disk does, and the main thread will say so itself."""
+    if not (ended.exc_type and issubclass(ended.exc_type, OSError)):
+        threading.__excepthook__(ended)
+
+
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
@@ -98,6 +106,11 @@ def _one_line(error: Exception) -> str:
     # jsonargparse wraps what a linked option raises in words about its own workings.
     while str(error).startswith("Call to compute_fn of link") and error.__cause__ is not None:
         error = error.__cause__  # type: ignore[assignment]
+    if isinstance(error, OSError) and error.errno is not None:
+        return (
+            f"expected to read or write {error.filename or 'files'}, got {error.strerror}; what "
+            "was whole before is as it was: mend that, and give the same command again"
+        )
     text = " ".join(str(error).split())
     return text or type(error).__name__
 

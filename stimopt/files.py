@@ -27,6 +27,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with open(beside, "rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(
+            f"expected {path} to be written whole, got {error.strerror}; what was there before is "
+            "as it was: make room or give leave to write, and do the same again"
+        ) from error
     finally:
         with suppress(OSError):
             beside.unlink()

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from stimopt.files import replacing
+from stimopt.hdf5 import created
 from stimopt.protocol import Protocol
 from stimopt.response_model import ResponseModel
 
@@ -198,7 +199,7 @@ def write(path: str | Path, results: Mapping[str, Result]) -> Path:
     (`xarray.open_dataset(path, engine="h5netcdf", group=...)`).
     """
     path = Path(path)
-    with replacing(path) as beside, h5py.File(beside, "w") as file:
+    with replacing(path) as beside, created(beside) as (file, _):
         for name, result in results.items():
             _write_group(file.require_group(name) if name else file, result)
     return path

@@ -171,5 +171,7 @@ def resumed_step(checkpoints: Path) -> int | None:
 
 def quiet_lightning() -> None:
     """Keep Lightning's advertisements out of a command's output; warnings still come through."""
+    # Lightning's own business with torch; the parser's warnings are about options.
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)

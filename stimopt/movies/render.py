@@ -29,6 +29,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from stimopt.hdf5 import created
 from stimopt.movies.opening import open_source
 from stimopt.movies.source import MovieSource, Scene
 from stimopt.movies.store import SCHEMA, SCHEMA_VERSION
@@ -223,7 +224,7 @@ class _Job:
         columns, views = self.settings.lattice.n_columns, int(self.record["views"])
         name = self.source.scenes[scene].name
         chunk = _chunk_frames(columns, self.dtype)
-        with h5py.File(path, "w") as part:
+        with created(path) as (part, check):
             part.attrs["sha256"] = json.dumps(self.digests(scene))
             datasets = [
                 part.create_dataset(
@@ -241,6 +242,7 @@ class _Job:
                 for dataset, rows in zip(datasets, block, strict=True):
                     dataset.resize(n_frames + len(rows), axis=0)
                     dataset[n_frames:] = rows
+                check()
                 n_frames += block.shape[1]
                 advance(name, block.shape[1])
             if not n_frames:
@@ -250,7 +252,7 @@ class _Job:
                 )
 
     def _write_store(self, path: Path) -> None:
-        with h5py.File(path, "w") as file:
+        with created(path) as (file, check):
             file.attrs["schema"] = SCHEMA
             file.attrs["schema_version"] = SCHEMA_VERSION
             file.attrs["kind"] = self.source.kind
@@ -262,9 +264,11 @@ class _Job:
                 rendering.attrs[name] = value
             scenes = file.create_group("scenes")
             for i, scene in enumerate(self.source.scenes):
-                self._copy_part(scenes.create_group(f"{i:05d}"), i, scene)
+                self._copy_part(scenes.create_group(f"{i:05d}"), i, scene, check)
 
-    def _copy_part(self, group: h5py.Group, i: int, scene: Scene) -> None:
+    def _copy_part(
+        self, group: h5py.Group, i: int, scene: Scene, check: Callable[[], None]
+    ) -> None:
         with h5py.File(self._part(i), "r") as part:
             n_frames, columns = part["view_0"].shape
             chunk = min(n_frames, _chunk_frames(columns, self.dtype))
@@ -282,6 +286,7 @@ class _Job:
                 )
                 for start in range(0, n_frames, chunk):
                     dataset[start : start + chunk] = part[name][start : start + chunk]
+                    check()
         if scene.files:
             names = [_printable(file.name).encode() for file in scene.files]
             group["files"] = np.array(names, h5py.string_dtype("utf-8", max(map(len, names))))

@@ -22,10 +22,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-POINTS = ("save", "save torn", "h5", "h5 torn", "replace", "replaced", "sync", "picture torn")
-"""Where a command can kill itself: before a checkpoint is saved and with half of it written; before
-an HDF5 file is closed and with half of it written; before and after a file is renamed into place;
-before it is seen to the disk; with half of a figure written."""
+TORN = ("torn .ckpt", "torn .h5", "torn .png", "torn other")
+POINTS = ("save", "h5", *TORN, "replace", "replaced")
+"""Where a command can kill itself: before a checkpoint is made; before an HDF5 file is closed; with
+half of a file on the disk; before and after a file is renamed into place."""
 
 
 class Calls:
@@ -38,36 +38,30 @@ class Calls:
     def __init__(self, at: tuple[str, int] | None) -> None:
         self.at, self.counts = at, dict.fromkeys(POINTS, 0)
 
-    def reached(self, point: str, torn: Any = None) -> None:
+    def reached(self, point: str, torn: Path | None = None) -> None:
         """To be called at a point; `torn` is a file to be left half-written."""
         self.counts[point] += 1
         if self.at == (point, self.counts[point]):
             if torn is not None:
-                content = Path(torn).read_bytes()
-                Path(torn).write_bytes(content[: len(content) // 2])
+                os.truncate(torn, torn.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watch(self) -> None:
         """Put the points into the libraries that write files."""
         import h5py
         import torch
-        from matplotlib.figure import Figure
 
-        save, savefig, h5_exit = torch.save, Figure.savefig, h5py.File.__exit__
+        save, h5_exit = torch.save, h5py.File.__exit__
         replace, sync = Path.replace, os.fsync
 
         def watched_save(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
             self.reached("save")
             save(value, path, *args, **kwargs)
-            self.reached("save torn", path)
 
         def watched_exit(file: Any, *args: Any) -> None:
-            writing, path = file.mode != "r", file.filename
-            if writing:
+            if file.mode != "r":
                 self.reached("h5")
             h5_exit(file, *args)
-            if writing:
-                self.reached("h5 torn", path)
 
         def watched_replace(path: Path, target: Any) -> Path:
             self.reached("replace")
@@ -76,16 +70,14 @@ class Calls:
             return done
 
         def watched_sync(descriptor: int) -> None:
-            self.reached("sync")
+            # Everything is seen to the disk before it is renamed into place.
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            kind = f"torn {Path(path.name.removesuffix('.tmp')).suffix}"
+            self.reached(kind if kind in TORN else "torn other", path)
             sync(descriptor)
 
-        def watched_savefig(figure: Any, path: Any, *args: Any, **kwargs: Any) -> None:
-            savefig(figure, path, *args, **kwargs)
-            if isinstance(path, (str, Path)):
-                self.reached("picture torn", path)
-
-        torch.save, Figure.savefig = watched_save, watched_savefig
-        h5py.File.__exit__, Path.replace, os.fsync = watched_exit, watched_replace, watched_sync
+        torch.save, h5py.File.__exit__ = watched_save, watched_exit
+        Path.replace, os.fsync = watched_replace, watched_sync
 
 
 def run_child(request: dict[str, Any], answer: int) -> None:
