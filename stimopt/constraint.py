@@ -186,7 +186,7 @@ def largest_curvature(
         with torch.enable_grad():
             leaf = stimulus.clone().requires_grad_()
             (towards,) = torch.autograd.grad((central(leaf) * direction).sum(), leaf)
-        length = towards.square().sum(dim=(1, 2)).sqrt()[:, None, None]
+        length = towards.square().sum(dim=2).sum(dim=1).sqrt()[:, None, None]
         with torch.no_grad():
             after = central(stimulus + PROBE * towards / length)
         direction = deviation(after, before, window) / PROBE

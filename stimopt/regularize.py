@@ -258,7 +258,7 @@ class StimulusRegularizer(StimulusModule):
         gradient.div_(2 * (1 + self.stiffness)[:, None, None])
         # |J^T m|^2 / |m|^2 is never above the largest curvature: where it is above the one held,
         # that was too small, because the response steepened on the way.
-        shown = pull.square().sum(dim=(1, 2)) / pressed.square().sum(dim=1)
+        shown = pull.square().sum(dim=2).sum(dim=1) / pressed.square().sum(dim=1)
         shown = torch.where(self.running & torch.isfinite(shown), shown, 0.0)
         self.curvature.copy_(torch.maximum(self.curvature, shown))
         self._follow(pressed)
