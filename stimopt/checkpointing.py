@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -94,6 +97,50 @@ def last_checkpoint(folder: str | Path, every_n_steps: int = 25) -> ModelCheckpo
         enable_version_counter=False,
         save_on_train_epoch_end=False,
     )
+
+
+@contextmanager
+def going_on_from(path: str | Path | None, trainer: pl.Trainer) -> Iterator[None]:
+    """Say which checkpoint was at fault if a run fails before it has gone on from it.
+
+    Args:
+        path: of the checkpoint; with None nothing is done.
+        trainer: about to fit or test from it.
+
+    Raises:
+        ValueError: naming the checkpoint, in place of whatever its parts made Lightning raise.
+    """
+    begun = _Begun()
+    if path is not None:
+        trainer.callbacks.append(begun)  # type: ignore[attr-defined]
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error) or "none").splitlines()[0]
+        if path is None or begun.begun or reason.startswith("expected") or _is_of_files(error):
+            raise
+        raise ValueError(
+            f"expected a checkpoint whose parts belong together at {path}, got one that cannot be "
+            f"gone on from ({type(error).__name__}: {reason}); remove it to start anew"
+        ) from error
+
+
+class _Begun(pl.Callback):
+    """Knows whether a run has come past taking up its checkpoint."""
+
+    begun = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The fit has begun."""
+        self.begun = True
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The pass has begun."""
+        self.begun = True
+
+
+def _is_of_files(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def find_last(folder: str | Path) -> Path | None:

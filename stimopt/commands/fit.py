@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from stimopt.callbacks import ResultWriter, StimulusPictures
-from stimopt.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
+from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
 from stimopt.files import only_run_in
 from stimopt.network_source import NetworkSource
 from stimopt.protocol import Protocol
@@ -152,7 +152,8 @@ class _Held(FitCLI):
             path = (
                 find_last(Path(self.config.output) / "checkpoints") if chosen == "last" else chosen
             )
-            self.trainer.fit(self.model, ckpt_path=path, weights_only=True)
+            with going_on_from(path, self.trainer):
+                self.trainer.fit(self.model, ckpt_path=path, weights_only=True)
 
 
 def board(output: Path, purge_step: int | None) -> TensorBoardLogger:

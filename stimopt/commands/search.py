@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from stimopt.checkpointing import SafeCheckpointIO, find_last
+from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from
 from stimopt.commands.fit import board, quiet_lightning
 from stimopt.datamodule import StimulusDataModule
 from stimopt.files import only_run_in
@@ -143,13 +143,14 @@ def _search(cli: SearchCLI, output: Path) -> None:
     chosen = cli.config.ckpt_path
     checkpoint = find_last(output / "checkpoints") if chosen == "last" else chosen
     try:
-        cli.trainer.test(
-            cli.model,
-            datamodule=cli.datamodule,
-            ckpt_path=checkpoint,
-            verbose=False,
-            weights_only=True,
-        )
+        with going_on_from(checkpoint, cli.trainer):
+            cli.trainer.test(
+                cli.model,
+                datamodule=cli.datamodule,
+                ckpt_path=checkpoint,
+                verbose=False,
+                weights_only=True,
+            )
     except SystemExit as error:
         # Lightning exits with 1 after Ctrl+C; being terminated is a SystemExit as well.
         if cli.trainer.interrupted and not isinstance(error, SIGTERMException):

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from stimopt.callbacks import ResultWriter, StimulusPictures
-from stimopt.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
+from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
 from stimopt.commands.fit import FitProgress, board, quiet_lightning, resumed_step
 from stimopt.datamodule import StimulusDataModule
 from stimopt.files import only_run_in, replacing
@@ -174,7 +174,9 @@ class _Stages:
                     ResultWriter(folder, max_figures=0),
                 ],
             )
-            trainer.fit(module, ckpt_path=find_last(checkpoints), weights_only=True)
+            last = find_last(checkpoints)
+            with going_on_from(last, trainer):
+                trainer.fit(module, ckpt_path=last, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
         return read(path)
@@ -194,7 +196,10 @@ class _Stages:
             ],
         )
         try:
-            trainer.test(search, datamodule=data, ckpt_path=last, verbose=False, weights_only=True)
+            with going_on_from(last, trainer):
+                trainer.test(
+                    search, datamodule=data, ckpt_path=last, verbose=False, weights_only=True
+                )
         except SystemExit as error:
             # Lightning exits with 1 after Ctrl+C; being terminated is a SystemExit as well.
             if trainer.interrupted and not isinstance(error, SIGTERMException):
