@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import pytest
 from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from search_cases import EXTENT, LENGTHS, assert_same_result, noise_store, variables_of
 
 import stimopt
@@ -278,6 +279,8 @@ def test_the_slurm_config_takes_its_place_from_slurm(
     ]
     for name, value in slurm(rank=6, tasks=8, per_node=4).items():
         monkeypatch.setenv(name, value)
+    # Lightning keeps the rank for the process: without this no later test would write its log.
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     monkeypatch.delenv("MASTER_PORT", raising=False)
     trainer = SearchCLI(arguments).trainer
