@@ -78,6 +78,9 @@ class FitCLI(LightningCLI):
             self.writer,
         ]
         trainer_config = self._get(self.config_init, "trainer", default={})
+        if trainer_config.get("default_root_dir") is None:
+            # Without a logger this is where the resolved config goes.
+            kwargs.setdefault("default_root_dir", str(output))
         if trainer_config.get("enable_progress_bar") is not False:
             callbacks.append(FitProgress())
         if trainer_config.get("logger") is None:
