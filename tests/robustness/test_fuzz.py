@@ -37,6 +37,8 @@ from stimopt.trained import read_trained
 from stimopt.winners import naturalistic_start
 
 pytestmark = [
+    # Read in forks, which hang where torch has started threads before: run it alone.
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
     # What a fuzzed config asks for may be worth a warning.
     pytest.mark.filterwarnings("ignore"),
