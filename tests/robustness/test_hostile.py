@@ -253,10 +253,12 @@ def test_a_picture_that_declares_more_than_it_holds(tmp_path: Path, capsys: Capt
 
 
 def test_a_zip_of_pictures_that_are_all_zeros(tmp_path: Path, capsys: Capture) -> None:
-    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("0.png", "w", force_zip64=True) as member:
-            for _ in range(257):
-                member.write(bytes(2**20))
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("0.png", "w", force_zip64=True) as member,
+    ):
+        for _ in range(257):
+            member.write(bytes(2**20))
     assert (tmp_path / "bomb.zip").stat().st_size < 2**19
     line = refusal(render_command(tmp_path / "bomb.zip", tmp_path / "store.h5"), capsys)
     assert "at most" in line and "bytes" in line
