@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol as TypingProtocol
 from typing import runtime_checkable
 
@@ -51,6 +52,9 @@ class ResponseModel(TypingProtocol):
         network_index: Tensor | None = None,
     ) -> Tensor:
         """Responses `(items, frames, k)` to luminance `(items, frames, columns)`."""
+
+    def threads(self) -> AbstractContextManager[None]:
+        """To be held around all that a fit or search does in a step, for the sake of speed."""
 
 
 class ModuleNetwork(nn.Module):
@@ -131,6 +135,10 @@ class ModuleNetwork(nn.Module):
                 f"u={u}, v={v}; u=0, v=0 is the centre"
             )
         return cell
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Nothing is held: the module has torch's threads."""
+        return nullcontext()
 
     def forward(self, luminance: Tensor) -> Tensor:
         """The module itself."""

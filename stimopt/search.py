@@ -146,7 +146,8 @@ class NaturalisticSearch(pl.LightningModule):
     def test_step(self, batch: StimulusBatch, batch_idx: int) -> None:
         """Take the peak responses of a batch into the table."""
         self._require_shared_out(batch, batch_idx)
-        response, peak_frame = self.peaks(batch)
+        with self.network.threads():
+            response, peak_frame = self.peaks(batch)
         windows = torch.as_tensor(self.data.index.windows_of(batch.sample.cpu().numpy()))
         self.best.update(response, peak_frame, batch.sample, windows.to(batch.sample.device))
         if self.every is not None:

@@ -182,13 +182,17 @@ class StimulusModule(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The optimizer's step, then back into range; stopped items stay where they are."""
         before = self.stimulus.detach().clone()
-        super().optimizer_step(*args, **kwargs)
-        with torch.no_grad():
-            # Not in on_train_batch_end: that runs after checkpoints are saved.
-            if self.parametrization == "clamp":
-                self.stimulus.clamp_(0.0, 1.0)
-            if self._may_have_stopped():
-                self.stimulus.copy_(torch.where(self.running[:, None, None], self.stimulus, before))
+        with self.network.threads():
+            super().optimizer_step(*args, **kwargs)
+            self._after_update(before)
+
+    @torch.no_grad()
+    def _after_update(self, before: Tensor) -> None:
+        # Not in on_train_batch_end: that runs after checkpoints are saved.
+        if self.parametrization == "clamp":
+            self.stimulus.clamp_(0.0, 1.0)
+        if self._may_have_stopped():
+            self.stimulus.copy_(torch.where(self.running[:, None, None], self.stimulus, before))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Stop items whose gradient is not finite; take momentum from none that has stopped."""

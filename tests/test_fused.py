@@ -17,12 +17,13 @@ from test_dynamics import CPU, DT, Case
 
 import stimopt
 from stimopt.connectome import Connectome
-from stimopt.dynamics import fused
+from stimopt.dynamics import fused, threads
 from stimopt.dynamics.fused import FusedStep
 from stimopt.dynamics.layout import CellLayout, Drive
 from stimopt.dynamics.select import choose_step
 from stimopt.dynamics.simulate import simulate
 from stimopt.dynamics.stencil import GROUP, LANES, PaddedGrid, TapTable
+from stimopt.generate import StimulusGenerator
 from stimopt.lattice import HexLattice
 from stimopt.network import FrozenNetwork
 
@@ -120,8 +121,8 @@ def test_an_item_does_not_depend_on_threads_or_company(eager: None, dtype: torch
     step = FusedStep(case.layout)
     torch.set_num_threads(1)
     expected = run(case, step)
-    for threads in (2, 3, 4):
-        torch.set_num_threads(threads)
+    for n in (2, 3, 4):
+        torch.set_num_threads(n)
         # 5 items: side by side, and the odd ones left over cut by types.
         for a, b in zip(run(case, step), expected, strict=True):
             assert torch.equal(a, b)
@@ -162,7 +163,7 @@ def test_a_part_that_cannot_start_frees_the_others(
     step = FusedStep(case.layout)
     torch.set_num_threads(3)
     expected = run(case, step)
-    grown = fused._threads._grown
+    grown = threads.pool._grown
 
     class Exhausted:
         def __init__(self, pool: Any) -> None:
@@ -175,7 +176,7 @@ def test_a_part_that_cannot_start_frees_the_others(
             return self.pool.submit(call)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fused._threads, "_grown", lambda size: Exhausted(grown(size)))
+        patch.setattr(threads.pool, "_grown", lambda size: Exhausted(grown(size)))
         with pytest.raises(RuntimeError, match="can't start new thread"):
             run(case, step)
     for a, b in zip(run(case, step), expected, strict=True):
@@ -355,3 +356,33 @@ print(before / 1024, peak() / 1024)
     # Bits of the gates 35 MB, luminance and its gradient 15 MB each.
     assert peak - before < 120
     assert peak < 1000
+
+
+def test_torch_leaves_the_cores_to_the_step_while_it_fits(
+    eager: None, small_network: FrozenNetwork, make_trainer: Any
+) -> None:
+    """And has its threads back after a fit, and after one that failed."""
+    torch.set_num_threads(2)
+    seen: list[tuple[int, int]] = []
+
+    class Watched(StimulusGenerator):
+        fails = False
+
+        def losses(self, *args: Any) -> Any:
+            seen.append((torch.get_num_threads(), threads.step_threads()))
+            if self.fails:
+                raise KeyError("on purpose")
+            return super().losses(*args)
+
+    module = Watched(small_network, "T4c", t_stim=0.1)
+    make_trainer(2).fit(module)
+    assert (1, 2) in seen and torch.get_num_threads() == 2
+    module.fails = True
+    with pytest.raises(KeyError):
+        make_trainer(4).fit(module)
+    assert torch.get_num_threads() == threads.step_threads() == 2
+    with small_network.threads(), small_network.threads():
+        assert (torch.get_num_threads(), threads.step_threads()) == (1, 2)
+    assert torch.get_num_threads() == 2
+    with FrozenNetwork.builtin(4, backend="sparse").threads():
+        assert torch.get_num_threads() == 2

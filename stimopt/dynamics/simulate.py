@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +21,10 @@ class Step(Protocol):
     """
 
     name: str
+
+    def threads(self) -> AbstractContextManager[None]:
+        """To be held around all that a fit or search does in a step, for the sake of speed."""
+        ...
 
     def forward(
         self, drive: Drive, luminance: Tensor, initial: Tensor, keep: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ class SparseStep:
         self._forward_order = _compress(target, source, tap, layout.n_cells)
         self._adjoint_order = _compress(source, target, tap, layout.n_cells)
         self._matrices: dict[object, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Nothing is held: torch's threads do the products."""
+        return nullcontext()
 
     def forward(
         self, drive: Drive, luminance: Tensor, initial: Tensor, keep: bool

@@ -1,10 +1,13 @@
 """Runs stimopt commands in forks of a process that has imported everything, and kills them.
 
+Reads damaged files in such forks too, which may crash or hang.
+
 Started as `python -m robustness.forking`; reads one JSON request a line and answers with one:
 
     {"argv": [...], "log": "file"}                      run to the end, counting calls
     {"argv": [...], "log": "file", "after": 0.8}        SIGKILL after so many seconds
     {"argv": [...], "log": "file", "at": ["save", 3]}   SIGKILL itself at a call
+    {"read": "store", "path": "file", "log": "file"}    read a file, see `robustness.reading`
 
 A real start of Python and torch takes many seconds in which nothing is written; a fork has only
 those in which something can go wrong. The random state is another in every fork, as it is in
@@ -18,6 +21,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,9 @@ TORN = ("torn .ckpt", "torn .h5", "torn .png", "torn other")
 POINTS = ("save", "h5", *TORN, "replace", "replaced")
 """Where a command can kill itself: before a checkpoint is made; before an HDF5 file is closed; with
 half of a file on the disk; before and after a file is renamed into place."""
+RUNNING_SECONDS = 300
+READING_SECONDS = 60
+"""Longest that a fork may take, on a busy machine; it is then killed."""
 
 
 class Calls:
@@ -104,19 +111,38 @@ def run_child(request: dict[str, Any], answer: int) -> None:
         os._exit(code)
 
 
+def read_child(request: dict[str, Any], answer: int) -> None:
+    """Read a file in this process, which is a fork, and end it: 0 read, 2 refused, 3 neither."""
+    from robustness.reading import READERS
+
+    said, code = "", 0
+    try:
+        READERS[request["read"]](Path(request["path"]))
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        said, code = str(error), 2
+    except BaseException:
+        said, code = traceback.format_exc(), 3
+    finally:
+        os.write(answer, json.dumps(said[-4000:]).encode())
+        os._exit(code)
+
+
 def serve(request: dict[str, Any]) -> dict[str, Any]:
-    """Run a command in a fork; gives its status, duration and calls."""
+    """Run a command in a fork, or read a file; gives its status, duration and what it told."""
+    reads = "read" in request
     read, write = os.pipe()
     begin = time.monotonic()
     child = os.fork()
     if child == 0:
         os.close(read)
-        run_child(request, write)
+        (read_child if reads else run_child)(request, write)
     os.close(write)
-    status = _wait(child, begin + request.get("after", 300))
+    limit = READING_SECONDS if reads else RUNNING_SECONDS
+    status = _wait(child, begin + request.get("after", limit))
     with os.fdopen(read, "rb") as stream:
-        counts = json.loads(stream.read() or b"{}")
-    return {"status": status, "seconds": time.monotonic() - begin, "calls": counts}
+        told = json.loads(stream.read() or b"null")
+    answer = {"said": told or ""} if reads else {"calls": told or {}}
+    return {"status": status, "seconds": time.monotonic() - begin, **answer}
 
 
 def _wait(child: int, until: float, poll: Callable[[float], None] = time.sleep) -> int:
@@ -141,6 +167,9 @@ if __name__ == "__main__":
     import stimopt.commands.render
     import stimopt.commands.search
     import stimopt.commands.walk  # noqa: F401
+    from robustness.reading import builtin
+
+    builtin()
 
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:

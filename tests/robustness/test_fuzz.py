@@ -9,10 +9,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import signal
-import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +21,18 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from robustness.circuits import network_options, write_circuit
-from robustness.commandline import EXTENT, Files, generate_command, search_command
-from stimopt import results
+from robustness.commandline import Files, generate_command, search_command
+from robustness.server import Server
 from stimopt.cli import main
 from stimopt.connectome import Connectome
-from stimopt.items import Item
 from stimopt.motion_circuit import motion_circuit_spec
-from stimopt.movies import MovieStore
-from stimopt.network import FrozenNetwork
 from stimopt.trained import read_trained
-from stimopt.winners import naturalistic_start
 
 pytestmark = [
-    # Read in forks, which hang where torch has started threads before: run it alone.
-    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),
     # What a fuzzed config asks for may be worth a warning.
     pytest.mark.filterwarnings("ignore"),
 ]
-SECONDS = 60
-"""Longest that reading one file may take, on a busy machine."""
 
 # Generous with time, as one example is a file read or a whole command.
 fuzz = settings(
@@ -124,79 +112,36 @@ def changed(value: Any, position: float, new: Any, remove: bool) -> Any:
     return held
 
 
-def read_or_refused(read: Callable[[], object]) -> str:
-    """Read in a fork, which may crash or hang; gives what was said, empty if it was read."""
-    pipe, out = os.pipe()
-    child = os.fork()
-    if child == 0:
-        said, code = "", 0
-        try:
-            read()
-        except (ValueError, TypeError, RuntimeError, OSError) as error:
-            said, code = str(error), 2
-        except BaseException:
-            said, code = traceback.format_exc()[-2000:], 3
-        finally:
-            os.write(out, said.encode()[:4000])
-            os._exit(code)
-    os.close(out)
-    until = time.monotonic() + SECONDS
-    while not (done := os.waitpid(child, os.WNOHANG))[0]:
-        if time.monotonic() > until:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            pytest.fail("reading hangs")
-        time.sleep(0.001)
-    with os.fdopen(pipe, "rb") as stream:
-        said = stream.read().decode(errors="replace")
-    code = os.waitstatus_to_exitcode(done[1])
-    assert code in (0, 2), f"ended with {code}: {said}"
-    assert code == 0 or said.startswith("expected"), said
-    return said
-
-
-@pytest.fixture(scope="module")
-def network() -> FrozenNetwork:
-    return FrozenNetwork.builtin(EXTENT)
-
-
 # -- bytes ----------------------------------------------------------------------------------------
 
 
 @seed(1)
 @fuzz
 @given(edits=byte_edits)
-def test_bytes_of_a_result(
-    edits: list[Any], files: Files, network: FrozenNetwork, tmp_path: Path
-) -> None:
+def test_bytes_of_a_result(edits: list[Any], files: Files, server: Server, tmp_path: Path) -> None:
     path = tmp_path / "result.h5"
     spoilt = edited((files.search / "result.h5").read_bytes(), edits)
     path.write_bytes(spoilt)
-    read_or_refused(lambda: naturalistic_start(path, network, [Item("T4c")], 0.01))
-    read_or_refused(lambda: results.read(path))
+    server.read("winner", path)
+    server.read("result", path)
     assert path.read_bytes() == spoilt
 
 
 @seed(2)
 @fuzz
 @given(edits=byte_edits)
-def test_bytes_of_a_store(edits: list[Any], files: Files, tmp_path: Path) -> None:
+def test_bytes_of_a_store(edits: list[Any], files: Files, server: Server, tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
     spoilt = edited(files.store.read_bytes(), edits)
     path.write_bytes(spoilt)
-
-    def read() -> None:
-        with MovieStore(path) as store:
-            store.verify()
-
-    read_or_refused(read)
+    server.read("store", path)
     assert path.read_bytes() == spoilt
 
 
 @seed(3)
 @fuzz
 @given(edits=byte_edits)
-def test_bytes_of_a_trained_network(edits: list[Any], tmp_path: Path) -> None:
+def test_bytes_of_a_trained_network(edits: list[Any], server: Server, tmp_path: Path) -> None:
     write_circuit(tmp_path)
     path = tmp_path / "trained" / "best_chkpt"
     whole = path.read_bytes()
@@ -204,7 +149,7 @@ def test_bytes_of_a_trained_network(edits: list[Any], tmp_path: Path) -> None:
     sound = read_trained(path.parent, connectome)
     spoilt = edited(whole, edits)
     path.write_bytes(spoilt)
-    said = read_or_refused(lambda: read_trained(path.parent, connectome))
+    said = server.read("network", path)
     if not said:
         # What is read in spite of the damage is what was written.
         np.testing.assert_array_equal(read_trained(path.parent, connectome).bias, sound.bias)
@@ -256,11 +201,13 @@ def ends_well(argv: list[str], capsys: Any) -> None:
 @seed(6)
 @fuzz
 @given(position=positions, new=values, remove=st.booleans())
-def test_values_of_a_connectome(position: float, new: Any, remove: bool, tmp_path: Path) -> None:
+def test_values_of_a_connectome(
+    position: float, new: Any, remove: bool, server: Server, tmp_path: Path
+) -> None:
     path = tmp_path / "connectome.json"
     spec = changed(motion_circuit_spec(), position, new, remove)
     path.write_text(json.dumps(spec), encoding="utf-8")
-    read_or_refused(lambda: Connectome.from_json(path))
+    server.read("connectome", path)
 
 
 @seed(7)
@@ -351,14 +298,14 @@ def change_h5(path: Path, position: float, new: Any, remove: bool) -> None:
 @fuzz
 @given(position=positions, new=h5_values, remove=st.booleans())
 def test_values_of_a_result(
-    position: float, new: Any, remove: bool, files: Files, network: FrozenNetwork, tmp_path: Path
+    position: float, new: Any, remove: bool, files: Files, server: Server, tmp_path: Path
 ) -> None:
     path = tmp_path / "result.h5"
     path.write_bytes((files.search / "result.h5").read_bytes())
     change_h5(path, position, new, remove)
     spoilt = path.read_bytes()
-    read_or_refused(lambda: naturalistic_start(path, network, [Item("T4c")], 0.01))
-    read_or_refused(lambda: results.read(path))
+    server.read("winner", path)
+    server.read("result", path)
     assert path.read_bytes() == spoilt
 
 
@@ -366,16 +313,11 @@ def test_values_of_a_result(
 @fuzz
 @given(position=positions, new=h5_values, remove=st.booleans())
 def test_values_of_a_store(
-    position: float, new: Any, remove: bool, files: Files, tmp_path: Path
+    position: float, new: Any, remove: bool, files: Files, server: Server, tmp_path: Path
 ) -> None:
     path = tmp_path / "store.h5"
     path.write_bytes(files.store.read_bytes())
     change_h5(path, position, new, remove)
     spoilt = path.read_bytes()
-
-    def read() -> None:
-        with MovieStore(path) as store:
-            store.verify()
-
-    read_or_refused(read)
+    server.read("store", path)
     assert path.read_bytes() == spoilt
