@@ -181,8 +181,8 @@ class StimulusModule(pl.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The optimizer's step, then back into range; stopped items stay where they are."""
-        before = self.stimulus.detach().clone()
         with self.network.threads():
+            before = self.stimulus.detach().clone()
             super().optimizer_step(*args, **kwargs)
             self._after_update(before)
 

@@ -25,6 +25,7 @@ from PIL import Image
 
 from stimopt import plotting
 from stimopt.lattice import HexLattice
+from stimopt.plotting import images
 from stimopt.plotting.style import milliseconds, number
 from stimopt.plotting.walk import spread
 
@@ -601,7 +602,47 @@ def test_images_are_pixels() -> None:
     assert (image != other).any()
     trace = plotting.trace_image(response[:, LATTICE.center], 0.01)
     assert trace.shape == (260, 450, 3) and trace.dtype == np.uint8
+    # Nothing is cut off: a white margin all round.
+    for picture in (image, trace):
+        rim = (picture[0], picture[-1], picture[:, 0], picture[:, -1])
+        assert all((line == 255).all() for line in rim)
     assert plotting.trace_image({"a": [0, 1], "b": [1, 0, 2]}, 0.01).shape == (260, 450, 3)
+
+
+def test_a_painted_frame_is_what_matplotlib_draws() -> None:
+    rng = np.random.default_rng(0)
+    lattice = HexLattice(8)
+    frame = rng.random(lattice.n_columns)
+    at = images._column_of_pixel(8, 6)
+    painted = np.asarray(images._painted(frame, at, 0.0, 1.0, "gray")).astype(int)
+    height, width = at.shape
+    fig = Figure(figsize=(width / 100, height / 100), dpi=100)
+    plotting.hex_frame(
+        fig.add_axes((0, 0, 1, 1)), lattice, frame, vmin=0.0, vmax=1.0, cmap="gray", max_extent=6
+    )
+    drawn = plotting.figure_image(fig).astype(int)
+    assert drawn.shape == painted.shape
+    # Away from edges, which matplotlib smooths, and from the crosshair.
+    inner = at >= 0
+    for axis in (0, 1):
+        for shift in (-1, 1):
+            inner &= np.roll(at, shift, axis=axis) == at
+    inner[height // 2 - 1 : height // 2 + 2] = inner[:, width // 2 - 1 : width // 2 + 2] = False
+    assert len(np.unique(at[inner])) > 100
+    assert np.abs(painted - drawn)[inner].max() <= 2
+
+
+def test_a_painted_frame_leaves_out_missing_cells() -> None:
+    lattice = HexLattice(3)
+    frame = np.full(lattice.n_columns, 0.25)
+    gone, there = column(lattice, 1, 1), column(lattice, -1, -1)  # clear of the crosshair
+    frame[gone] = np.nan
+    at = images._column_of_pixel(3, None)
+    assert set(np.unique(at)) == {-1, *range(lattice.n_columns)}
+    painted = np.asarray(images._painted(frame, at, -1.0, 1.0, "coolwarm"))
+    expected = np.round(255 * np.array(matplotlib.colormaps["coolwarm"](0.625)[:3]))
+    assert set(np.unique(painted[at == gone])) == {216, 255}
+    assert (np.abs(painted[at == there] - expected) <= 1).all()
 
 
 def film(path: Path, n_frames: int = 6, **kwargs: Any) -> Path:

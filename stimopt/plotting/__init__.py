@@ -5,9 +5,9 @@ chosen and no setting is changed, so a script's own plotting is left as it was.
 """
 
 from stimopt.plotting.animation import animate
-from stimopt.plotting.files import save_figure
+from stimopt.plotting.files import figure_image, save_figure
 from stimopt.plotting.hexagons import hex_frame
-from stimopt.plotting.images import figure_image, stimulus_strip_image, trace_image
+from stimopt.plotting.images import stimulus_strip_image, trace_image
 from stimopt.plotting.selection import strip_frames
 from stimopt.plotting.strips import StimResponsePlot, plot_stim_response
 from stimopt.plotting.traces import plot_losses, plot_traces, plot_tradeoff

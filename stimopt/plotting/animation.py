@@ -20,6 +20,7 @@ from PIL import Image
 
 from stimopt.files import replacing
 from stimopt.lattice import HexLattice
+from stimopt.plotting.files import figure_image
 from stimopt.plotting.hexagons import (
     CROSSHAIR,
     add_colorbar,
@@ -27,7 +28,6 @@ from stimopt.plotting.hexagons import (
     frame_size,
     hex_frame,
 )
-from stimopt.plotting.images import figure_image
 from stimopt.plotting.selection import (
     baseline_values,
     checked_pair,

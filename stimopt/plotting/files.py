@@ -1,4 +1,4 @@
-"""Pictures into files, whole or not at all."""
+"""Figures into files, whole or not at all, and into arrays."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from stimopt.files import replacing
 from stimopt.plotting.style import DPI
+
+Pixels = NDArray[np.uint8]
 
 # None leaves an entry out: no dates and no versions, so the same figure gives the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {
@@ -50,3 +55,18 @@ def save_figure(fig: Figure, path: str | Path, *, dpi: float = DPI) -> Path:
     with fixed_names if suffix == ".svg" else nullcontext(), replacing(path) as part:
         fig.savefig(part, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
     return path
+
+
+def figure_image(fig: Figure, *, dpi: float | None = None) -> Pixels:
+    """A figure as pixels `(height, width, 3)`, red, green, blue, 0 to 255.
+
+    Args:
+        fig: the figure.
+        dpi: dots per inch; None keeps the figure's own. The figure is left at it.
+    """
+    if dpi is not None:
+        fig.set_dpi(dpi)
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels: Pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+    return pixels
