@@ -159,7 +159,7 @@ def _trainer(found: Found) -> Iterable[Row]:
         flyvis = growth(found["first"]["flyvis"]["step_seconds"])
     noise = max((abs(growth(a["step_seconds"])) for a in found["one"]), default=0.0)
     name = f"growth of a step from the 10th to the {found['plan']['steps']}th"
-    met = abs(grown) <= max(5.0, noise)
+    met = grown <= max(5.0, noise)
     yield Row(name, grown, "%", flyvis, None, f"none (noise {max(5.0, noise):.0f} %)", met)
 
 

@@ -145,10 +145,11 @@ class Stimopt:
         optimizer = torch.optim.Adam([module.stimulus], lr=LEARNING_RATE)
 
         def step() -> None:
-            optimizer.zero_grad()
-            module.evaluate()[TOTAL].sum().backward()
-            optimizer.step()
-            module.stimulus.data.clamp_(0, 1)
+            with module.network.threads():
+                optimizer.zero_grad()
+                module.evaluate()[TOTAL].sum().backward()
+                optimizer.step()
+                module.stimulus.data.clamp_(0, 1)
 
         timed(step, 0.0, at_least=3)
         return {"seconds": timed(step, seconds)}
@@ -193,7 +194,8 @@ class Stimopt:
 
         @torch.no_grad()
         def run() -> None:
-            network(luminance, 0.01, state, readout=centre)
+            with network.threads():
+                network(luminance, 0.01, state, readout=centre)
 
         timed(run, 0.0)
         return {"seconds": timed(run, seconds)}
@@ -207,7 +209,8 @@ class Stimopt:
 
         def run() -> None:
             luminance.grad = None
-            network(luminance, 0.01, state, readout=centre)[:, -1].exp().sum().backward()
+            with network.threads():
+                network(luminance, 0.01, state, readout=centre)[:, -1].exp().sum().backward()
 
         timed(run, 0.0)
         return {"seconds": timed(run, seconds), "columns": network.lattice.n_columns}
