@@ -35,7 +35,8 @@ class FrozenNetwork(nn.Module):
         connectome: cell types and taps.
         parameters: one entry for each network.
         extent: rings of columns around the centre.
-        backend: `auto`, `sparse` or `fused`; how a step is computed, not what it gives.
+        backend: `auto`, `sparse`, `fused` or `graph`; how a step is computed, not what it
+            gives: see `stimopt.dynamics.select`.
         segment: recompute the forward pass in segments of this many frames when a gradient is
             taken, for stimuli too long for memory; None keeps the whole.
     """

@@ -1,8 +1,11 @@
-"""Which cell types light reaches: those on a path of synapses from the photoreceptors."""
+"""What light reaches: cell types on a path of synapses, and responses with a gradient."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import torch
+from torch import Tensor
 
 from stimopt.network import FrozenNetwork
 from stimopt.response_model import ResponseModel
@@ -35,3 +38,31 @@ def _reached(network: FrozenNetwork, position: int) -> set[str]:
     while more := {target for source, target in edges if source in found} - found:
         found |= more
     return {connectome.cell_types[i] for i in found}
+
+
+def require_gradient(activity: Tensor, stimulus: Tensor, labels: Sequence[str]) -> None:
+    """Each item's own response must move its stimulus.
+
+    Args:
+        activity: of each item, `(items,)`.
+        stimulus: what it should depend on, `(items, frames, columns)`.
+        labels: of the items.
+
+    Raises:
+        RuntimeError: naming the items whose stimulus it does not move.
+    """
+    gradient = None
+    if activity.requires_grad:
+        (gradient,) = torch.autograd.grad(activity.sum(), stimulus, allow_unused=True)
+    if gradient is None:
+        stuck = list(labels)
+    else:
+        # NaN counts as reached: the item will stop with that as its reason.
+        reached = (gradient != 0).flatten(1).any(1)
+        stuck = [label for label, ok in zip(labels, reached.tolist(), strict=True) if not ok]
+    if stuck:
+        raise RuntimeError(
+            f"expected a gradient from the response of every item to its stimulus, got none for "
+            f"{', '.join(stuck[:10])}; start from another stimulus, or check that photoreceptors "
+            "reach the cell within the stimulus"
+        )

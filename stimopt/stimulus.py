@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from stimopt.items import Item, StopReason, check_start, label_items, readout_cells
 from stimopt.optimization import OptimizerFactory, SchedulerFactory, Steps, adam
 from stimopt.protocol import Protocol
+from stimopt.reach import require_gradient
 from stimopt.response_model import ResponseModel
 from stimopt.results import Variable, require_same
 from stimopt.stability import check_step
@@ -313,7 +314,8 @@ class StimulusModule(pl.LightningModule):
             self._final_recorded = False
             self.stop_reason.masked_fill_(self.stop_reason == StopReason.STEPS_DONE, 0)
         if not self._history:
-            self._require_gradient()
+            with torch.enable_grad():
+                require_gradient(self.driven(), self.stimulus, self.labels)
         for logger in self.trainer.loggers:
             logger.log_hyperparams({**self.settings(), "network_hash": self.network.content_hash})
 
@@ -344,30 +346,6 @@ class StimulusModule(pl.LightningModule):
             logger.log_metrics({"hp_metric": float(self.best_merit.mean())}, self.global_step)
         self._final_recorded = True
         self._stop(torch.ones_like(self.running), StopReason.STEPS_DONE)
-
-    def _require_gradient(self) -> None:
-        """Each item's own response must move its stimulus.
-
-        Raises:
-            RuntimeError: naming the items it does not move.
-        """
-        with torch.enable_grad():
-            activity = self.driven()
-            gradient = None
-            if activity.requires_grad:
-                (gradient,) = torch.autograd.grad(activity.sum(), self.stimulus, allow_unused=True)
-        if gradient is None:
-            reached = torch.zeros_like(self.running)
-        else:
-            # NaN counts as reached: the item will stop with that as its reason.
-            reached = (gradient != 0).flatten(1).any(1)
-        if not reached.all():
-            stuck = [n for n, ok in zip(self.labels, reached.tolist(), strict=True) if not ok]
-            raise RuntimeError(
-                f"expected a gradient from the response of every item to its stimulus, got none "
-                f"for {', '.join(stuck[:10])}; start from another stimulus, or check that "
-                "photoreceptors reach the cell within the stimulus"
-            )
 
     # -- checkpoints ----------------------------------------------------------------------------
 

@@ -1,24 +1,19 @@
-"""What the commands that fit a stimulus share: a LightningCLI with network and output folder."""
+"""What the commands that fit a stimulus share."""
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from jsonargparse.typing import NotEmptyStr
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.cli import LightningArgumentParser
 
 from stimopt.callbacks import ResultWriter, StimulusPictures
 from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
+from stimopt.commands.base import RunCLI, quiet_lightning
 from stimopt.files import only_run_in
-from stimopt.network_source import NetworkSource
-from stimopt.protocol import Protocol
 
 TRAINER_DEFAULTS = {
     "max_steps": 200,
@@ -30,63 +25,41 @@ TRAINER_DEFAULTS = {
 }
 
 
-class FitCLI(LightningCLI):
+class FitCLI(RunCLI):
     """Options of a fit: `--model.*`, `--network.*`, `--protocol.*`, `--trainer.*`, `--output`."""
 
-    def __init__(self, model_class: type[pl.LightningModule], command: str, arguments: list[str]):
-        self.command = command
-        super().__init__(
-            model_class,
-            run=False,
-            args=arguments,
-            trainer_defaults=dict(TRAINER_DEFAULTS),
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=False,
-            auto_configure_optimizers=False,
-            parser_kwargs={
-                "prog": f"stimopt {command}",
-                "description": model_class.__doc__,
-                "exit_on_error": False,
-            },
-        )
+    contents = "checkpoints, TensorBoard, result.h5, figures, config.yaml"
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse what `stimopt COMMAND` left over, without Lightning's doubt about sys.argv."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            super().parse_arguments(parser, args)
+    def __init__(self, model_class: type[pl.LightningModule], command: str, arguments: list[str]):
+        super().__init__(command, model_class.__doc__, arguments, TRAINER_DEFAULTS, model_class)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Network, protocol and output beside the model and the Trainer."""
-        parser.add_class_arguments(NetworkSource, "network")
-        parser.add_class_arguments(Protocol, "protocol")
-        parser.link_arguments(
-            "network", "model.network", compute_fn=NetworkSource.open, apply_on="instantiate"
+        """How often a run is saved and drawn, beside what all commands have."""
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--checkpoint_every", type=int, default=25, help="steps between checkpoints"
         )
-        parser.link_arguments("protocol", "model.protocol", apply_on="instantiate")
-        add_run_arguments(parser, self.command)
+        parser.add_argument(
+            "--pictures_every", type=int, default=50, help="steps between TensorBoard pictures"
+        )
 
-    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """The Trainer with TensorBoard, checkpoints, pictures and results in the output folder."""
+    def callbacks(self, output: Path, progress: bool) -> list[pl.Callback]:
+        """Checkpoints, pictures and results."""
         config = self.config
-        output = Path(config.output)
-        checkpoints = output / "checkpoints"
         self.writer = ResultWriter(output)
-        callbacks: list[pl.Callback] = [
-            last_checkpoint(checkpoints, config.checkpoint_every),
+        return [
+            last_checkpoint(output / "checkpoints", config.checkpoint_every),
             StimulusPictures(config.pictures_every),
             self.writer,
+            *([FitProgress()] if progress else []),
         ]
-        trainer_config = self._get(self.config_init, "trainer", default={})
-        if trainer_config.get("default_root_dir") is None:
-            # Without a logger this is where the resolved config goes.
-            kwargs.setdefault("default_root_dir", str(output))
-        if trainer_config.get("enable_progress_bar") is not False:
-            callbacks.append(FitProgress())
-        if trainer_config.get("logger") is None:
-            kwargs.setdefault("logger", board(output, resumed_step(checkpoints)))
-        kwargs["plugins"] = [*(trainer_config.get("plugins") or []), SafeCheckpointIO()]
-        self.trainer_defaults["callbacks"] = callbacks
+
+    def gone_on_from(self, output: Path) -> int | None:
+        """The step that a run in this folder goes on from, None if it starts."""
+        return resumed_step(output / "checkpoints")
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """The Trainer, on one device."""
         trainer = super().instantiate_trainer(**kwargs)
         if trainer.world_size != 1:
             raise ValueError(
@@ -101,28 +74,6 @@ class FitProgress(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         return "Steps"
-
-
-def add_run_arguments(parser: LightningArgumentParser, command: str) -> None:
-    """Where a run lives and how often it is saved."""
-    parser.add_argument(
-        "--output",
-        type=NotEmptyStr,
-        default=f"logs/{command}",
-        help="folder of this run: checkpoints, TensorBoard, result.h5, figures, config.yaml",
-    )
-    parser.add_argument(
-        "--ckpt_path",
-        type=str,
-        default="last",
-        help="go on from: 'last' (the output folder's, if there is one) or a checkpoint file",
-    )
-    parser.add_argument(
-        "--checkpoint_every", type=int, default=25, help="steps between checkpoints"
-    )
-    parser.add_argument(
-        "--pictures_every", type=int, default=50, help="steps between TensorBoard pictures"
-    )
 
 
 def run_fit(
@@ -159,11 +110,6 @@ class _Held(FitCLI):
                 self.trainer.fit(self.model, ckpt_path=path, weights_only=True)
 
 
-def board(output: Path, purge_step: int | None) -> TensorBoardLogger:
-    """TensorBoard's log in the output folder; steps done again after a kill replace the old."""
-    return TensorBoardLogger(save_dir=output, name="", version="", purge_step=purge_step)
-
-
 def resumed_step(checkpoints: Path) -> int | None:
     """The step a run will go on from, None if it starts."""
     path = find_last(checkpoints)
@@ -171,11 +117,3 @@ def resumed_step(checkpoints: Path) -> int | None:
         return None
     step: int | None = SafeCheckpointIO().load_checkpoint(path).get("global_step")
     return step
-
-
-def quiet_lightning() -> None:
-    """Keep Lightning's advertisements out of a command's output; warnings still come through."""
-    # Lightning's own business with torch; the parser's warnings are about options.
-    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
-        logging.getLogger(name).setLevel(logging.WARNING)

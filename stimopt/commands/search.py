@@ -6,21 +6,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
-from jsonargparse.typing import NotEmptyStr
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from
-from stimopt.commands.fit import board, quiet_lightning
+from stimopt.commands.base import RunCLI, quiet_lightning
 from stimopt.datamodule import StimulusDataModule
 from stimopt.files import only_run_in
 from stimopt.network import BUILTIN_EXTENT, FLYVIS_EXTENT
 from stimopt.network_source import NetworkSource
-from stimopt.protocol import PRESETS, Protocol
 from stimopt.search import NaturalisticSearch
 from stimopt.search_callbacks import SearchCheckpoint, SearchProgress
 from stimopt.search_result import search_result, winners_table
@@ -35,99 +32,46 @@ TABLE_WIDTH = 120
 """Columns of the table where the output is no terminal and has no width of its own."""
 
 
-class SearchCLI(LightningCLI):
+class SearchCLI(RunCLI):
     """Options: `--network.*`, `--protocol.*`, `--data.*`, `--model.*`, `--trainer.*`, ..."""
 
-    def __init__(self, arguments: list[str]) -> None:
-        super().__init__(
-            NaturalisticSearch,
-            StimulusDataModule,
-            run=False,
-            args=arguments,
-            trainer_defaults=dict(TRAINER_DEFAULTS),
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=False,
-            auto_configure_optimizers=False,
-            parser_kwargs={
-                "prog": "stimopt search",
-                "exit_on_error": False,
-                "description": "Find the clip of a movie set that drives each cell type most.",
-            },
-        )
+    contents = "checkpoints, TensorBoard, result.h5, config.yaml"
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse once to learn the preset, and again with it as the protocol's defaults."""
-        with warnings.catch_warnings():
-            # Lightning doubts arguments that are not those of the interpreter.
-            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            super().parse_arguments(parser, args)
-            preset = self.config.protocol_preset
-            if preset is not None:
-                values = Protocol.preset(preset).to_dict()
-                parser.set_defaults({f"protocol.{name}": value for name, value in values.items()})
-                super().parse_arguments(parser, args)
+    def __init__(self, arguments: list[str]) -> None:
+        description = "Find the clip of a movie set that drives each cell type most."
+        classes = {"model": NaturalisticSearch, "data": StimulusDataModule}
+        super().__init__("search", description, arguments, TRAINER_DEFAULTS, **classes)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Network, protocol and output beside the model, the data and the Trainer."""
-        parser.add_class_arguments(NetworkSource, "network")
-        parser.add_class_arguments(Protocol, "protocol")
-        parser.link_arguments(
-            "network", "model.network", compute_fn=NetworkSource.open, apply_on="instantiate"
-        )
+        """How often a run is saved, beside what all commands have."""
+        super().add_arguments_to_parser(parser)
         parser.link_arguments("network", "data.extent", compute_fn=_extent, apply_on="instantiate")
-        parser.link_arguments("protocol", "model.protocol", apply_on="instantiate")
         parser.link_arguments("protocol.dt", "data.dt")
-        parser.add_argument(
-            "--protocol_preset",
-            type=str,
-            default=None,
-            help=f"named protocol ({', '.join(PRESETS)}); options of the protocol given beside it "
-            "change it",
-        )
-        parser.add_argument(
-            "--output",
-            type=NotEmptyStr,
-            default="logs/search",
-            help="folder of this run: checkpoints, TensorBoard, result.h5, config.yaml",
-        )
-        parser.add_argument(
-            "--ckpt_path",
-            type=str,
-            default="last",
-            help="go on from: 'last' (the output folder's, if there is one) or a checkpoint file",
-        )
         parser.add_argument(
             "--checkpoint_every", type=int, default=5, help="batches between checkpoints"
         )
 
-    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """The Trainer with TensorBoard, checkpoints and progress in the output folder."""
-        output = Path(self.config.output)
-        given = self._get(self.config_init, "trainer", default={})
-        callbacks: list[pl.Callback] = [
-            SearchCheckpoint(output / "checkpoints", self.config.checkpoint_every)
-        ]
-        if given.get("enable_progress_bar") is not False:
-            callbacks.append(SearchProgress())
-        if given.get("logger") is None:
-            kwargs.setdefault("logger", board(output, _resumed_sample(output)))
-        if given.get("default_root_dir") is None:
-            # Where a SLURM job that is told to requeue itself leaves its checkpoint.
-            kwargs.setdefault("default_root_dir", str(output))
-        kwargs["plugins"] = [*(given.get("plugins") or []), SafeCheckpointIO()]
-        self.trainer_defaults["callbacks"] = callbacks
-        return super().instantiate_trainer(**kwargs)
+    def callbacks(self, output: Path, progress: bool) -> list[pl.Callback]:
+        """Checkpoints and progress."""
+        saved = SearchCheckpoint(output / "checkpoints", self.config.checkpoint_every)
+        return [saved, *([SearchProgress()] if progress else [])]
+
+    def gone_on_from(self, output: Path) -> int | None:
+        """The sample that a run in this folder goes on from, None if it starts."""
+        return resumed_sample(output / "checkpoints")
 
 
 def run(arguments: list[str]) -> int:
     """Search or go on, write the result, and print the winners."""
     quiet_lightning()
-    with _quiet_about_loading():
+    with quiet_about_loading():
         cli = SearchCLI(arguments)
         trainer, output = cli.trainer, Path(cli.config.output)
         # The others of several processes work in the folder of the first.
         with only_run_in(output) if trainer.is_global_zero else nullcontext():
-            _search(cli, output)
+            chosen = cli.config.ckpt_path
+            checkpoint = find_last(output / "checkpoints") if chosen == "last" else chosen
+            search_or_go_on(trainer, cli.model, cli.datamodule, checkpoint)
             if not trainer.is_global_zero:
                 return 0
             result = search_result(cli.model)
@@ -139,21 +83,21 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _search(cli: SearchCLI, output: Path) -> None:
-    chosen = cli.config.ckpt_path
-    checkpoint = find_last(output / "checkpoints") if chosen == "last" else chosen
+def search_or_go_on(
+    trainer: pl.Trainer,
+    search: NaturalisticSearch,
+    data: StimulusDataModule,
+    checkpoint: str | Path | None,
+) -> None:
+    """Search to the end; Ctrl+C is a KeyboardInterrupt, and a checkpoint that misfits is said."""
     try:
-        with going_on_from(checkpoint, cli.trainer):
-            cli.trainer.test(
-                cli.model,
-                datamodule=cli.datamodule,
-                ckpt_path=checkpoint,
-                verbose=False,
-                weights_only=True,
+        with going_on_from(checkpoint, trainer):
+            trainer.test(
+                search, datamodule=data, ckpt_path=checkpoint, verbose=False, weights_only=True
             )
     except SystemExit as error:
         # Lightning exits with 1 after Ctrl+C; being terminated is a SystemExit as well.
-        if cli.trainer.interrupted and not isinstance(error, SIGTERMException):
+        if trainer.interrupted and not isinstance(error, SIGTERMException):
             raise KeyboardInterrupt from error
         raise
 
@@ -164,9 +108,9 @@ def _extent(source: NetworkSource) -> int:
     return BUILTIN_EXTENT if source.path is None else FLYVIS_EXTENT
 
 
-def _resumed_sample(output: Path) -> int | None:
+def resumed_sample(checkpoints: Path) -> int | None:
     """The sample a run will go on from, None if it starts."""
-    path = find_last(output / "checkpoints")
+    path = find_last(checkpoints)
     if path is None:
         return None
     record = SafeCheckpointIO().load_checkpoint(path).get("stimopt")
@@ -174,7 +118,7 @@ def _resumed_sample(output: Path) -> int | None:
 
 
 @contextmanager
-def _quiet_about_loading() -> Iterator[None]:
+def quiet_about_loading() -> Iterator[None]:
     """Keep back advice of Lightning's about loading, which does not apply here."""
     with warnings.catch_warnings():
         # The network takes longer than reading does, so that workers gain nothing.

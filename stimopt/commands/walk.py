@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import inspect
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from stimopt.callbacks import ResultWriter, StimulusPictures
 from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
-from stimopt.commands.fit import FitProgress, board, quiet_lightning, resumed_step
+from stimopt.commands.base import add_preset, board, preset_defaults, quiet_lightning
+from stimopt.commands.fit import FitProgress, resumed_step
+from stimopt.commands.search import quiet_about_loading, resumed_sample, search_or_go_on
 from stimopt.datamodule import StimulusDataModule
 from stimopt.files import only_run_in, replacing
 from stimopt.gallery import safe_names, walk_table, write_animations, write_gallery
@@ -27,7 +25,7 @@ from stimopt.items import ALL, make_items
 from stimopt.movies import render
 from stimopt.network import FrozenNetwork
 from stimopt.network_source import NetworkSource
-from stimopt.protocol import PRESETS, Protocol
+from stimopt.protocol import Protocol
 from stimopt.regularize import StimulusRegularizer
 from stimopt.rendering import RenderSettings
 from stimopt.results import Result, read, require_same
@@ -64,7 +62,7 @@ def run(arguments: list[str]) -> int:
     parser = _parser()
     config = _parsed(parser, arguments)
     output = Path(config.output)
-    with _quiet_about_loading(), only_run_in(output):
+    with quiet_about_loading(), only_run_in(output):
         with replacing(output / "config.yaml") as beside:
             beside.write_text(parser.dump(config, skip_none=False), encoding="utf-8")
         plain = json.loads(parser.dump(config, format="json", skip_none=False))
@@ -184,10 +182,9 @@ class _Stages:
     def _test(self, search: NaturalisticSearch, data: StimulusDataModule, folder: Path) -> None:
         checkpoints = folder / "checkpoints"
         last = find_last(checkpoints)
-        record = SafeCheckpointIO().load_checkpoint(last).get("stimopt", {}) if last else {}
         trainer = self._trainer(
             folder,
-            record.get("next_sample"),
+            resumed_sample(checkpoints),
             # Lightning's own checkpoints are made in fits alone.
             enable_checkpointing=False,
             callbacks=[
@@ -195,16 +192,7 @@ class _Stages:
                 SearchCheckpoint(checkpoints, self.options.checkpoint_every),
             ],
         )
-        try:
-            with going_on_from(last, trainer):
-                trainer.test(
-                    search, datamodule=data, ckpt_path=last, verbose=False, weights_only=True
-                )
-        except SystemExit as error:
-            # Lightning exits with 1 after Ctrl+C; being terminated is a SystemExit as well.
-            if trainer.interrupted and not isinstance(error, SIGTERMException):
-                raise KeyboardInterrupt from error
-            raise
+        search_or_go_on(trainer, search, data, last)
 
     def _trainer(self, folder: Path, step: int | None, **more: Any) -> pl.Trainer:
         return pl.Trainer(
@@ -290,8 +278,7 @@ def _parsed(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     """Options with the preset as the protocol's defaults, and cell types in one place."""
     config = parser.parse_args(arguments)
     if config.protocol_preset is not None:
-        preset = Protocol.preset(config.protocol_preset).to_dict()
-        parser.set_defaults({f"protocol.{name}": value for name, value in preset.items()})
+        parser.set_defaults(preset_defaults(config.protocol_preset))
         config = parser.parse_args(arguments)
     if config.types:
         config.cell_types, config.types = ",".join(config.types), []
@@ -349,13 +336,7 @@ def _parser() -> ArgumentParser:
     )
     for stage, steps in STEPS.items():
         parser.add_argument(f"--{stage}.steps", type=int, default=steps, help="of that fit")
-    parser.add_argument(
-        "--protocol_preset",
-        type=str | None,
-        default=None,
-        help=f"named protocol ({', '.join(PRESETS)}); options of the protocol given beside it "
-        "change it",
-    )
+    add_preset(parser)
     parser.add_argument(
         "--search_result",
         type=str | None,
@@ -386,12 +367,3 @@ def _parser() -> ArgumentParser:
         "--animate", type=bool, default=False, help="write a GIF of each optimum too"
     )
     return parser
-
-
-@contextmanager
-def _quiet_about_loading() -> Iterator[None]:
-    """Keep back advice of Lightning's about loading, which does not apply here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers")
-        warnings.filterwarnings("ignore", message=".*treespec, LeafSpec")  # within Lightning
-        yield

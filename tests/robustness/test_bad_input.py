@@ -90,6 +90,7 @@ OPTIONS = [
     ("--model.patience=0", "patience >= 1"),
     ("--model.u=9", "a column of extent 2"),
     ("--trainer.devices=2", "one device for a fit"),
+    ("--trainer.devices=1000", "at most .* devices on the CPU"),
     ("--trainer.max_steps=-1", "a number of steps"),
     ("--checkpoint_every=0", "every_n_steps >= 1"),
     ("--pictures_every=0", "every_n_steps >= 1"),
@@ -614,6 +615,7 @@ SEARCHES = [
     ("--protocol.readout_start=3", "read-out window"),
     ("--network.extent=3", "extent 3"),
     ("--checkpoint_every=0", "every_n_batches >= 1"),
+    ("--trainer.devices=1000", "at most .* devices on the CPU"),
 ]
 
 
