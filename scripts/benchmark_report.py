@@ -67,38 +67,35 @@ def agreement(found: Found) -> dict[str, float]:
 
 
 def _generation(found: Found) -> Iterable[Row]:
-    plan, steps = found["plan"], found["plan"]["steps"]
-    # Everything that fit does: set-up, pictures, checkpoints, result and figures written.
-    whole = _median(found["one"], lambda a: a["seconds"] / steps)
-    mean = _median(found["one"], lambda a: _mean(a["step_seconds"]))
-    flyvis = None
-    if "one_flyvis" in found:
-        flyvis = _median(found["one_flyvis"], lambda a: median(a["step_seconds"]))
-    frames = plan["frames"]
-    what = f"generation of {found['subject']['cell_type']}, {frames} frames, per step of a fit"
+    plan, theirs = found["plan"], found.get("one_flyvis")
+    what = f"generation of {found['subject']['cell_type']}, {plan['frames']} frames, per step"
+
+    def whole(answer: dict[str, Any]) -> float:
+        """With all that the call does: set-up, pictures, checkpoints, result and figures."""
+        return float(answer["seconds"]) / len(answer["losses"])
+
+    def alone(answer: dict[str, Any]) -> float:
+        return _mean(answer["step_seconds"])
+
     # A short fit is mostly its ends, so that a quick run is judged by the steps alone.
-    judged = mean if plan["quick"] else whole
-    yield _against(f"{what}, {_judged(plan)}", judged, flyvis, 50)
+    judged, words = (alone, "alone") if plan["quick"] else (whole, "of the whole call")
+    flyvis = _median(theirs, judged) if theirs else None
+    yield _against(f"{what} {words}", _median(found["one"], judged), flyvis, 50)
     if not plan["quick"]:
-        yield _against(f"{what}, steps alone", mean, flyvis, None)
+        steps = _median(theirs, alone) if theirs else None
+        yield _against(f"{what} alone", _median(found["one"], alone), steps, None)
+        if theirs:
+            early = _median(theirs, lambda a: _mean(a["step_seconds"][:8]))
+            ours = _median(found["one"], alone)
+            yield _against(f"{what} alone, flyvis's first 8", ours, early, None)
     count = found["many"][0]["items"]
-
-    def per_type(answer: dict[str, Any]) -> float:
-        if plan["quick"]:
-            return _mean(answer["step_seconds"]) / count
-        return float(answer["seconds"]) / plan["many_steps"] / count
-
-    many = _median(found["many"], per_type)
+    many = _median(found["many"], lambda a: judged(a) / count)
     yield _against(f"the same, per type, {count} types in one fit", many, flyvis, 100)
     if "all" in found:
         seconds = _median(found["all"], lambda a: a["seconds"])
         count = found["all"][0]["items"]
         met = seconds < 240
         yield Row(f"{count} types, 200 steps, one fit", seconds, "s", target="< 240", met=met)
-
-
-def _judged(plan: dict[str, Any]) -> str:
-    return "steps alone" if plan["quick"] else "all included"
 
 
 def _loops(found: Found) -> Iterable[Row]:

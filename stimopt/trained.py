@@ -12,7 +12,6 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from numpy._core.multiarray import scalar as _numpy_scalar
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from stimopt.connectome import Connectome
 
 Floats = NDArray[np.float64]
 
+_numpy_scalar: Any = np.float64(0.0).__reduce__()[0]
 # The one thing besides tensors in these checkpoints is `validation_loss`, a float64 scalar. It is
 # listed under both names its constructor has had (numpy 2 and before); nothing else is let in.
 SAFE_GLOBALS: list[Any] = [
