@@ -54,7 +54,7 @@ def _tested(
     lenient = ["-o", "filterwarnings=default"]
     run = [str(folder / "bin" / "python"), "-m", "pytest", *lenient, *tests]
     print(f"{python} {resolution}: {' '.join(run)}", file=sys.stderr, flush=True)
-    log = folder.with_suffix(".log")
+    log = folder.with_name(f"{folder.name}.log")
     with log.open("w") as out:
         code = subprocess.run(run, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT).returncode
     said = log.read_text().strip().splitlines()
