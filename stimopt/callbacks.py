@@ -24,7 +24,8 @@ class StimulusPictures(Callback):
     """Strip of stimulus and response, and the central trace, to TensorBoard as images.
 
     Args:
-        every_n_steps: how often; the pictures of an item take about 50 ms, as much as three steps.
+        every_n_steps: how often; the pictures of an item take about 50 ms, a simulation and the
+            writing included, as much as three steps.
         max_items: the first so many items are drawn.
     """
 

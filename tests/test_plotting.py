@@ -607,6 +607,24 @@ def test_images_are_pixels() -> None:
         rim = (picture[0], picture[-1], picture[:, 0], picture[:, -1])
         assert all((line == 255).all() for line in rim)
     assert plotting.trace_image({"a": [0, 1], "b": [1, 0, 2]}, 0.01).shape == (260, 450, 3)
+    for none in ({}, {"a": [np.nan]}):
+        with pytest.raises(ValueError, match="traces with a finite value"):
+            plotting.trace_image(none, 0.01)
+
+
+def test_a_painted_trace_stands_where_its_ticks_say() -> None:
+    """A step at half time: low before, high after, and a dot at the first of the highest."""
+    trace = np.where(np.arange(101) < 50, 0.0, 1.0)
+    pixels = plotting.trace_image({"step": trace}, 0.01).astype(int)
+    blue = (np.abs(pixels - (0, 0x72, 0xB2)).sum(axis=2) < 30)[28:]
+    rows, columns = np.nonzero(blue)  # below the name
+    low, high = rows.max(), np.median(rows[columns > columns.max() - 20])
+    assert low - high > 100
+    # 0 to 1000 ms from the left axis; the step is in the middle of what is drawn.
+    left, right = columns.min(), columns.max()
+    assert (rows[columns < left + 0.45 * (right - left)] >= low - 2).all()
+    dots = np.nonzero(blue.sum(axis=0) > 3)[0]
+    assert abs(dots.mean() - (left + right) / 2) < 0.03 * (right - left)
 
 
 def test_a_painted_frame_is_what_matplotlib_draws() -> None:
