@@ -540,7 +540,8 @@ def test_table_holds_every_cell(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["L1.png", "T4c.png"]
     # The optima are grown once, and only ever taken for what they are.
     kept = (tmp_path / "table.h5").read_bytes()
-    assert script.main(steps=2, **options) == rows
+    # As text, as a percentile that was not asked for is NaN and equals nothing.
+    assert repr(script.main(steps=2, **options)) == repr(rows)
     assert (tmp_path / "table.h5").read_bytes() == kept
     with pytest.raises(ValueError, match="after 3 steps"):
         script.main(steps=3, **options)
