@@ -381,9 +381,7 @@ def test_results_that_do_not_belong_together_are_refused(whole: Path) -> None:
 @pytest.mark.slow
 def test_the_main_job_without_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    before = time.process_time()
     assert walk() == 0
-    assert time.process_time() - before < 120
     output = tmp_path / "logs" / "walk_T4c"
     kept = Walk.read(output / "walk.h5")
     item = kept[0]
