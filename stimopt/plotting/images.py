@@ -41,8 +41,8 @@ Pixels = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-RADIUS = 3.5
-"""Circumradius of a column in pixels."""
+FRAME_WIDTH = 72
+"""Of a frame in pixels, whatever its extent: room for a time below it, and a name beside it."""
 TEXT = 12
 """Size of all text in pixels."""
 GAP, LEFT, RIGHT, TOP, BOTTOM = 5, 40, 70, 26, 38
@@ -173,11 +173,13 @@ def _column_of_pixel(extent: int, max_extent: int | None) -> Ints:
     lattice = HexLattice(extent)
     columns = drawn_columns(lattice, max_extent)
     x, y = (values[columns] for values in lattice.picture_coordinates())
-    width, height = (int(np.ceil(RADIUS * size)) for size in frame_size(lattice, max_extent))
-    across = (np.arange(width) + 0.5 - width / 2) / RADIUS
-    at = np.full((height, width), -1)
+    size = frame_size(lattice, max_extent)
+    radius = FRAME_WIDTH / size[0]
+    height = int(np.ceil(radius * size[1]))
+    across = (np.arange(FRAME_WIDTH) + 0.5 - FRAME_WIDTH / 2) / radius
+    at = np.full((height, FRAME_WIDTH), -1)
     for row in range(height):
-        up = (height / 2 - row - 0.5) / RADIUS
+        up = (height / 2 - row - 0.5) / radius
         dx, dy = np.abs(across[:, None] - x), np.abs(up - y)[None, :]
         # Within a hexagon of circumradius 1, flat side up.
         inside = (dy <= np.sqrt(0.75)) & (np.sqrt(3.0) * dx + dy <= np.sqrt(3.0))
@@ -196,7 +198,9 @@ def _painted(frame: Floats, at: Ints, low: float, high: float, cmap: str) -> Ima
     colors[edge] = 216
     image = Image.fromarray(colors)
     draw = ImageDraw.Draw(image)
-    x, y, gap = image.width // 2, image.height // 2, round(RADIUS)
+    # Open at the centre, so that the column it points at stays visible.
+    x, y = image.width // 2, image.height // 2
+    gap = np.count_nonzero(at[y] == at[y, x]) // 2
     for line in ((0, y, x - gap, y), (x + gap, y, image.width, y)):
         draw.line(line, fill=CROSSHAIR)
     for line in ((x, 0, x, y - gap), (x, y + gap, x, image.height)):
