@@ -28,8 +28,10 @@ class SafeCheckpointIO(TorchCheckpointIO):
         # Made in memory: torch's own writer hides why a disk refuses, and where it stopped.
         made = io.BytesIO()
         torch.save(checkpoint, made)
-        with replacing(path) as beside:
-            beside.write_bytes(made.getbuffer())
+        # The view is given back even where writing fails: left to the garbage collector in the
+        # traceback's cycle, it crashes Python 3.12.1 (python/cpython#111049).
+        with replacing(path) as beside, made.getbuffer() as content:
+            beside.write_bytes(content)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None

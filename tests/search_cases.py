@@ -129,7 +129,6 @@ def searched(
             datamodule=data,
             ckpt_path=folder / "last.ckpt" if folder is not None and go_on else None,
             verbose=False,
-            weights_only=True,
         )
     return search
 

@@ -370,7 +370,7 @@ def test_resumed_is_bit_for_bit_what_was_not_interrupted(
     # 27 lies within a period of the multipliers.
     make_trainer(27, callbacks=[last_checkpoint(tmp_path, 9)]).fit(first)
     make_trainer(45, callbacks=[last_checkpoint(tmp_path, 9)]).fit(
-        second, ckpt_path=tmp_path / "last.ckpt", weights_only=True
+        second, ckpt_path=tmp_path / "last.ckpt"
     )
     assert second.global_step == 45 and same_run(whole, second)
 
@@ -385,7 +385,7 @@ def test_a_checkpoint_of_another_tolerance_is_refused(
     other = StimulusRegularizer(small_network, "T4c", init=clip, tolerance=0.03)
     with pytest.raises(ValueError, match=r"expected tolerance = \[0.02\]"):
         make_trainer(4, callbacks=[last_checkpoint(tmp_path, 1)]).fit(
-            other, ckpt_path=tmp_path / "last.ckpt", weights_only=True
+            other, ckpt_path=tmp_path / "last.ckpt"
         )
 
 

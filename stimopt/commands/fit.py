@@ -107,7 +107,7 @@ class _Held(FitCLI):
                 find_last(Path(self.config.output) / "checkpoints") if chosen == "last" else chosen
             )
             with going_on_from(path, self.trainer):
-                self.trainer.fit(self.model, ckpt_path=path, weights_only=True)
+                self.trainer.fit(self.model, ckpt_path=path)
 
 
 def resumed_step(checkpoints: Path) -> int | None:

@@ -92,9 +92,7 @@ def search_or_go_on(
     """Search to the end; Ctrl+C is a KeyboardInterrupt, and a checkpoint that misfits is said."""
     try:
         with going_on_from(checkpoint, trainer):
-            trainer.test(
-                search, datamodule=data, ckpt_path=checkpoint, verbose=False, weights_only=True
-            )
+            trainer.test(search, datamodule=data, ckpt_path=checkpoint, verbose=False)
     except SystemExit as error:
         # Lightning exits with 1 after Ctrl+C; being terminated is a SystemExit as well.
         if trainer.interrupted and not isinstance(error, SIGTERMException):

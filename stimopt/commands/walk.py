@@ -174,7 +174,7 @@ class _Stages:
             )
             last = find_last(checkpoints)
             with going_on_from(last, trainer):
-                trainer.fit(module, ckpt_path=last, weights_only=True)
+                trainer.fit(module, ckpt_path=last)
         if trainer.interrupted:
             raise KeyboardInterrupt
         return read(path)
