@@ -28,10 +28,10 @@ class SafeCheckpointIO(TorchCheckpointIO):
         # Made in memory: torch's own writer hides why a disk refuses, and where it stopped.
         made = io.BytesIO()
         torch.save(checkpoint, made)
-        # The view is given back even where writing fails: left to the garbage collector in the
-        # traceback's cycle, it crashes Python 3.12.1 (python/cpython#111049).
-        with replacing(path) as beside, made.getbuffer() as content:
-            beside.write_bytes(content)
+        with replacing(path) as beside:
+            # Bytes, which share the memory. A view would stay in the traceback of a full disk, and
+            # collecting that crashes Python 3.12.1 (python/cpython#111049).
+            beside.write_bytes(made.getvalue())
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
