@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make the environments, run the tests, print what came of it."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     at = given.index("--") if "--" in given else len(given)
-    options, tests = _parser().parse_args(given[:at]), given[at + 1 :]
+    parser = _parser()
+    options, tests = parser.parse_args(given[:at]), given[at + 1 :]
+    if shutil.which(options.uv) is None:
+        parser.error(f"expected the program uv, got none at {options.uv}; pip install uv")
     outcomes = [
         _tested(options, python, resolution, tests)
         for python in options.pythons
