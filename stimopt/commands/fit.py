@@ -72,6 +72,10 @@ class FitCLI(RunCLI):
 class FitProgress(RichProgressBar):
     """Lightning's bar, named for what it counts: a fit has steps and one endless epoch."""
 
+    def __init__(self) -> None:
+        # As often as its figures change; drawn at every step it would take a fifth of one.
+        super().__init__(refresh_rate=TRAINER_DEFAULTS["log_every_n_steps"])
+
     def _get_train_description(self, current_epoch: int) -> str:
         return "Steps"
 
