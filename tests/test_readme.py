@@ -35,7 +35,7 @@ SHORT = {
 
 
 @pytest.fixture(scope="module")
-def workplace(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the README describes it."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "data").mkdir()
@@ -46,8 +46,10 @@ def workplace(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:expected a greyer stimulus")  # in four steps there is none
-def test_commands_on_the_trained_network(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
+def test_commands_on_the_trained_network(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data_folder)
     ran = []
     for line in COMMANDS:
         program, *arguments = shlex.split(line)
@@ -56,7 +58,7 @@ def test_commands_on_the_trained_network(workplace: Path, monkeypatch: pytest.Mo
         assert main([*arguments, *SHORT.get(arguments[0], [])]) == 0, line
         ran.append(arguments[0])
     assert ran == ["render", "search", "regularize", "generate", "walk"]
-    logs = workplace / "logs"
+    logs = data_folder / "logs"
     found = results.read(logs / "search_sintel" / "result.h5")
     t4c = list(found["cell_type"]).index("T4c")
     # The recorded winner: sample 421 at frame 29, 1.826.
