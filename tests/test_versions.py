@@ -16,7 +16,9 @@ with (folder.parent / "asked.txt").open("a") as file:
     print(*sys.argv[1:], file=file)
 if sys.argv[1] == "venv":
     (folder / "bin").mkdir(parents=True, exist_ok=True)
-    (folder / "bin" / "python").symlink_to(sys.executable)
+    python = folder / "bin" / "python"
+    python.write_text('#!/bin/sh\\nexec "{sys.executable}" "$@"\\n')
+    python.chmod(0o755)
 elif sys.argv[1:3] == ["pip", "freeze"]:
     print("numpy==1.26.0")
 """
@@ -40,9 +42,6 @@ def test_both_resolutions_are_tried_and_a_failure_is_told(tmp_path: Path) -> Non
         lines = done.stdout.splitlines()
         assert [line.split()[1] for line in lines] == ["lowest-direct", "highest"]
         assert all("(numpy 1.26.0)" in line and ended in line for line in lines)
-        for path in (tmp_path / "made").glob("3.10-*"):
-            if path.is_dir():
-                (path / "bin" / "python").unlink()
     asked = (tmp_path / "made" / "asked.txt").read_text()
     assert "--resolution lowest-direct" in asked and "--resolution highest" in asked
 
