@@ -50,13 +50,13 @@ class Plan:
 
 QUICK = Plan(
     quick=True,
-    steps=60,
+    steps=40,
     flyvis_steps=4,
     many_steps=10,
-    seconds=0.2,
+    seconds=0.1,
     clips=48,
-    flyvis_clips=4,
-    memory_bytes=3e9,
+    flyvis_clips=3,
+    memory_bytes=1.5e9,
 )
 
 
