@@ -113,6 +113,10 @@ class Protocol:
         """Plain numbers and strings, for files; `Protocol(**d)` gives the protocol back."""
         return dataclasses.asdict(self)
 
+    def settings(self) -> dict[str, Any]:
+        """The same named as among other settings and options: `protocol.dt` and so on."""
+        return {f"protocol.{name}": value for name, value in self.to_dict().items()}
+
     @classmethod
     def preset(cls, name: str) -> Protocol:
         """A named protocol: `default`, or `flyvis_search` (2 s fade-in from the bias, no grey).

@@ -138,7 +138,7 @@ class NaturalisticSearch(pl.LightningModule):
             "keep_all": self.keep_all,
             "u": self.items[0].u,
             "v": self.items[0].v,
-            **{f"protocol.{key}": value for key, value in self.protocol.to_dict().items()},
+            **self.protocol.settings(),
         }
 
     # -- the pass -------------------------------------------------------------------------------

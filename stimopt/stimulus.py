@@ -141,7 +141,7 @@ class StimulusModule(pl.LightningModule):
             "items": [asdict(item) for item in self.items],
             "frames": self.stimulus.shape[1],
             "parametrization": self.parametrization,
-            **{f"protocol.{key}": value for key, value in self.protocol.to_dict().items()},
+            **self.protocol.settings(),
         }
 
     def extra_variables(self) -> dict[str, Variable]:

@@ -253,8 +253,11 @@ def require_same_result(result: Result, expected: Mapping[str, Any], path: str |
     Raises:
         ValueError: naming the first entry that differs.
     """
-    protocol = {f"protocol.{name}": value for name, value in result.protocol.to_dict().items()}
-    held = {**result.config, "network_hash": result.network_hash, **protocol}
+    held = {
+        **result.config,
+        "network_hash": result.network_hash,
+        **result.protocol.settings(),
+    }
     # The network first: where that is another, so is much else.
     for name in sorted(expected, key=lambda name: name != "network_hash"):
         require_same({name: held.get(name)}, {name: expected[name]}, str(path))

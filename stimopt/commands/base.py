@@ -68,7 +68,7 @@ class RunCLI(LightningCLI):
             super().parse_arguments(parser, args)
             preset = self.config.protocol_preset
             if preset is not None:
-                parser.set_defaults(preset_defaults(preset))
+                parser.set_defaults(Protocol.preset(preset).settings())
                 super().parse_arguments(parser, args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -128,11 +128,6 @@ def add_preset(parser: Any) -> None:
         help=f"named protocol ({', '.join(PRESETS)}); options of the protocol given beside it "
         "change it",
     )
-
-
-def preset_defaults(preset: str) -> dict[str, Any]:
-    """A preset's values as options of `--protocol`."""
-    return {f"protocol.{name}": value for name, value in Protocol.preset(preset).to_dict().items()}
 
 
 def board(output: Path, purge_step: int | None) -> TensorBoardLogger:

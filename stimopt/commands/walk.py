@@ -14,7 +14,7 @@ from rich.console import Console
 
 from stimopt.callbacks import ResultWriter, StimulusPictures
 from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
-from stimopt.commands.base import add_preset, board, preset_defaults, quiet_lightning
+from stimopt.commands.base import add_preset, board, quiet_lightning
 from stimopt.commands.fit import FitProgress, resumed_step
 from stimopt.commands.search import quiet_about_loading, resumed_sample, search_or_go_on
 from stimopt.datamodule import StimulusDataModule
@@ -118,7 +118,7 @@ class _Stages:
         given = self.options.search_result
         if given is not None:
             result = read(given)
-            expected = {"network_hash": self.network.content_hash, **_described(self.protocol)}
+            expected = {"network_hash": self.network.content_hash, **self.protocol.settings()}
             require_same_result(result, expected, given)
             return result, given
         folder = self.output / "search"
@@ -134,7 +134,7 @@ class _Stages:
             result = read(path)
             expected = {
                 "network_hash": self.network.content_hash,
-                **_described(self.protocol),
+                **self.protocol.settings(),
                 "data": data.fingerprint,
                 "first_sample": data.samples.start,
                 "samples": len(data.samples),
@@ -259,10 +259,6 @@ def _without_steps(options: Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(options).items() if name != "steps"}
 
 
-def _described(protocol: Protocol) -> dict[str, Any]:
-    return {f"protocol.{name}": value for name, value in protocol.to_dict().items()}
-
-
 def _log_figures(walk_output: Path, figures: list[Path]) -> None:
     """The finished figures beside the stages' scalars in TensorBoard, as a run `walk`."""
     from PIL import Image
@@ -278,7 +274,7 @@ def _parsed(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     """Options with the preset as the protocol's defaults, and cell types in one place."""
     config = parser.parse_args(arguments)
     if config.protocol_preset is not None:
-        parser.set_defaults(preset_defaults(config.protocol_preset))
+        parser.set_defaults(Protocol.preset(config.protocol_preset).settings())
         config = parser.parse_args(arguments)
     if config.types:
         config.cell_types, config.types = ",".join(config.types), []

@@ -11,7 +11,7 @@ float32, AMD EPYC with AVX-512, least of many repeats on a busy machine):
 
 Of the 0.085, 0.072 are the kernel itself: 42 GFLOP/s in connections that exist, 52 in those
 worked on. With offsets that keep all reads aligned and in the first-level cache it takes 0.068:
-memory is not what limits it, the number of multiply-adds is. Two threads take the same time in
+memory beyond that is not what limits it. Two threads take the same time in
 sum, with adjoint 0.19 for one item and 0.17 for 16.
 
 The taps of a type read one vector for every multiply-add, at places that cross a cache line in
