@@ -135,12 +135,11 @@ def _generate(
     theirs: Program | None,
     say: Say,
 ) -> None:
-    """One type, many types, and the step without Trainer."""
+    """One type, many types, and what the Trainer adds to a step."""
     many = ",".join(_many(found, plan.many, subject.cell_type))
     single = {"cell_types": subject.cell_type, "frames": plan.frames}
     for turn in range(plan.rounds):
         say(f"generation, round {turn + 1} of {plan.rounds}")
-        _add(found, "bare", ours("bare", **single, seconds=3 * plan.seconds))
         _add(found, "one", ours("generate", **single, steps=plan.steps))
         if theirs is not None:
             question = {"cell_type": subject.cell_type, "frames": plan.frames}
@@ -150,7 +149,7 @@ def _generate(
             _add(found, "one_flyvis", run or found["first"]["flyvis"])
         fit = ours("generate", cell_types=many, frames=plan.frames, steps=plan.many_steps)
         _add(found, "many", fit)
-        _add(found, "bare_after", ours("bare", **single, seconds=3 * plan.seconds))
+        _add(found, "overhead", ours("overhead", **single, steps=plan.steps))
 
 
 def _steps(

@@ -50,6 +50,44 @@ class StepClock(pl.Callback):
         self.stamps.append(time.perf_counter())
 
 
+class BareStepBefore(pl.Callback):
+    """Before every step of a fit one of another stimulus without Trainer, each timed by itself.
+
+    In turn, as a machine's speed may change within a run by more than the difference.
+    """
+
+    def __init__(self, module: StimulusModule) -> None:
+        self.module = module
+        self.optimizer = torch.optim.Adam([module.stimulus], lr=LEARNING_RATE)
+        self.trained: list[float] = []
+        self.bare: list[float] = []
+        self._began: float | None = None
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """End the Trainer's step, take the other, and begin the Trainer's next."""
+        self._end()
+        start = time.perf_counter()
+        self._step()
+        self._began = time.perf_counter()
+        self.bare.append(self._began - start)
+
+    def on_train_end(self, *_: Any) -> None:
+        """End the last step."""
+        self._end()
+
+    def _end(self) -> None:
+        if self._began is not None:
+            self.trained.append(time.perf_counter() - self._began)
+
+    def _step(self) -> None:
+        """Evaluate, differentiate, update, clamp."""
+        with self.module.network.threads():
+            self.optimizer.zero_grad()
+            self.module.evaluate()[TOTAL].sum().backward()
+            self.optimizer.step()
+            self.module.stimulus.data.clamp_(0, 1)
+
+
 class Stimopt:
     """What is measured, once `open` has said on which network."""
 
@@ -113,18 +151,7 @@ class Stimopt:
     def generate(self, cell_types: str, frames: int, steps: int) -> dict[str, Any]:
         """`stimopt generate` from the Trainer's `fit` on: every step, and the whole call."""
         with self._folder("generate") as output:
-            cli = FitCLI(
-                StimulusGenerator,
-                "generate",
-                [
-                    *self.arguments,
-                    f"--model.cell_types={cell_types}",
-                    f"--model.t_stim={frames * 0.01}",
-                    f"--trainer.max_steps={steps}",
-                    "--trainer.accelerator=cpu",
-                    f"--output={output}",
-                ],
-            )
+            cli = self._generation(output, cell_types, frames, steps)
             clock = StepClock()
             cli.trainer.callbacks.insert(0, clock)
             start = time.perf_counter()
@@ -139,20 +166,29 @@ class Stimopt:
             "bytes_written": written,
         }
 
-    def bare(self, cell_types: str, frames: int, seconds: float) -> dict[str, Any]:
-        """The same step without Trainer: evaluate, differentiate, update, clamp."""
-        module = self._module(cell_types, frames)
-        optimizer = torch.optim.Adam([module.stimulus], lr=LEARNING_RATE)
+    def overhead(self, cell_types: str, frames: int, steps: int) -> dict[str, Any]:
+        """The same fit, with a step without Trainer before each of its own: seconds of both."""
+        with self._folder("overhead") as output:
+            cli = self._generation(output, cell_types, frames, steps)
+            module = StimulusGenerator(self.network, cell_types, t_stim=frames * 0.01)
+            clock = BareStepBefore(module)
+            cli.trainer.callbacks.insert(0, clock)
+            cli.trainer.fit(cli.model)
+        return {"trained_seconds": clock.trained, "bare_seconds": clock.bare}
 
-        def step() -> None:
-            with module.network.threads():
-                optimizer.zero_grad()
-                module.evaluate()[TOTAL].sum().backward()
-                optimizer.step()
-                module.stimulus.data.clamp_(0, 1)
-
-        timed(step, 0.0, at_least=3)
-        return {"seconds": timed(step, seconds)}
+    def _generation(self, output: Path, cell_types: str, frames: int, steps: int) -> FitCLI:
+        return FitCLI(
+            StimulusGenerator,
+            "generate",
+            [
+                *self.arguments,
+                f"--model.cell_types={cell_types}",
+                f"--model.t_stim={frames * 0.01}",
+                f"--trainer.max_steps={steps}",
+                "--trainer.accelerator=cpu",
+                f"--output={output}",
+            ],
+        )
 
     def search(self, movies: str | None, clips: int | None) -> dict[str, Any]:
         """`stimopt search` for all cell types, from the Trainer's `test` on, over so many clips."""
@@ -226,9 +262,6 @@ class Stimopt:
         state = network.initial_state(luminance, protocol)
         return network, luminance, state, torch.tensor([network.cell_index(network.cell_types[0])])
 
-    def _module(self, cell_types: str, frames: int) -> StimulusModule:
-        return StimulusGenerator(self.network, cell_types, t_stim=frames * 0.01)
-
     def _stores(self, movies: str | None) -> list[str]:
         if movies is None:
             return [f"--data.folder={self.work}"]
@@ -247,5 +280,5 @@ class Stimopt:
 
 if __name__ == "__main__":
     stimopt_half = Stimopt()
-    names = ("open", "export", "machine", "generate", "bare", "search", "clips", "forward")
+    names = ("open", "export", "machine", "generate", "overhead", "search", "clips", "forward")
     serve({name: getattr(stimopt_half, name) for name in (*names, "gradient")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,18 @@ def test_growth_sees_a_slope_and_no_outlier(report: ModuleType) -> None:
 def test_slope_of_a_power_law(report: ModuleType) -> None:
     sizes = [20, 40, 80, 160]
     assert report.log_slope(sizes, [3 * n**1.25 for n in sizes]) == pytest.approx(1.25)
+
+
+def test_overhead_is_told_beside_a_machine_that_changes_its_speed(report: ModuleType) -> None:
+    # A step of 10 ms and 2 ms of Trainer, at three speeds of the machine, one picture among them.
+    speeds = [1.0] * 10 + [1.5] * 11 + [2.0] * 10
+    answer = {
+        "bare_seconds": [0.010 * speed for speed in speeds],
+        "trained_seconds": [0.012 * speed for speed in speeds],
+    }
+    answer["trained_seconds"][3] += 0.31
+    assert report.overhead(answer, statistics.median) == pytest.approx(20)
+    assert report.overhead(answer, statistics.fmean) == pytest.approx(20 + 100 * 0.31 / 0.465)
 
 
 def test_a_small_run_without_flyvis(tmp_path: Path) -> None:
