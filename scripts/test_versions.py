@@ -5,8 +5,8 @@
 
 For each Python and resolution, makes an environment with uv, which resolves pyproject.toml anew
 instead of taking the pinned versions, and runs the tests in it. Prints one line for each, and ends
-with 1 if one fails. uv finds interpreters on the PATH and pyenv's; others it can fetch. Torch comes
-as the package index has it, for Linux with CUDA's libraries: several GB, shared by links.
+with 1 if one fails. uv takes interpreters from the PATH and fetches others. Torch comes as the
+package index has it, for Linux with CUDA's libraries: several GB, shared by links.
 """
 
 from __future__ import annotations
