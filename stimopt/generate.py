@@ -21,6 +21,7 @@ from stimopt.stimulus import (
     StimulusModule,
     Terms,
 )
+from stimopt.values import function_name
 from stimopt.winners import NATURALISTIC, naturalistic_start
 
 
@@ -123,7 +124,7 @@ class StimulusGenerator(StimulusModule):
         self.objective = find_objective(objective, temperature)
         self.sign, self.weights = sign, weights
         self._described = {
-            "objective": objective if isinstance(objective, str) else repr(objective),
+            "objective": objective if isinstance(objective, str) else function_name(objective),
             "temperature": temperature,
             "sign": sign,
             "contrast": list(contrast),

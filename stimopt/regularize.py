@@ -25,6 +25,7 @@ from stimopt.stimulus import (
     StimulusModule,
     Terms,
 )
+from stimopt.values import digest
 
 VIOLATION = "constraint/violation"
 DEVIATION = "constraint/deviation"
@@ -145,7 +146,7 @@ class StimulusRegularizer(StimulusModule):
             "activity_weight": activity_weight,
             "grey_weight": grey_weight,
             "init": init if isinstance(init, str) else "tensor",
-            "target": "response to the start" if target is None else "tensor",
+            "target": "response to the start" if target is None else f"tensor {digest(target)}",
         }
         window = constraint.readout_window(protocol, lengths, start.shape[1])
         self.register_buffer("window", window, persistent=False)

@@ -8,17 +8,24 @@ from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Timer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stimopt.items import Item, StopReason, check_start, label_items, readout_cells
-from stimopt.optimization import OptimizerFactory, SchedulerFactory, Steps, adam
+from stimopt.optimization import (
+    OptimizerFactory,
+    SchedulerFactory,
+    Steps,
+    adam,
+    describe_steps,
+    require_steps,
+)
 from stimopt.protocol import Protocol
 from stimopt.reach import require_gradient
 from stimopt.response_model import ResponseModel
 from stimopt.results import Variable, require_same
 from stimopt.stability import check_step
+from stimopt.values import digest
 
 Terms = dict[str, Tensor]
 TOTAL = "loss/total"
@@ -95,10 +102,12 @@ class StimulusModule(pl.LightningModule):
         self.patience = patience
         self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
         start = start.detach().clone()
+        self._start_digest = digest(start, n_frames)
         if parametrization == "sigmoid":
             # A pixel at 0 or 1 would be a logit at infinity and never move again.
             start = torch.logit(start.clamp(1e-3, 1 - 1e-3))
         self.stimulus = nn.Parameter(start)
+        self._steps_by = describe_steps(self.stimulus, optimizer, lr_scheduler)
         n, device = len(items), start.device
         lengths = torch.full((n,), start.shape[1]) if n_frames is None else n_frames
         self.register_buffer("n_frames", lengths.to(torch.int64), persistent=False)
@@ -140,7 +149,10 @@ class StimulusModule(pl.LightningModule):
             "kind": type(self).__name__,
             "items": [asdict(item) for item in self.items],
             "frames": self.stimulus.shape[1],
+            "start_sha256": self._start_digest,
             "parametrization": self.parametrization,
+            **self._steps_by,
+            "patience": self.patience,
             **self.protocol.settings(),
         }
 
@@ -153,7 +165,7 @@ class StimulusModule(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The sum over running items of their losses at the present iterate."""
         terms = self.evaluate()
-        self._observe(terms, self.global_step)
+        self._observe(terms)
         self._log_terms(terms)
         return torch.where(self.running, terms[TOTAL], 0.0).sum()
 
@@ -221,8 +233,9 @@ class StimulusModule(pl.LightningModule):
         return {name: stacked[:, i] for i, name in enumerate(self._term_names)}
 
     @torch.no_grad()
-    def _observe(self, terms: Terms, step: int) -> None:
+    def _observe(self, terms: Terms) -> None:
         """Record an iterate and keep it where it is the best."""
+        step = len(self._history)
         self._term_names = tuple(terms)
         self._history.append(torch.stack([t.detach().to(torch.float32) for t in terms.values()]))
         merit = self.merit(terms).detach().to(self.best_merit.dtype)
@@ -256,7 +269,7 @@ class StimulusModule(pl.LightningModule):
     def _log_terms(self, terms: Terms) -> None:
         if self.global_step % max(self.trainer.log_every_n_steps, 1):  # type: ignore[attr-defined]
             return
-        # The host waits for the device here, and only here.
+        # The host waits for the device here, not at every step.
         if not bool(self.running.any()):
             self.trainer.should_stop = True
         values = self._write_scalars(terms)
@@ -301,18 +314,17 @@ class StimulusModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Refuse a run without end, at an unstable step, or an item that no gradient reaches."""
-        timed = any(isinstance(c, Timer) for c in self.trainer.callbacks)  # type: ignore[attr-defined]
-        if self.trainer.max_steps == -1 and not timed:
-            raise RuntimeError(
-                "expected a number of steps, got a Trainer without max_steps; "
-                "pass Trainer(max_steps=200)"
-            )
+        require_steps(self.trainer, self.stimulus)
         check_step(self.network, self.protocol, [item.network for item in self.items])
         if self._final_recorded:
             # A second fit in the same process records that iterate anew as its first.
             self._history.pop()
             self._final_recorded = False
-            self.stop_reason.masked_fill_(self.stop_reason == StopReason.STEPS_DONE, 0)
+        # Also in a checkpoint that was saved after a fit.
+        self.stop_reason.masked_fill_(self.stop_reason == StopReason.STEPS_DONE, 0)
+        # A checkpoint is taken up before the module moves to its device.
+        self._history = [row.to(self.device) for row in self._history]
+        self.trainer.should_stop = not bool(self.running.any())
         if not self._history:
             with torch.enable_grad():
                 require_gradient(self.driven(), self.stimulus, self.labels)
@@ -339,7 +351,7 @@ class StimulusModule(pl.LightningModule):
         if self._final_recorded:
             return
         terms = self.evaluate()
-        self._observe(terms, self.global_step)
+        self._observe(terms)
         self._write_scalars(terms)
         for logger in self.trainer.loggers:
             # The figure by which TensorBoard's table of hyperparameters compares runs.

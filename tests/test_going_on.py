@@ -1,0 +1,168 @@
+"""What a fit says of itself when it goes on, and what it then refuses."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor
+
+from stimopt.checkpointing import last_checkpoint
+from stimopt.generate import StimulusGenerator
+from stimopt.network import FrozenNetwork
+from stimopt.objectives import soft_peak
+from stimopt.values import digest, function_name
+
+Trainers = Callable[..., pl.Trainer]
+
+
+def generator(network: FrozenNetwork, **options: Any) -> StimulusGenerator:
+    return StimulusGenerator(network, "T4c", **{"t_stim": 0.15, **options})
+
+
+def test_a_checkpoint_saved_after_a_fit_goes_on(
+    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
+) -> None:
+    whole, first, second = (generator(small_network) for _ in range(3))
+    make_trainer(20).fit(whole)
+    trainer = make_trainer(10)
+    trainer.fit(first)
+    trainer.save_checkpoint(tmp_path / "after.ckpt")
+    make_trainer(20).fit(second, ckpt_path=tmp_path / "after.ckpt")
+    assert torch.equal(second.stimulus, whole.stimulus)
+    assert not torch.equal(second.stimulus, first.stimulus)
+    torch.testing.assert_close(second.history["loss/total"], whole.history["loss/total"])
+
+
+def test_a_second_fit_counts_on(small_network: FrozenNetwork, make_trainer: Trainers) -> None:
+    fit = generator(small_network)
+    for _ in range(2):
+        make_trainer(10).fit(fit)
+    losses = fit.history["loss/total"][:, 0]
+    assert losses.shape == (21,)
+    assert int(fit.best_step) == int(losses.argmin()) > 10
+    assert float(fit.best_merit) == float(losses.min())
+
+
+def test_a_run_whose_items_have_all_stopped_stays_as_it_is(
+    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
+) -> None:
+    def run() -> StimulusGenerator:
+        # Steps of length zero improve nothing.
+        fit = generator(
+            small_network,
+            patience=3,
+            init=torch.full((1, 15, 61), 0.5),
+            optimizer=functools.partial(torch.optim.SGD, lr=0.0),
+        )
+        there = (tmp_path / "last.ckpt").exists()
+        make_trainer(60, callbacks=[last_checkpoint(tmp_path, 1)], log_every_n_steps=10).fit(
+            fit, ckpt_path="last" if there else None
+        )
+        return fit
+
+    lengths = [len(run().history["loss/total"]) for _ in range(3)]
+    assert lengths[0] < 30 and len(set(lengths)) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"optimizer": functools.partial(torch.optim.Adam, lr=0.1)}, r"Adam\(lr=0.01"),
+        ({"optimizer": functools.partial(torch.optim.SGD, lr=0.01)}, r"optimizer = 'Adam"),
+        ({"lr_scheduler": lambda o: torch.optim.lr_scheduler.StepLR(o, 5)}, "lr_scheduler = "),
+        ({"patience": 40}, "patience = "),
+        ({"init": torch.full((1, 15, 61), 0.5)}, "start_sha256 = "),
+    ],
+)
+def test_what_decides_the_steps_must_be_the_same(
+    small_network: FrozenNetwork,
+    make_trainer: Trainers,
+    tmp_path: Path,
+    other: dict[str, Any],
+    said: str,
+) -> None:
+    given = {"init": torch.rand((1, 15, 61), generator=torch.Generator().manual_seed(1))}
+    callbacks = [last_checkpoint(tmp_path, 1)]
+    make_trainer(2, callbacks=callbacks).fit(generator(small_network, **given))
+    with pytest.raises(ValueError, match=said):
+        make_trainer(4, callbacks=[last_checkpoint(tmp_path, 1)]).fit(
+            generator(small_network, **{**given, **other}), ckpt_path="last"
+        )
+
+
+def test_an_objective_of_one_s_own_goes_on_in_another_process(tmp_path: Path) -> None:
+    script = tmp_path / "own.py"
+    script.write_text(
+        """
+import sys
+import lightning.pytorch as pl
+from stimopt.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
+from stimopt.generate import StimulusGenerator
+from stimopt.network import FrozenNetwork
+
+def middle(responses):
+    return responses[:, 5]
+
+fit = StimulusGenerator(FrozenNetwork.builtin(extent=2), "T4c", t_stim=0.1, objective=middle)
+trainer = pl.Trainer(
+    max_steps=int(sys.argv[1]), accelerator="cpu", logger=False, plugins=[SafeCheckpointIO()],
+    callbacks=[last_checkpoint("kept", 1)], enable_progress_bar=False,
+)
+trainer.fit(fit, ckpt_path=find_last("kept"))
+print(len(fit.history["loss/total"]))
+"""
+    )
+    rows = [
+        subprocess.run(
+            [sys.executable, str(script), str(steps)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()[-1]
+        for steps in (2, 4)
+    ]
+    assert rows == ["3", "5"]
+
+
+def test_names_of_functions_and_tensors() -> None:
+    def own(responses: Tensor) -> Tensor:
+        return responses[:, 0]
+
+    assert function_name(soft_peak) == "stimopt.objectives.soft_peak"
+    assert function_name(own).endswith("test_names_of_functions_and_tensors.<locals>.own")
+    part = functools.partial(soft_peak, temperature=0.2)
+    assert function_name(part) == "stimopt.objectives.soft_peak(temperature=0.2)"
+    assert function_name(torch.nn.Identity()) == "torch.nn.modules.linear.Identity"
+    zeros = torch.zeros(2, 3)
+    assert digest(zeros) == digest(zeros.clone())
+    others = [zeros + 1, zeros.double(), zeros.reshape(3, 2), zeros[:1]]
+    assert len({digest(zeros), digest(zeros, None), *map(digest, others)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"accumulate_grad_batches": 2}, "accumulate_grad_batches=2; leave it out"),
+        ({"precision": "16-true"}, "got torch.float16; pass"),
+        ({"precision": "bf16-true"}, "got torch.bfloat16; pass"),
+    ],
+)
+def test_a_trainer_that_steps_otherwise_is_refused(
+    make_trainer: Trainers, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RuntimeError, match=said):
+        make_trainer(2, **options).fit(generator(FrozenNetwork.builtin(extent=4)))
+
+
+def test_a_schedule_that_waits_for_a_metric_is_refused(small_network: FrozenNetwork) -> None:
+    with pytest.raises(ValueError, match="expected a schedule over steps, got ReduceLROnPlateau"):
+        generator(small_network, lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)
