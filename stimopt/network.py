@@ -66,7 +66,7 @@ class FrozenNetwork(nn.Module):
         self.segment = segment
         self._backend = backend
         self._steps: dict[tuple[str, str], Step] = {}
-        self._hash: str | None = None
+        self._hash: tuple[tuple[Any, ...], str] | None = None
         self._grey: tuple[tuple[Any, ...], Tensor] | None = None
         for field, rows in (
             ("bias", [p.bias for p in parameters]),
@@ -142,7 +142,8 @@ class FrozenNetwork(nn.Module):
     @property
     def content_hash(self) -> str:
         """SHA-256 of everything that decides a response: types, taps, weights, extent."""
-        if self._hash is None:
+        key = self._versions()
+        if self._hash is None or self._hash[0] != key:
             digest = hashlib.sha256()
             taps = self.connectome.taps
             digest.update(repr((self.cell_types, self.connectome.strides)).encode())
@@ -150,9 +151,15 @@ class FrozenNetwork(nn.Module):
             for array in (taps.source, taps.target, taps.du, taps.dv):
                 digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
             for buffer in (self.bias, self.time_const, self.tap_weight):
-                digest.update(buffer.detach().cpu().numpy().astype("<f4").tobytes())
-            self._hash = digest.hexdigest()
-        return self._hash
+                digest.update(buffer.detach().cpu().float().numpy().astype("<f4").tobytes())
+            self._hash = (key, digest.hexdigest())
+        return self._hash[1]
+
+    def _versions(self) -> tuple[Any, ...]:
+        """Changes when a parameter is changed in place, as when connections are cut."""
+        parameters = (self.bias, self.time_const, self.tap_weight)
+        # One made in inference mode cannot be changed outside it, and counts no versions.
+        return tuple((id(p), 0 if p.is_inference() else p._version) for p in parameters)
 
     def cell_index(self, cell_type: str, u: int = 0, v: int = 0) -> int:
         """The cell of a type in a column, by default the central one.
@@ -253,9 +260,8 @@ class FrozenNetwork(nn.Module):
         Kept from call to call: a fit asks for it at every step, and it costs more than the 80
         frames of a stimulus. The version counters tell whether a buffer was written to since.
         """
-        buffers = (self.bias, self.time_const, self.tap_weight)
         n = protocol.frames(protocol.t_pre)
-        key = (n, protocol.dt, protocol.grey, *((id(b), b._version) for b in buffers))
+        key = (n, protocol.dt, protocol.grey, self._versions())
         if self._grey is None or self._grey[0] != key:
             # A tensor made in inference mode could not enter a later backward pass.
             with torch.inference_mode(False), torch.no_grad():

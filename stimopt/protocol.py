@@ -99,8 +99,9 @@ class Protocol:
         """
         start = 0 if self.readout_start is None else self.frames(self.readout_start)
         stop = n_frames if self.readout_stop is None else self.frames(self.readout_stop)
-        start = start + n_frames if start < 0 else start
-        stop = stop + n_frames if stop < 0 else stop
+        # By the seconds given: -4 ms is no frame from the end, not the first of all.
+        start = start + n_frames if (self.readout_start or 0) < 0 else start
+        stop = stop + n_frames if (self.readout_stop or 0) < 0 else stop
         if not 0 <= start < stop <= n_frames:
             raise ValueError(
                 f"expected a read-out window within the {n_frames} frames "

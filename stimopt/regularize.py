@@ -8,14 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from stimopt import constraint, penalties
 from stimopt.items import ALL, make_items
 from stimopt.optimization import OptimizerFactory, SchedulerFactory, adam
 from stimopt.protocol import GREY, Protocol
-from stimopt.response_model import ResponseModel
+from stimopt.response_model import ResponseModel, device_of
 from stimopt.results import Variable
 from stimopt.starting_clip import starting_clip
 from stimopt.stimulus import (
@@ -369,7 +369,7 @@ class StimulusRegularizer(StimulusModule):
     @torch.no_grad()
     def _target(self, given: Tensor | None, start: Tensor, each: int) -> Tensor:
         """The trace to keep, `(items, frames)`, and how far the start is from it."""
-        device = _device(self.network, start)
+        device = device_of(self.network, start)
         trace = self.network.respond(
             start.to(device),
             self.protocol,
@@ -391,9 +391,3 @@ class StimulusRegularizer(StimulusModule):
         missed = constraint.deviation(trace, target, self.window)
         self.register_buffer("_start_off", missed, persistent=False)
         return target
-
-
-def _device(network: ResponseModel, otherwise: Tensor) -> torch.device:
-    if not isinstance(network, nn.Module):
-        return otherwise.device
-    return next((t.device for t in network.state_dict().values()), otherwise.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol as TypingProtocol
@@ -112,11 +113,14 @@ class ModuleNetwork(nn.Module):
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of the module's description and its state."""
+        """SHA-256 of the module's description and state, and of which of its cells are meant."""
         digest = hashlib.sha256(f"{self.module}{self.lattice.extent}".encode())
         for key, value in sorted(self.module.state_dict().items()):
             digest.update(key.encode())
             digest.update(value.detach().cpu().to(torch.float64).numpy().tobytes())
+        for cell_type, cells in sorted(self._cells.items()):
+            digest.update(cell_type.encode())
+            digest.update(cells.numpy().tobytes())
         return digest.hexdigest()
 
     def cells_of(self, cell_type: str) -> Tensor:
@@ -254,3 +258,11 @@ def unknown_cell_type(cell_type: str, valid: Sequence[str]) -> str:
         f"expected one of {len(valid)} cell types, got {cell_type!r}; nearest: "
         f"{', '.join(near) if near else 'none'}; all: {', '.join(valid)}"
     )
+
+
+def device_of(network: ResponseModel, otherwise: Tensor) -> torch.device:
+    """Where a network is, or a tensor if it has neither parameters nor buffers."""
+    if not isinstance(network, nn.Module):
+        return otherwise.device
+    held = itertools.chain(network.parameters(), network.buffers(), [otherwise])
+    return next(tensor.device for tensor in held)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from stimopt.files import replacing
 from stimopt.hdf5 import created
 from stimopt.protocol import Protocol
-from stimopt.response_model import ResponseModel
+from stimopt.response_model import ResponseModel, device_of
 
 SCHEMA = "stimopt.result/1"
 TOLERANCE = 1e-4
@@ -169,11 +169,7 @@ def type_response(
     """
     cells = network.cells_of(cell_type)
     there = cells >= 0
-    device = (
-        next(iter(network.buffers()), luminance).device
-        if hasattr(network, "buffers")
-        else luminance.device
-    )
+    device = device_of(network, luminance)
     index = torch.tensor([network_position], device=device)
     found = network.respond(luminance.to(device), protocol, cells[there].to(device), index)[0]
     response = np.full((found.shape[0], len(cells)), np.nan, dtype=np.float32)

@@ -190,3 +190,17 @@ assert state[1] == np.random.get_state()[1].tolist(), "numpy"
 assert state[2] == random.getstate(), "random"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_network_changed_in_place_has_another_hash() -> None:
+    network, same = FrozenNetwork.builtin(extent=2), FrozenNetwork.builtin(extent=2)
+    intact = network.content_hash
+    network.tap_weight[0, 0] = 0.0
+    assert network.content_hash != intact == same.content_hash
+    same.tap_weight[0, 0] = 0.0
+    assert network.content_hash == same.content_hash
+    # Nothing that decides a response is lost on the way there and back.
+    assert network.double().content_hash == same.content_hash
+    with torch.inference_mode():
+        made = FrozenNetwork.builtin(extent=2)
+    assert made.content_hash == intact

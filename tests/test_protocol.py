@@ -58,3 +58,10 @@ def test_presets_and_round_trip() -> None:
     assert Protocol(**preset.to_dict()) == preset
     with pytest.raises(ValueError, match="flyvis_search"):
         Protocol.preset("flyvis")
+
+
+def test_a_bound_from_the_end_stays_there_when_it_rounds_to_no_frame() -> None:
+    with pytest.raises(ValueError, match="expected a read-out window within the 40 frames"):
+        Protocol(dt=0.02, readout_start=-0.01).readout(40)
+    assert Protocol(dt=0.02, readout_stop=-0.01).readout(40) == slice(0, 40)
+    assert Protocol(dt=0.02, readout_start=-0.02).readout(40) == slice(39, 40)

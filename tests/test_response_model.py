@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stimopt.generate import StimulusGenerator
 from stimopt.network import FrozenNetwork
 from stimopt.protocol import Protocol
-from stimopt.response_model import ModuleNetwork, ResponseModel, check_module
+from stimopt.response_model import ModuleNetwork, ResponseModel, check_module, device_of
 
 
 class ConvRecurrent(nn.Module):
@@ -130,3 +130,23 @@ def test_cells_that_are_not_there() -> None:
         network.cell_index("alpha", u=1)
     with pytest.raises(ValueError, match="7 cells"):
         ModuleNetwork(ConvRecurrent(), {"a": [0, 1]}, extent=1)
+
+
+def test_the_hash_tells_which_cells_are_meant() -> None:
+    torch.manual_seed(0)
+    module = nn.Linear(7, 3)
+    first, same, other = (
+        ModuleNetwork(module, {"cell": cell}, extent=1, check=False) for cell in (0, 0, 2)
+    )
+    assert first.content_hash == same.content_hash != other.content_hash
+    named = ModuleNetwork(module, {"neuron": 0}, extent=1, check=False)
+    assert named.content_hash != first.content_hash
+
+
+def test_where_a_network_is() -> None:
+    luminance = torch.zeros(1, 2, 7)
+    linear = ModuleNetwork(nn.Linear(7, 3, device="meta"), {"cell": 0}, extent=1, check=False)
+    # It has parameters and no buffers.
+    assert device_of(linear, luminance).type == "meta"
+    empty = ModuleNetwork(nn.Identity(), {"cell": 0}, extent=1, check=False)
+    assert device_of(empty, luminance).type == "cpu"
