@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from stimopt.outcome import stimulus_result
 from stimopt.plotting import (
+    find_peak,
     plot_stim_response,
     save_figure,
     stimulus_strip_image,
@@ -64,9 +65,18 @@ class StimulusPictures(Callback):
                 module.network, stimulus, module.protocol, item.cell_type, item.network
             )
             shown = stimulus[0].float().cpu().numpy()
-            central = response[:, int(lattice.index(item.u, item.v))]
-            strip = stimulus_strip_image(shown, response, lattice, dt, title=module.labels[i])
-            trace = trace_image({module.labels[i]: central}, dt)
+            column = int(lattice.index(item.u, item.v))
+            central = response[:, column]
+            strip = stimulus_strip_image(
+                shown,
+                response,
+                lattice,
+                dt,
+                title=module.labels[i],
+                column=column,
+                peak_frame=find_peak(module.sign * central),
+            )
+            trace = trace_image({module.labels[i]: central}, dt, sign=module.sign)
             for board in boards:
                 for name, image in (("stimulus", strip), ("response", trace)):
                     board.add_image(
@@ -99,14 +109,20 @@ class ResultWriter(Callback):
 
 
 def item_figure(result: Result, i: int, lattice: Any) -> Any:
-    """The figure of one item: stimulus over response in the last 200 ms before the peak."""
+    """The figure of one item: stimulus over response in the last 200 ms before the peak.
+
+    The peak is that of the column read out; where suppression was sought, its lowest point.
+    """
     n_frames = int(result["n_frames"][i])
+    central = result["central_response"][i, :n_frames]
     plot = plot_stim_response(
         result["stimulus"][i, :n_frames],
         result["response"][i, :n_frames],
         lattice,
         result.protocol.dt,
         title=f"{result['label'][i]}, {result.kind}",
+        column=int(lattice.index(result["readout_u"][i], result["readout_v"][i])),
+        peak_frame=find_peak(result.config.get("sign", 1) * central),
     )
     return plot.fig
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -48,7 +49,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
             )
         except FileNotFoundError as error:
             raise ValueError(
-                f"expected a checkpoint at {path}, got no file; leave ckpt_path out to start anew"
+                f"expected a checkpoint at {path}, got no file; give one that is there, or another "
+                "output folder to start anew"
             ) from error
         except pickle.UnpicklingError as error:
             raise ValueError(
@@ -119,11 +121,13 @@ def going_on_from(path: str | Path | None, trainer: pl.Trainer) -> Iterator[None
         yield
     except Exception as error:
         reason = (str(error) or "none").splitlines()[0]
-        if path is None or begun.begun or reason.startswith("expected") or _is_of_files(error):
+        ours = reason.startswith("expected") or isinstance(error, MisconfigurationException)
+        if path is None or begun.begun or ours or _is_of_files(error):
             raise
         raise ValueError(
             f"expected a checkpoint whose parts belong together at {path}, got one that cannot be "
-            f"gone on from ({type(error).__name__}: {reason}); remove it to start anew"
+            f"gone on from ({type(error).__name__}: {reason}); give the options it was made with, "
+            "or remove it to start anew"
         ) from error
 
 

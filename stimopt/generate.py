@@ -93,6 +93,8 @@ class StimulusGenerator(StimulusModule):
             "variation_weight": variation_weight,
             "roughness_weight": roughness_weight,
         }
+        if activity_weight == 0:
+            raise ValueError("expected activity_weight > 0, got 0; 1 is usual")
         for name, weight in weights.items():
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"expected a finite {name} >= 0, got {weight}; 0 leaves it out")

@@ -59,6 +59,7 @@ class StimulusModule(pl.LightningModule):
     """
 
     network: ResponseModel
+    sign: int = 1
     n_frames: Tensor
     cells: Tensor
     network_index: Tensor
@@ -156,6 +157,9 @@ class StimulusModule(pl.LightningModule):
             **self.protocol.settings(),
         }
 
+    def _identity(self) -> dict[str, Any]:
+        return {"network_hash": self.network.content_hash, **self.settings()}
+
     def extra_variables(self) -> dict[str, Variable]:
         """Arrays of the subclass's own, for the result."""
         return {}
@@ -170,13 +174,13 @@ class StimulusModule(pl.LightningModule):
         return torch.where(self.running, terms[TOTAL], 0.0).sum()
 
     def evaluate(self) -> Terms:
-        """Losses and peak response of the present iterate, each `(items,)`."""
+        """Losses and peak response (lowest, for sign -1) of this iterate, each `(items,)`."""
         luminance = self.luminance()
         responses = self.respond(luminance)
         terms = self.losses(luminance, responses)
-        central = responses.detach()[..., 0]
+        central = self.sign * responses.detach()[..., 0]
         inside = torch.arange(central.shape[1], device=central.device) < self.n_frames[:, None]
-        terms[PEAK] = central.masked_fill(~inside, -torch.inf).amax(dim=1)
+        terms[PEAK] = self.sign * central.masked_fill(~inside, -torch.inf).amax(dim=1)
         return terms
 
     def luminance(self) -> Tensor:
@@ -273,8 +277,7 @@ class StimulusModule(pl.LightningModule):
         if not bool(self.running.any()):
             self.trainer.should_stop = True
         values = self._write_scalars(terms)
-        total = values[list(terms).index(TOTAL)]
-        peak = values[list(terms).index(PEAK)]
+        total, peak = (values[list(terms).index(name)] for name in (TOTAL, PEAK))
         self.log("loss", sum(total) / len(total), prog_bar=True, logger=False)
         self.log("peak", sum(peak) / len(peak), prog_bar=True, logger=False)
 
@@ -329,7 +332,7 @@ class StimulusModule(pl.LightningModule):
             with torch.enable_grad():
                 require_gradient(self.driven(), self.stimulus, self.labels)
         for logger in self.trainer.loggers:
-            logger.log_hyperparams({**self.settings(), "network_hash": self.network.content_hash})
+            logger.log_hyperparams(self._identity())
 
     def on_train_start(self) -> None:
         """Take up the random stream where the checkpoint left it."""
@@ -389,11 +392,8 @@ class StimulusModule(pl.LightningModule):
                 f"expected a checkpoint of {type(self).__name__}, got one of "
                 f"{saved['settings'].get('kind')}; give another output folder"
             )
-        require_same(
-            {"network_hash": saved["network_hash"], **saved["settings"]},
-            {"network_hash": self.network.content_hash, **self.settings()},
-            "the checkpoint",
-        )
+        held = {"network_hash": saved["network_hash"], **saved["settings"]}
+        require_same(held, self._identity(), "the checkpoint")
         self._term_names = tuple(saved["terms"])
         self._history = list(saved["history"].to(self.device).unbind(0))
         self._rng_state = saved["rng_state"]

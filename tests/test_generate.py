@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 
+from stimopt.callbacks import item_figure
 from stimopt.generate import StimulusGenerator
 from stimopt.network import FrozenNetwork
+from stimopt.outcome import stimulus_result
 from stimopt.protocol import Protocol
 from stimopt.results import Result, Variable
+
+Trainers = Callable[..., pl.Trainer]
 
 
 def search_result(path: Path, network: FrozenNetwork) -> dict[str, np.ndarray]:
@@ -73,3 +81,24 @@ def test_grey_start_is_grey(small_network: FrozenNetwork, parametrization: str) 
         parametrization=parametrization,  # type: ignore[arg-type]
     )
     assert (fit.luminance() == 0.5).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_figure_ends_where_the_column_read_out_responds_most(
+    small_network: FrozenNetwork, make_trainer: Trainers, sign: Literal[1, -1]
+) -> None:
+    fit = StimulusGenerator(
+        small_network, "L1", t_stim=0.15, u=2, v=-1, sign=sign, objective="last_frame"
+    )
+    make_trainer(5).fit(fit)
+    result = stimulus_result(fit)
+    lattice = small_network.lattice
+    trace = result["response"][0, :, int(lattice.index(2, -1))]
+    frame = int((sign * trace).argmax())
+    title = item_figure(result, 0, lattice).texts[-1].get_text().replace("\N{MINUS SIGN}", "-")
+    said = re.fullmatch(r"L1, artificial: peak (\S+) at (\d+) ms", title)
+    assert said is not None and int(said[2]) == 10 * frame, title
+    assert float(said[1]) == pytest.approx(trace[frame], rel=0.01)
+    last = small_network(fit.luminance().detach())
+    cell = last[0, :, small_network.cell_index("L1", 2, -1)]
+    torch.testing.assert_close(fit.history["response/peak"][-1, 0], sign * (sign * cell).max())

@@ -275,6 +275,35 @@ def test_the_peak_may_be_chosen() -> None:
     assert plot.peak_response == pytest.approx(1.5 - 18 / 40)
 
 
+def test_the_peak_may_be_that_of_another_column() -> None:
+    stimulus, response = example(peak=30)
+    column = int(LATTICE.index(2, -1))
+    response[:, column] = np.linspace(0, 7, len(response)) * (np.arange(len(response)) <= 20)
+    plot = plotting.plot_stim_response(stimulus, response, LATTICE, 0.01, column=column)
+    assert plot.peak_frame == 20
+    assert plot.peak_response == response[20, column]
+    # The painted picture is of the same frames: what comes later is not in it.
+    image = plotting.stimulus_strip_image(stimulus, response, LATTICE, 0.01, column=column)
+    stimulus[21:] = 0.0
+    later = plotting.stimulus_strip_image(stimulus, response, LATTICE, 0.01, column=column)
+    np.testing.assert_array_equal(image, later)
+    stimulus[20] = 0.0
+    there = plotting.stimulus_strip_image(stimulus, response, LATTICE, 0.01, column=column)
+    assert (there != image).any()
+    chosen = plotting.stimulus_strip_image(stimulus, response, LATTICE, 0.01, peak_frame=20)
+    np.testing.assert_array_equal(chosen[30:], there[30:])
+
+
+def test_the_lowest_point_of_a_trace_may_be_marked() -> None:
+    trace = np.array([0.0, 1.0, -2.0, 0.5])
+    lowest, highest = (plotting.trace_image(trace, 0.01, sign=sign) for sign in (-1, 1))
+    # Below the label they differ by the marker alone, at 20 ms of 30 and not at 10.
+    x = np.flatnonzero((lowest != highest)[30:].any(axis=(0, 2)))
+    first, last = (88 + (450 - 16 - 88) * ms / 30 for ms in (10, 20))
+    near = [np.abs(x - place) <= 6 for place in (first, last)]
+    assert near[0].any() and near[1].any() and (near[0] | near[1]).all()
+
+
 def test_a_silent_cell_can_be_drawn() -> None:
     stimulus, _ = example()
     plot = plotting.plot_stim_response(stimulus, np.zeros_like(stimulus), LATTICE, 0.01)

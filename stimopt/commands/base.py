@@ -11,12 +11,38 @@ from typing import Any
 import lightning.pytorch as pl
 from jsonargparse.typing import NotEmptyStr
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from stimopt.checkpointing import SafeCheckpointIO
+from stimopt.files import replacing
 from stimopt.network_source import NetworkSource
 from stimopt.protocol import PRESETS, Protocol
+
+
+class ConfigOfRun(SaveConfigCallback):
+    """Writes `config.yaml` when a run has begun or gone on.
+
+    Lightning does so before it takes up the checkpoint; a run that is then refused would leave its
+    own config beside the results of the run before.
+    """
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Not yet."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The fit has begun."""
+        self._write(trainer)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The search has begun."""
+        self._write(trainer)
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        folder = trainer.log_dir  # which all processes must ask for
+        if trainer.is_global_zero and folder is not None:
+            with replacing(Path(folder) / self.config_filename) as beside:
+                beside.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
 
 
 class RunCLI(LightningCLI):
@@ -50,7 +76,7 @@ class RunCLI(LightningCLI):
             run=False,
             args=arguments,
             trainer_defaults=dict(trainer_defaults),
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=ConfigOfRun,
             seed_everything_default=False,
             auto_configure_optimizers=False,
             parser_kwargs={

@@ -59,6 +59,8 @@ def stimulus_strip_image(
     seconds: float = 0.2,
     n_strips: int = 10,
     max_extent: int | None = 6,
+    column: int | None = None,
+    peak_frame: int | None = None,
 ) -> Pixels:
     """Stimulus above response in the last stretch before the peak, `(height, width, 3)`.
 
@@ -71,13 +73,15 @@ def stimulus_strip_image(
         seconds: how far back from the peak to go.
         n_strips: the most frames to draw.
         max_extent: rings drawn around the centre; None for all.
+        column: whose response has the peak; None is the central one.
+        peak_frame: the frame to end with; None finds the peak of that response.
 
     Raises:
         ValueError: as `plot_stim_response`.
     """
     stimulus, response = checked_pair(stimulus, response, lattice)
-    central = response[:, lattice.center]
-    peak = find_peak(central)
+    central = response[:, lattice.center if column is None else column]
+    peak = find_peak(central, peak_frame)
     frames = strip_frames(peak, dt, seconds, n_strips)
     shown = (response - baseline_values(response, True, lattice))[frames]
     limit = symmetric_limit(shown, lattice, max_extent)
@@ -110,7 +114,12 @@ def stimulus_strip_image(
 
 
 def trace_image(
-    traces: ArrayLike | Mapping[str, ArrayLike], dt: float, *, width: int = 450, height: int = 260
+    traces: ArrayLike | Mapping[str, ArrayLike],
+    dt: float,
+    *,
+    width: int = 450,
+    height: int = 260,
+    sign: int = 1,
 ) -> Pixels:
     """Central traces over time as pixels `(height, width, 3)`.
 
@@ -119,6 +128,7 @@ def trace_image(
         dt: duration of a frame in seconds.
         width: of the picture in pixels.
         height: likewise.
+        sign: with -1 the lowest point is marked, not the highest.
 
     Raises:
         ValueError: if there is no trace, or one has no number.
@@ -157,7 +167,7 @@ def trace_image(
     draw.text(((left + right) / 2, height - 4), "time (ms)", "black", _font(), anchor="mb")
     canvas.paste(_upright(f"central {RESPONSE_LABEL}", height - 20, 18), (1, 4))
     for i, (name, curve) in enumerate(curves.items()):
-        color, peak = SERIES[i % len(SERIES)], int(np.nanargmax(curve))
+        color, peak = SERIES[i % len(SERIES)], int(np.nanargmax(sign * curve))
         shown = np.flatnonzero(np.isfinite(curve))
         draw.line(at(ms * shown, curve[shown]), fill=color, width=2, joint="curve")
         ((x, y),) = at([ms * peak], [curve[peak]])

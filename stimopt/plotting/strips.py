@@ -87,6 +87,7 @@ def plot_stim_response(
     baseline: bool | ArrayLike = True,
     title: str = "",
     title_color: str = "black",
+    column: int | None = None,
     peak_frame: int | None = None,
     limit: float | None = None,
     slots: int | None = None,
@@ -109,7 +110,8 @@ def plot_stim_response(
             False for nothing, or the values themselves, `(columns,)` or one number.
         title: printed before the peak's value and time.
         title_color: colour of that line.
-        peak_frame: the frame to end with; None finds the peak of the central response.
+        column: whose response has the peak; None is the central one.
+        peak_frame: the frame to end with; None finds the peak of that response.
         limit: end of the response's colour scale; None takes the largest magnitude drawn.
         slots: room for as many frames, the drawn ones at its right, so that several plots line up;
             None for just the frames drawn.
@@ -123,7 +125,7 @@ def plot_stim_response(
             finite, a central response without any number, or a figure too small to draw in.
     """
     stimulus, response = checked_pair(stimulus, response, lattice)
-    central = response[:, lattice.center]
+    central = response[:, lattice.center if column is None else column]
     peak = find_peak(central, peak_frame)
     frames = strip_frames(peak, dt, seconds, n_strips)
     shown = (response - baseline_values(response, baseline, lattice))[frames]
