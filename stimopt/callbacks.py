@@ -67,6 +67,7 @@ class StimulusPictures(Callback):
             shown = stimulus[0].float().cpu().numpy()
             column = int(lattice.index(item.u, item.v))
             central = response[:, column]
+            window = module.protocol.readout(len(central))
             strip = stimulus_strip_image(
                 shown,
                 response,
@@ -74,7 +75,7 @@ class StimulusPictures(Callback):
                 dt,
                 title=module.labels[i],
                 column=column,
-                peak_frame=find_peak(module.sign * central),
+                peak_frame=window.start + find_peak(module.sign * central[window]),
             )
             trace = trace_image({module.labels[i]: central}, dt, sign=module.sign)
             for board in boards:
@@ -109,12 +110,8 @@ class ResultWriter(Callback):
 
 
 def item_figure(result: Result, i: int, lattice: Any) -> Any:
-    """The figure of one item: stimulus over response in the last 200 ms before the peak.
-
-    The peak is that of the column read out; where suppression was sought, its lowest point.
-    """
+    """The figure of one item: stimulus over response in the last 200 ms before the peak."""
     n_frames = int(result["n_frames"][i])
-    central = result["central_response"][i, :n_frames]
     plot = plot_stim_response(
         result["stimulus"][i, :n_frames],
         result["response"][i, :n_frames],
@@ -122,7 +119,7 @@ def item_figure(result: Result, i: int, lattice: Any) -> Any:
         result.protocol.dt,
         title=f"{result['label'][i]}, {result.kind}",
         column=int(lattice.index(result["readout_u"][i], result["readout_v"][i])),
-        peak_frame=find_peak(result.config.get("sign", 1) * central),
+        peak_frame=result.peak_frame(i),
     )
     return plot.fig
 

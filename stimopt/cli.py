@@ -6,9 +6,7 @@ import sys
 import threading
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
-
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from typing import Any
 
 COMMANDS = {
     "generate": "grow the stimulus that drives a cell type most, from noise",
@@ -53,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _command(command)(rest)
     except KeyboardInterrupt:
         return _stopped("interrupted", INTERRUPTED)
-    except SIGTERMException:
+    except _lightning("SIGTERMException"):
         return _stopped("terminated", TERMINATED)
     except ArgumentError as error:
         if debug:
@@ -63,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return USAGE_ERROR
-    except (ValueError, TypeError, RuntimeError, OSError, MisconfigurationException) as error:
+    except (
+        *(ValueError, TypeError, RuntimeError, OSError),
+        *_lightning("MisconfigurationException"),
+    ) as error:
         if debug:
             raise
         print(f"stimopt {command}: error: {_one_line(error)}", file=sys.stderr)
@@ -76,6 +77,12 @@ def _command(name: str) -> Callable[[list[str]], int]:
 
     run: Callable[[list[str]], int] = importlib.import_module(f"stimopt.commands.{name}").run
     return run
+
+
+def _lightning(name: str) -> tuple[Any, ...]:
+    """One of Lightning's exceptions, to be caught; none where Lightning was not imported yet."""
+    exceptions = sys.modules.get("lightning.pytorch.utilities.exceptions")
+    return () if exceptions is None else (getattr(exceptions, name),)
 
 
 def _end_of_thread(ended: threading.ExceptHookArgs) -> None:

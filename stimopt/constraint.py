@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from stimopt.protocol import GREY, Protocol
+from stimopt.protocol import GREY
 
 MARGIN = 0.02
 """The band aimed at is narrower than the one promised by this fraction: the multiplier method
@@ -76,28 +76,6 @@ def check_method(method: str, parametrization: str, *weights: float) -> None:
     for weight in weights:
         if not 0 <= weight < float("inf"):
             raise ValueError(f"expected finite weights >= 0, got {weight}; 1 is flyvis's")
-
-
-def readout_window(protocol: Protocol, lengths: Tensor, n_frames: int) -> Tensor:
-    """Frames of each item's read-out window, `(items, frames)`, bool.
-
-    Args:
-        protocol: says where the window begins and ends.
-        lengths: frames of each item that count, `(items,)`.
-        n_frames: frames of the longest.
-
-    Raises:
-        ValueError: if the window holds no frame of an item, or an item no frame or too many.
-    """
-    window = torch.zeros((len(lengths), n_frames), dtype=torch.bool)
-    for row, length in zip(window, lengths.tolist(), strict=True):
-        if not 1 <= length <= n_frames:
-            raise ValueError(
-                f"expected 1 to {n_frames} frames that count in each item, got {length}; "
-                "give the length of each clip"
-            )
-        row[protocol.readout(length)] = True
-    return window
 
 
 def trace_range(trace: Tensor, window: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -90,8 +89,7 @@ def safe_names(labels: Sequence[str]) -> list[str]:
 
 def thumbnail(optimum: OptimalStimulus, lattice: HexLattice, dt: float) -> Figure:
     """The stimulus in the last 200 ms before the peak, a few frames side by side."""
-    peak = int(np.nanargmax(optimum.central_response))
-    frames = strip_frames(peak, dt, 0.2, THUMBNAIL_FRAMES)
+    frames = strip_frames(optimum.peak_frame, dt, 0.2, THUMBNAIL_FRAMES)
     size = (THUMBNAIL_FRAMES * _THUMBNAIL_INCHES, 1.06 * _THUMBNAIL_INCHES)
     fig = Figure(figsize=size, facecolor=_PAPER)
     first = THUMBNAIL_FRAMES - len(frames)  # an early peak leaves room at the left

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stimopt.protocol import Protocol
 from stimopt.response_model import ResponseModel, unknown_cell_type
 
 ALL = "all"
@@ -171,6 +172,21 @@ def noise(items: Sequence[Item], n_frames: int, n_columns: int) -> Tensor:
     )
 
 
+def check_fit(parametrization: str, patience: int | None) -> None:
+    """Refuse what no fit can do.
+
+    Raises:
+        ValueError: for an unknown parametrization, or patience below one step.
+    """
+    if parametrization not in ("clamp", "sigmoid", "free"):
+        raise ValueError(
+            f"expected parametrization 'clamp', 'sigmoid' or 'free', got {parametrization!r}; "
+            "'clamp' is usual"
+        )
+    if patience is not None and patience < 1:
+        raise ValueError(f"expected patience >= 1 step or None, got {patience}; 100 is usual")
+
+
 def check_start(start: Tensor, n_items: int, n_columns: int) -> None:
     """Refuse a first stimulus that does not fit.
 
@@ -199,3 +215,25 @@ def check_start(start: Tensor, n_items: int, n_columns: int) -> None:
             f"expected a start in [0, 1], got {float(start.min()):g} to {float(start.max()):g}; "
             "scale it to luminance"
         )
+
+
+def readout_window(protocol: Protocol, lengths: Tensor, n_frames: int) -> Tensor:
+    """Frames of each item's read-out window, `(items, frames)`, bool.
+
+    Args:
+        protocol: says where the window begins and ends.
+        lengths: frames of each item that count, `(items,)`.
+        n_frames: frames of the longest.
+
+    Raises:
+        ValueError: if the window holds no frame of an item, or an item no frame or too many.
+    """
+    window = torch.zeros((len(lengths), n_frames), dtype=torch.bool)
+    for row, length in zip(window, lengths.tolist(), strict=True):
+        if not 1 <= length <= n_frames:
+            raise ValueError(
+                f"expected 1 to {n_frames} frames that count in each item, got {length}; "
+                "give the length of each clip"
+            )
+        row[protocol.readout(length)] = True
+    return window

@@ -83,7 +83,6 @@ class StimulusRegularizer(StimulusModule):
     """
 
     target: Tensor
-    window: Tensor
     tolerance: Tensor
     target_range: Tensor
     allowed: Tensor
@@ -148,10 +147,9 @@ class StimulusRegularizer(StimulusModule):
             "init": init if isinstance(init, str) else "tensor",
             "target": "response to the start" if target is None else f"tensor {digest(target)}",
         }
-        window = constraint.readout_window(protocol, lengths, start.shape[1])
-        self.register_buffer("window", window, persistent=False)
         # Persistent, so that a resumed fit keeps to the very trace it began with.
         self.register_buffer("target", self._target(target, start, each))
+        window = self.window
         reach = constraint.trace_range(self.target, window)
         if still := self._names(reach == 0):
             raise ValueError(

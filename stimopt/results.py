@@ -81,6 +81,23 @@ class Result:
             raise AttributeError(name)
         return self.variables[name].values
 
+    def peak_frame(self, i: int) -> int:
+        """Frame at which an item's central response is largest within its read-out window.
+
+        Where suppression was sought, at which it is lowest.
+
+        Raises:
+            ValueError: if there is no number among those responses.
+        """
+        window = self.protocol.readout(int(self["n_frames"][i]))
+        sought = self.config.get("sign", 1) * self["central_response"][i, window]
+        if np.isnan(sought).all():
+            raise ValueError(
+                f"expected a response of item {i} in the column read out, got only NaN; the "
+                "simulation left the finite numbers"
+            )
+        return int(window.start) + int(np.nanargmax(sought))
+
     def check(self, network: ResponseModel, tolerance: float = TOLERANCE) -> float:
         """Simulate every stimulus again and compare; gives the largest difference in voltage.
 

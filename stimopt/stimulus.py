@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from stimopt.items import Item, StopReason, check_start, label_items, readout_cells
+from stimopt.items import (
+    Item,
+    StopReason,
+    check_fit,
+    check_start,
+    label_items,
+    readout_cells,
+    readout_window,
+)
 from stimopt.optimization import (
     OptimizerFactory,
     SchedulerFactory,
@@ -61,6 +69,7 @@ class StimulusModule(pl.LightningModule):
     network: ResponseModel
     sign: int = 1
     n_frames: Tensor
+    window: Tensor
     cells: Tensor
     network_index: Tensor
     best_stimulus: Tensor
@@ -83,14 +92,8 @@ class StimulusModule(pl.LightningModule):
         patience: int | None = None,
     ) -> None:
         super().__init__()
-        if parametrization not in ("clamp", "sigmoid", "free"):
-            raise ValueError(
-                f"expected parametrization 'clamp', 'sigmoid' or 'free', got {parametrization!r}; "
-                "'clamp' is usual"
-            )
+        check_fit(parametrization, patience)
         check_start(start, len(items), network.lattice.n_columns)
-        if patience is not None and patience < 1:
-            raise ValueError(f"expected patience >= 1 step or None, got {patience}; 100 is usual")
         # Not a submodule: the network is named by its hash in a checkpoint, not stored in it, and
         # the Trainer's switch to training mode must not reach it. `_apply` moves it along.
         object.__setattr__(self, "network", network)
@@ -99,8 +102,7 @@ class StimulusModule(pl.LightningModule):
         self.items = tuple(items)
         self.labels = label_items(items, network.names)
         self.protocol = protocol
-        self.parametrization = parametrization
-        self.patience = patience
+        self.parametrization, self.patience = parametrization, patience
         self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
         start = start.detach().clone()
         self._start_digest = digest(start, n_frames)
@@ -109,15 +111,17 @@ class StimulusModule(pl.LightningModule):
             start = torch.logit(start.clamp(1e-3, 1 - 1e-3))
         self.stimulus = nn.Parameter(start)
         self._steps_by = describe_steps(self.stimulus, optimizer, lr_scheduler)
-        n, device = len(items), start.device
+        n = len(items)
         lengths = torch.full((n,), start.shape[1]) if n_frames is None else n_frames
         self.register_buffer("n_frames", lengths.to(torch.int64), persistent=False)
+        window = readout_window(protocol, self.n_frames, start.shape[1])
+        self.register_buffer("window", window, persistent=False)
         self.register_buffer("cells", readout_cells(network, items, contrast), persistent=False)
         self.register_buffer(
             "network_index", torch.tensor([item.network for item in items]), persistent=False
         )
         self.register_buffer("best_stimulus", self.luminance().detach().clone())
-        self.register_buffer("best_merit", torch.full((n,), torch.inf, device=device))
+        self.register_buffer("best_merit", torch.full((n,), torch.inf, device=start.device))
         self.register_buffer("best_step", torch.zeros(n, dtype=torch.int64))
         self.register_buffer("stop_reason", torch.zeros(n, dtype=torch.int64))
         self._history: list[Tensor] = []
@@ -179,8 +183,7 @@ class StimulusModule(pl.LightningModule):
         responses = self.respond(luminance)
         terms = self.losses(luminance, responses)
         central = self.sign * responses.detach()[..., 0]
-        inside = torch.arange(central.shape[1], device=central.device) < self.n_frames[:, None]
-        terms[PEAK] = self.sign * central.masked_fill(~inside, -torch.inf).amax(dim=1)
+        terms[PEAK] = self.sign * central.masked_fill(~self.window, -torch.inf).amax(dim=1)
         return terms
 
     def luminance(self) -> Tensor:
@@ -201,15 +204,12 @@ class StimulusModule(pl.LightningModule):
         with self.network.threads():
             before = self.stimulus.detach().clone()
             super().optimizer_step(*args, **kwargs)
-            self._after_update(before)
-
-    @torch.no_grad()
-    def _after_update(self, before: Tensor) -> None:
-        # Not in on_train_batch_end: that runs after checkpoints are saved.
-        if self.parametrization == "clamp":
-            self.stimulus.clamp_(0.0, 1.0)
-        if self._may_have_stopped():
-            self.stimulus.copy_(torch.where(self.running[:, None, None], self.stimulus, before))
+            # Not in on_train_batch_end: that runs after checkpoints are saved.
+            now = self.stimulus.detach()
+            if self.parametrization == "clamp":
+                now.clamp_(0.0, 1.0)
+            if self._may_have_stopped():
+                now.copy_(torch.where(self.running[:, None, None], now, before))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Stop items whose gradient is not finite; take momentum from none that has stopped."""

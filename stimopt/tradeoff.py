@@ -20,7 +20,7 @@ class Tradeoff(NamedTuple):
         label: cell type, and the network where there are several.
         tolerance: fractions of the target's range, ascending, `(points,)`.
         greyness: sum of squares to grey of the greyest stimulus found at each, `(points,)`; NaN
-            where none met the tolerance.
+            where none but the start met the tolerance.
     """
 
     label: str
@@ -43,7 +43,8 @@ def tradeoffs(result: Result) -> list[Tradeoff]:
     curves: dict[str, list[tuple[float, float]]] = {}
     for i, cell_type in enumerate(result["cell_type"]):
         label = f"{cell_type}-{int(result['network'][i])}" if several else str(cell_type)
-        met = bool(result["tolerance_met"][i])
+        # The start meets any tolerance; where nothing greyer did, nothing was found.
+        met = bool(result["tolerance_met"][i]) and int(result["best_step"][i]) > 0
         greyness = float(result["grey_distance"][i]) if met else np.nan
         # The shortest decimal of the float32 kept: 0.02, not 0.0199999996.
         tolerance = float(str(result["tolerance"][i]))

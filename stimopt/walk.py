@@ -32,16 +32,18 @@ class OptimalStimulus:
         stimulus: luminance, `(frames, columns)`.
         response: of the cell type in every column, `(frames, columns)`; NaN where it has no cell.
         central_response: `(frames,)`.
+        peak_frame: frame at which that is largest within the read-out window.
     """
 
     stimulus: Floats
     response: Floats
     central_response: Floats
+    peak_frame: int
 
     @property
     def peak(self) -> float:
-        """Largest central response."""
-        return float(np.nanmax(self.central_response))
+        """Largest central response within the read-out window."""
+        return float(self.central_response[self.peak_frame])
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ class WalkItem:
             **options: as for `plotting.walk_figure`.
         """
         drawn = [(kind, o.stimulus, o.response) for kind, o in self.optima.items()]
-        return walk_figure(drawn, lattice, dt, self.cell_type, **options)
+        peaks = [optimum.peak_frame for optimum in self.optima.values()]
+        return walk_figure(drawn, lattice, dt, self.cell_type, peak_frames=peaks, **options)
 
 
 @dataclass(frozen=True)
@@ -282,6 +285,7 @@ def _row(result: Result, key: tuple[str, int]) -> int:
 
 
 def _optimum(result: Result, i: int) -> dict[str, Any]:
-    """Arrays of one item, cut to its own length."""
+    """Arrays of one item, cut to its own length, and the frame of its peak."""
     cut = slice(0, int(result["n_frames"][i]))
-    return {name: result[name][i, cut] for name in ("stimulus", "response", "central_response")}
+    arrays = ("stimulus", "response", "central_response")
+    return {**{name: result[name][i, cut] for name in arrays}, "peak_frame": result.peak_frame(i)}

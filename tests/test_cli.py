@@ -80,6 +80,25 @@ def test_the_same_command_again_changes_nothing_and_more_steps_go_on(tmp_path: P
     np.testing.assert_array_equal(a["losses"], b["losses"])
 
 
+def test_fewer_steps_than_were_done_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(tmp_path, "--checkpoint_every", "4", steps=9) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert generate(tmp_path, "--checkpoint_every", "4", steps=5) == 2
+    assert "expected trainer.max_steps of at least 8" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_refused_run_leaves_the_config_of_the_one_before(tmp_path: Path) -> None:
+    assert generate(tmp_path, "--checkpoint_every", "4", steps=4) == 0
+    before = (tmp_path / "config.yaml").read_bytes()
+    assert generate(tmp_path, "--checkpoint_every", "4", "--model.grey_weight=7", steps=8) == 2
+    assert (tmp_path / "config.yaml").read_bytes() == before
+    assert generate(tmp_path, "--checkpoint_every", "4", steps=8) == 0
+    assert b"max_steps: 8" in (tmp_path / "config.yaml").read_bytes()
+
+
 def test_optimizers_and_schedulers_are_chosen_in_a_config(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(

@@ -173,7 +173,9 @@ def test_a_thumbnail_ends_with_the_peak() -> None:
 
 
 def drawn(stimulus: np.ndarray, response: np.ndarray, central: np.ndarray) -> Figure:
-    return thumbnail(OptimalStimulus(stimulus, response, central), LATTICE, 0.01)
+    return thumbnail(
+        OptimalStimulus(stimulus, response, central, int(central.argmax())), LATTICE, 0.01
+    )
 
 
 def at(pixels: np.ndarray) -> np.ndarray:

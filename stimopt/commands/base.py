@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from jsonargparse.typing import NotEmptyStr
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from stimopt.checkpointing import SafeCheckpointIO
 from stimopt.files import replacing
@@ -159,6 +162,18 @@ def add_preset(parser: Any) -> None:
 def board(output: Path, purge_step: int | None) -> TensorBoardLogger:
     """TensorBoard's log in the output folder; steps done again after a kill replace the old."""
     return TensorBoardLogger(save_dir=output, name="", version="", purge_step=purge_step)
+
+
+@contextmanager
+def interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Make Ctrl+C a KeyboardInterrupt, where Lightning exits with 1."""
+    try:
+        yield
+    except SystemExit as error:
+        # Being terminated is a SystemExit as well.
+        if trainer.interrupted and not isinstance(error, SIGTERMException):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def quiet_lightning() -> None:

@@ -12,7 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from stimopt.callbacks import ResultWriter, StimulusPictures
 from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
-from stimopt.commands.base import RunCLI, quiet_lightning
+from stimopt.commands.base import RunCLI, interruptible, quiet_lightning
 from stimopt.files import only_run_in
 
 TRAINER_DEFAULTS = {
@@ -89,9 +89,6 @@ def run_fit(
     """Parse, fit or go on, and say where the files are; `finish` adds to them from the output."""
     quiet_lightning()
     cli = _Held(model_class, command, arguments)
-    trainer = cli.trainer
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     output = Path(cli.config.output)
     more = finish(output) if finish is not None and cli.writer.written else []
     for path in [*cli.writer.written, *more, output]:
@@ -110,14 +107,31 @@ class _Held(FitCLI):
             path = (
                 find_last(Path(self.config.output) / "checkpoints") if chosen == "last" else chosen
             )
-            with going_on_from(path, self.trainer):
+            self._require_more_steps(path)
+            with interruptible(self.trainer), going_on_from(path, self.trainer):
                 self.trainer.fit(self.model, ckpt_path=path)
+
+    def _require_more_steps(self, path: str | Path | None) -> None:
+        """Refuse to replace a result by one of fewer steps than were saved.
+
+        Raises:
+            ValueError: saying how many there are.
+        """
+        done, most = _step_of(path), self.trainer.max_steps
+        if done is not None and 0 <= most < done:
+            raise ValueError(
+                f"expected trainer.max_steps of at least {done}, which {path} has done, got {most};"
+                " give more, or another output folder for a shorter run"
+            )
 
 
 def resumed_step(checkpoints: Path) -> int | None:
     """The step a run will go on from, None if it starts."""
-    path = find_last(checkpoints)
-    if path is None:
+    return _step_of(find_last(checkpoints))
+
+
+def _step_of(checkpoint: str | Path | None) -> int | None:
+    if checkpoint is None:
         return None
-    step: int | None = SafeCheckpointIO().load_checkpoint(path).get("global_step")
+    step: int | None = SafeCheckpointIO().load_checkpoint(checkpoint).get("global_step")
     return step

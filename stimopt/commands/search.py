@@ -9,11 +9,10 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from
-from stimopt.commands.base import RunCLI, quiet_lightning
+from stimopt.commands.base import RunCLI, interruptible, quiet_lightning
 from stimopt.datamodule import StimulusDataModule
 from stimopt.files import only_run_in
 from stimopt.network import BUILTIN_EXTENT, FLYVIS_EXTENT
@@ -90,14 +89,8 @@ def search_or_go_on(
     checkpoint: str | Path | None,
 ) -> None:
     """Search to the end; Ctrl+C is a KeyboardInterrupt, and a checkpoint that misfits is said."""
-    try:
-        with going_on_from(checkpoint, trainer):
-            trainer.test(search, datamodule=data, ckpt_path=checkpoint, verbose=False)
-    except SystemExit as error:
-        # Lightning exits with 1 after Ctrl+C; being terminated is a SystemExit as well.
-        if trainer.interrupted and not isinstance(error, SIGTERMException):
-            raise KeyboardInterrupt from error
-        raise
+    with interruptible(trainer), going_on_from(checkpoint, trainer):
+        trainer.test(search, datamodule=data, ckpt_path=checkpoint, verbose=False)
 
 
 def _extent(source: NetworkSource) -> int:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from stimopt.callbacks import ResultWriter, StimulusPictures
 from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
-from stimopt.commands.base import add_preset, board, quiet_lightning
+from stimopt.commands.base import add_preset, board, interruptible, quiet_lightning
 from stimopt.commands.fit import FitProgress, resumed_step
 from stimopt.commands.search import quiet_about_loading, resumed_sample, search_or_go_on
 from stimopt.datamodule import StimulusDataModule
@@ -63,10 +63,14 @@ def run(arguments: list[str]) -> int:
     config = _parsed(parser, arguments)
     output = Path(config.output)
     with quiet_about_loading(), only_run_in(output):
-        with replacing(output / "config.yaml") as beside:
-            beside.write_text(parser.dump(config, skip_none=False), encoding="utf-8")
+        text = parser.dump(config, skip_none=False)
+        kept = output / "config.yaml"
+        if not kept.exists():
+            _write_config(kept, text)
         plain = json.loads(parser.dump(config, format="json", skip_none=False))
         walk = _Stages(parser.instantiate_classes(config), plain, output).run()
+        # Another one belongs to what is there until no stage has refused it.
+        _write_config(kept, text)
         written = [walk.write(output / "walk.h5")]
         written += write_gallery(walk, output / "gallery")
         _log_figures(output, [path for path in written if path.suffix == ".png"])
@@ -76,6 +80,11 @@ def run(arguments: list[str]) -> int:
     for path in (written[0], *written[1:9], output):
         print(path)
     return 0
+
+
+def _write_config(path: Path, text: str) -> None:
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 class _Stages:
@@ -131,7 +140,7 @@ class _Stages:
             **vars(self.options.search),
         )
         if path.is_file():
-            result = read(path)
+            result, settings = read(path), search.settings()
             expected = {
                 "network_hash": self.network.content_hash,
                 **self.protocol.settings(),
@@ -139,6 +148,7 @@ class _Stages:
                 "first_sample": data.samples.start,
                 "samples": len(data.samples),
                 "networks": list(search.positions),
+                **{name: settings[name] for name in ("top_k", "one_per_window", "keep_all")},
             }
             require_same_result(result, expected, path)
             return result, str(path)
@@ -173,10 +183,8 @@ class _Stages:
                 ],
             )
             last = find_last(checkpoints)
-            with going_on_from(last, trainer):
+            with interruptible(trainer), going_on_from(last, trainer):
                 trainer.fit(module, ckpt_path=last)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         return read(path)
 
     def _test(self, search: NaturalisticSearch, data: StimulusDataModule, folder: Path) -> None:

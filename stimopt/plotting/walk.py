@@ -52,6 +52,7 @@ def walk_figure(
     max_extent: int | None = 6,
     shared_scale: bool = False,
     title: str | None = None,
+    peak_frames: Sequence[int | None] | None = None,
 ) -> Figure:
     """Draw several stimuli of one cell type over their responses, and the central traces below.
 
@@ -69,6 +70,7 @@ def walk_figure(
         max_extent: rings drawn around the centre; None for all.
         shared_scale: one colour scale for all responses, instead of one for each.
         title: heading in place of the usual one.
+        peak_frames: frame each ends with; None finds the peak of the central response.
 
     Returns:
         A figure 8.2 inches wide.
@@ -82,7 +84,11 @@ def walk_figure(
             f"expected results with names of their own, got {names}; name each stimulus once"
         )
     pairs = [checked_pair(stimulus, response, lattice) for _, stimulus, response in results]
-    peaks = [find_peak(response[:, lattice.center]) for _, response in pairs]
+    given = [None] * len(pairs) if peak_frames is None else peak_frames
+    peaks = [
+        find_peak(response[:, lattice.center], peak)
+        for (_, response), peak in zip(pairs, given, strict=True)
+    ]
     frames = [strip_frames(peak, dt, seconds, n_strips) for peak in peaks]
     limits = [
         symmetric_limit((response - response[0])[drawn], lattice, max_extent)
@@ -106,12 +112,13 @@ def walk_figure(
             max_extent=max_extent,
             title=name,
             title_color=color,
+            peak_frame=peak,
             limit=max(limits) if shared_scale else limit,
             slots=slots,
             fig=part,
         )
-        for name, color, (stimulus, response), limit, part in zip(
-            names, cycle(SERIES), pairs, limits, parts[1:-1], strict=False
+        for name, color, (stimulus, response), peak, limit, part in zip(
+            names, cycle(SERIES), pairs, peaks, limits, parts[1:-1], strict=False
         )
     ]
     centrals = {
