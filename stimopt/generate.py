@@ -47,7 +47,7 @@ class StimulusGenerator(StimulusModule):
         variation_weight: of the total variation between adjacent columns.
         roughness_weight: of the mean squared difference between successive frames.
         init: `noise`, `grey`, `naturalistic:RESULT.h5` (the winner in a search result), or a
-            tensor `(items, frames, columns)`.
+            tensor `(items, frames, columns)`; those two keep their own length.
         parametrization: `clamp` (flyvis) or `sigmoid`.
         optimizer: from parameters to a torch optimizer; Adam at 0.01 by default.
         lr_scheduler: from that optimizer to a torch scheduler, stepped once a step.

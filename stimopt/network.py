@@ -19,7 +19,7 @@ from stimopt.dynamics.simulate import Step, simulate
 from stimopt.lattice import HexLattice
 from stimopt.protocol import Protocol
 from stimopt.response_model import unknown_cell_type
-from stimopt.trained import NetworkParameters, read_trained
+from stimopt.trained import NetworkParameters, best_checkpoint, read_trained
 
 FLYVIS_EXTENT = 15
 BUILTIN_EXTENT = 8
@@ -104,6 +104,8 @@ class FrozenNetwork(nn.Module):
             ValueError: if a file is missing, damaged, unsafe, or does not fit the others.
         """
         folders = [folder] if isinstance(folder, (str, Path)) else list(folder)
+        for each in folders:
+            best_checkpoint(Path(each))  # a folder that is not there is said first
         read = Connectome.from_json(find_connectome() if connectome is None else connectome)
         return cls(read, [read_trained(f, read) for f in folders], extent, **options)
 

@@ -37,8 +37,8 @@ def starting_clip(
     if isinstance(init, str):
         if not init.startswith(NATURALISTIC) or init == NATURALISTIC:
             raise ValueError(
-                f"expected init '{NATURALISTIC}RESULT.h5' or a tensor, got {init!r}; run stimopt "
-                "search for a result"
+                f"expected init '{NATURALISTIC}RESULT.h5' or a tensor, got {init!r}; write "
+                "'naturalistic:' before the path of a search result"
             )
         if n_frames is not None:
             raise ValueError(

@@ -494,6 +494,9 @@ def test_trade_off_leaves_a_gap_where_nothing_was_found(
     result["tolerance_met"][0] = False
     (curve,) = tradeoffs(result)
     assert np.isnan(curve.greyness[0]) and curve.greyness[1] == result["grey_distance"][1]
+    # The start itself always meets it: that is not something found.
+    result["tolerance_met"][0], result["best_step"][0] = True, 0
+    assert np.isnan(tradeoffs(result)[0].greyness[0])
     result.kind = "artificial"
     with pytest.raises(ValueError, match="expected a regularized result, got a artificial one"):
         tradeoffs(result)

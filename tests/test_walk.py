@@ -241,6 +241,8 @@ def test_more_steps_go_on_with_a_finished_stage(store: Path, whole: Path, tmp_pa
         (["--protocol.t_pre=0.5"], "protocol.t_pre"),
         (["--data.rotations=[0]"], "data"),
         (["--data.stop_sample=5"], "samples"),
+        (["--search.top_k=3"], "top_k"),
+        (["--search.keep_all=true"], "keep_all"),
         (["--seeds=1"], "items"),
         (["--generate.grey_weight=1"], "grey_weight"),
         (["--generate.optimizer=torch.optim.SGD", "--generate.optimizer.lr=1"], "optimizer"),
@@ -253,7 +255,9 @@ def test_a_folder_of_another_walk_is_left_alone(
     if more[0] == "--network.extent=2":
         store = noise_store(whole.parent / "smaller", extent=2)
     before = {stage: files_of(whole / stage) for stage in STAGES}
+    config = (whole / "config.yaml").read_bytes()
     assert walk("T4c,T5a", *options(store, whole), *more) == 2
+    assert (whole / "config.yaml").read_bytes() == config
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stimopt")]
     assert len(errors) == 1 and said in errors[0] and "another output folder" in errors[0]
     assert {stage: files_of(whole / stage) for stage in STAGES} == before
@@ -313,6 +317,24 @@ def test_names_may_come_in_any_way_and_a_config_says_the_rest(
 
 
 @pytest.mark.slow
+def test_peaks_are_those_within_the_read_out_window(store: Path, tmp_path: Path) -> None:
+    window = ["--protocol.readout_start=0.0", "--protocol.readout_stop=0.06"]
+    assert walk("T4c", *options(store, tmp_path, *window)) == 0
+    (item,) = Walk.read(tmp_path / "walk.h5")
+    searched = read(tmp_path / "search" / "result.h5")
+    row = list(searched["cell_type"]).index("T4c")
+    assert item.naturalistic.peak == pytest.approx(searched["peak_response"][row, 0], rel=1e-6)
+    for optimum in item.optima.values():
+        assert optimum.peak == np.nanmax(optimum.central_response[:6])
+        assert optimum.peak_frame < 6
+    # There is something to leave out.
+    assert item.artificial.central_response[6:].max() > item.artificial.peak
+    board = EventAccumulator(str(tmp_path / "generate"))
+    board.Reload()
+    last = read(tmp_path / "generate" / "result.h5")["response_peak"][-1, 0]
+    assert board.Scalars("response/peak")[-1].value == pytest.approx(last, rel=1e-6)
+
+
 def test_several_networks_and_seeds_are_items_of_one_fit(
     store: Path, trained_folder: Path, connectome_file: Path, tmp_path: Path
 ) -> None:

@@ -71,7 +71,7 @@ OPTIONS = [
     ("--network.segment=0", "segment >= 1"),
     ("--network.backend=quantum", "backend of"),
     ("--network.connectome=elsewhere.json", "network path with connectome"),
-    ("--network.path=nowhere", "folder of a trained flyvis network|connectome file"),
+    ("--network.path=nowhere", "folder of a trained flyvis network"),
     ("--model.cell_types=", "at least one cell type"),
     ("--model.cell_types=[]", "at least one cell type"),
     ("--model.cell_types=t4C", "nearest: T4c"),
