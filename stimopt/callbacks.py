@@ -119,7 +119,7 @@ def item_figure(result: Result, i: int, lattice: Any) -> Any:
         result.protocol.dt,
         title=f"{result['label'][i]}, {result.kind}",
         column=int(lattice.index(result["readout_u"][i], result["readout_v"][i])),
-        peak_frame=result.peak_frame(i),
+        peak_frame=result.frame_of_peak(i),
     )
     return plot.fig
 

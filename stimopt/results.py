@@ -81,7 +81,7 @@ class Result:
             raise AttributeError(name)
         return self.variables[name].values
 
-    def peak_frame(self, i: int) -> int:
+    def frame_of_peak(self, i: int) -> int:
         """Frame at which an item's central response is largest within its read-out window.
 
         Where suppression was sought, at which it is lowest.

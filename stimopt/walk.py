@@ -288,4 +288,7 @@ def _optimum(result: Result, i: int) -> dict[str, Any]:
     """Arrays of one item, cut to its own length, and the frame of its peak."""
     cut = slice(0, int(result["n_frames"][i]))
     arrays = ("stimulus", "response", "central_response")
-    return {**{name: result[name][i, cut] for name in arrays}, "peak_frame": result.peak_frame(i)}
+    return {
+        **{name: result[name][i, cut] for name in arrays},
+        "peak_frame": result.frame_of_peak(i),
+    }
