@@ -62,7 +62,7 @@ def _call(made: object, options: Mapping[str, Any]) -> str:
     told = [
         f"{name}={value}"
         for name, value in options.items()
-        if isinstance(value, (int, float, str, tuple)) and value is not False
+        if isinstance(value, (int, float, str, tuple, dict)) and value is not False
         # What a schedule counts.
         if not name.startswith("_") and name != "last_epoch"
     ]

@@ -163,6 +163,22 @@ def test_a_trainer_that_steps_otherwise_is_refused(
         make_trainer(2, **options).fit(generator(FrozenNetwork.builtin(extent=4)))
 
 
+def test_schedules_are_told_apart(small_network: FrozenNetwork) -> None:
+    schedules = torch.optim.lr_scheduler
+    told = [
+        generator(small_network, lr_scheduler=make).settings()["lr_scheduler"]
+        for make in (
+            lambda o: schedules.StepLR(o, 5),
+            lambda o: schedules.StepLR(o, 6),
+            lambda o: schedules.MultiStepLR(o, [3, 5]),
+            lambda o: schedules.MultiStepLR(o, [3, 7]),
+            lambda o: schedules.CosineAnnealingLR(o, 40),
+        )
+    ]
+    assert told[0] == "StepLR(step_size=5, gamma=0.1)"
+    assert len(set(told)) == len(told)
+
+
 def test_a_schedule_that_waits_for_a_metric_is_refused(small_network: FrozenNetwork) -> None:
     with pytest.raises(ValueError, match="expected a schedule over steps, got ReduceLROnPlateau"):
         generator(small_network, lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)
