@@ -11,7 +11,6 @@ from lightning.pytorch.callbacks import Callback
 
 from stimopt.outcome import stimulus_result
 from stimopt.plotting import (
-    find_peak,
     plot_stim_response,
     save_figure,
     stimulus_strip_image,
@@ -67,7 +66,6 @@ class StimulusPictures(Callback):
             shown = stimulus[0].float().cpu().numpy()
             column = int(lattice.index(item.u, item.v))
             central = response[:, column]
-            window = module.protocol.readout(len(central))
             strip = stimulus_strip_image(
                 shown,
                 response,
@@ -75,7 +73,7 @@ class StimulusPictures(Callback):
                 dt,
                 title=module.labels[i],
                 column=column,
-                peak_frame=window.start + find_peak(module.sign * central[window]),
+                peak_frame=module.protocol.peak_frame(central, module.sign),
             )
             trace = trace_image({module.labels[i]: central}, dt, sign=module.sign)
             for board in boards:

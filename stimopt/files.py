@@ -39,6 +39,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
             beside.unlink()
 
 
+def replace_text(path: str | Path, text: str) -> None:
+    """Write a text file as UTF-8, whole or not at all; errors as `replacing`."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def only_run_in(folder: str | Path) -> Iterator[Path]:
     """Hold a run's output folder against a second run for as long as the block lasts.

@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from stimopt.files import replacing
+from stimopt.files import replace_text
 from stimopt.lattice import HexLattice
 from stimopt.plotting import animate, hex_frame, save_figure, strip_frames
 from stimopt.plotting.style import STIMULUS_CMAP, number
@@ -51,8 +51,7 @@ def write_gallery(walk: Walk, folder: str | Path) -> list[Path]:
             picture = thumbnail(optimum, walk.lattice, walk.dt)
             path = folder / "thumbnails" / f"{name}_{kind}.png"
             save_figure(picture, path, dpi=_THUMBNAIL_DPI)
-    with replacing(folder / "index.html") as beside:
-        beside.write_text(page(walk, names), encoding="utf-8")
+    replace_text(folder / "index.html", page(walk, names))
     return [folder / "index.html", *figures]
 
 

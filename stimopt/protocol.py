@@ -7,6 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 GREY = 0.5
 """Luminance of the background, in [0, 1]; every stimulus is measured against it."""
 
@@ -109,6 +112,25 @@ class Protocol:
                 f"{self.readout_stop} s (frames {start} to {stop}); move the window"
             )
         return slice(start, stop)
+
+    def peak_frame(self, central: NDArray[np.floating[Any]], sign: int = 1) -> int:
+        """Frame within the read-out window at which a response is largest; lowest for sign -1.
+
+        Args:
+            central: response of the cell read out, `(frames,)`.
+            sign: 1 or -1.
+
+        Raises:
+            ValueError: if the window holds no frame, or no number.
+        """
+        window = self.readout(len(central))
+        sought = sign * central[window]
+        if np.isnan(sought).all():
+            raise ValueError(
+                "expected a response within the read-out window, got only NaN; the simulation left "
+                "the finite numbers"
+            )
+        return int(window.start) + int(np.nanargmax(sought))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for files; `Protocol(**d)` gives the protocol back."""

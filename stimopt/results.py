@@ -89,14 +89,8 @@ class Result:
         Raises:
             ValueError: if there is no number among those responses.
         """
-        window = self.protocol.readout(int(self["n_frames"][i]))
-        sought = self.config.get("sign", 1) * self["central_response"][i, window]
-        if np.isnan(sought).all():
-            raise ValueError(
-                f"expected a response of item {i} in the column read out, got only NaN; the "
-                "simulation left the finite numbers"
-            )
-        return int(window.start) + int(np.nanargmax(sought))
+        central = self["central_response"][i, : int(self["n_frames"][i])]
+        return self.protocol.peak_frame(central, self.config.get("sign", 1))
 
     def check(self, network: ResponseModel, tolerance: float = TOLERANCE) -> float:
         """Simulate every stimulus again and compare; gives the largest difference in voltage.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -488,6 +489,10 @@ def test_checkpoints_hold_no_network_and_no_code(
         ({"protocol": Protocol(t_pre=0.5)}, "protocol.t_pre"),
         ({"t_stim": 0.2}, "frames"),
         ({"grey_weight": 1.0}, "grey_weight"),
+        ({"optimizer": partial(torch.optim.Adam, lr=0.1)}, r"Adam\(lr=0.01"),
+        ({"optimizer": partial(torch.optim.SGD, lr=0.01)}, r"optimizer = 'Adam"),
+        ({"lr_scheduler": lambda o: torch.optim.lr_scheduler.StepLR(o, 5)}, "lr_scheduler = "),
+        ({"patience": 40}, "patience = "),
         ({"network": 3}, "expected network_hash"),
     ],
 )

@@ -316,7 +316,6 @@ def test_names_may_come_in_any_way_and_a_config_says_the_rest(
     assert [item.cell_type for item in Walk.read(other / "walk.h5")] == ["T5a", "T5d"]
 
 
-@pytest.mark.slow
 def test_peaks_are_those_within_the_read_out_window(store: Path, tmp_path: Path) -> None:
     window = ["--protocol.readout_start=0.0", "--protocol.readout_stop=0.06"]
     assert walk("T4c", *options(store, tmp_path, *window)) == 0
@@ -335,6 +334,7 @@ def test_peaks_are_those_within_the_read_out_window(store: Path, tmp_path: Path)
     assert board.Scalars("response/peak")[-1].value == pytest.approx(last, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_several_networks_and_seeds_are_items_of_one_fit(
     store: Path, trained_folder: Path, connectome_file: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from stimopt.checkpointing import SafeCheckpointIO
-from stimopt.files import replacing
+from stimopt.files import replace_text
 from stimopt.network_source import NetworkSource
 from stimopt.protocol import PRESETS, Protocol
 
@@ -44,8 +44,8 @@ class ConfigOfRun(SaveConfigCallback):
     def _write(self, trainer: pl.Trainer) -> None:
         folder = trainer.log_dir  # which all processes must ask for
         if trainer.is_global_zero and folder is not None:
-            with replacing(Path(folder) / self.config_filename) as beside:
-                beside.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
+            text = self.parser.dump(self.config, skip_none=False)
+            replace_text(Path(folder) / self.config_filename, text)
 
 
 class RunCLI(LightningCLI):

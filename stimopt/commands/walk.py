@@ -18,7 +18,7 @@ from stimopt.commands.base import add_preset, board, interruptible, quiet_lightn
 from stimopt.commands.fit import FitProgress, resumed_step
 from stimopt.commands.search import quiet_about_loading, resumed_sample, search_or_go_on
 from stimopt.datamodule import StimulusDataModule
-from stimopt.files import only_run_in, replacing
+from stimopt.files import only_run_in, replace_text
 from stimopt.gallery import safe_names, walk_table, write_animations, write_gallery
 from stimopt.generate import StimulusGenerator
 from stimopt.items import ALL, make_items
@@ -66,11 +66,11 @@ def run(arguments: list[str]) -> int:
         text = parser.dump(config, skip_none=False)
         kept = output / "config.yaml"
         if not kept.exists():
-            _write_config(kept, text)
+            replace_text(kept, text)
         plain = json.loads(parser.dump(config, format="json", skip_none=False))
         walk = _Stages(parser.instantiate_classes(config), plain, output).run()
         # Another one belongs to what is there until no stage has refused it.
-        _write_config(kept, text)
+        replace_text(kept, text)
         written = [walk.write(output / "walk.h5")]
         written += write_gallery(walk, output / "gallery")
         _log_figures(output, [path for path in written if path.suffix == ".png"])
@@ -80,11 +80,6 @@ def run(arguments: list[str]) -> int:
     for path in (written[0], *written[1:9], output):
         print(path)
     return 0
-
-
-def _write_config(path: Path, text: str) -> None:
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
 
 
 class _Stages:
@@ -140,15 +135,13 @@ class _Stages:
             **vars(self.options.search),
         )
         if path.is_file():
-            result, settings = read(path), search.settings()
+            result = read(path)
             expected = {
                 "network_hash": self.network.content_hash,
-                **self.protocol.settings(),
+                **search.settings(),
                 "data": data.fingerprint,
                 "first_sample": data.samples.start,
                 "samples": len(data.samples),
-                "networks": list(search.positions),
-                **{name: settings[name] for name in ("top_k", "one_per_window", "keep_all")},
             }
             require_same_result(result, expected, path)
             return result, str(path)
@@ -248,8 +241,7 @@ class _Stages:
             theirs, ours = ({f"{stage}.{k}": v for k, v in d.items()} for d in (held, options))
             require_same(theirs, ours, str(path))
             return
-        with replacing(path) as beside:
-            beside.write_text(json.dumps(options, indent=2), encoding="utf-8")
+        replace_text(path, json.dumps(options, indent=2))
 
 
 class _StageProgress(FitProgress):

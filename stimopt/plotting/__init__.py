@@ -8,7 +8,7 @@ from stimopt.plotting.animation import animate
 from stimopt.plotting.files import figure_image, save_figure
 from stimopt.plotting.hexagons import hex_frame
 from stimopt.plotting.images import stimulus_strip_image, trace_image
-from stimopt.plotting.selection import find_peak, strip_frames
+from stimopt.plotting.selection import strip_frames
 from stimopt.plotting.strips import StimResponsePlot, plot_stim_response
 from stimopt.plotting.traces import plot_losses, plot_traces, plot_tradeoff
 from stimopt.plotting.tuning import plot_tuning
@@ -18,7 +18,6 @@ __all__ = [
     "StimResponsePlot",
     "animate",
     "figure_image",
-    "find_peak",
     "hex_frame",
     "plot_losses",
     "plot_stim_response",

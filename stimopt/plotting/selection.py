@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -45,7 +43,7 @@ def checked_pair(
     return stimulus, response
 
 
-def find_peak(central: NDArray[np.floating[Any]], given: int | None = None) -> int:
+def find_peak(central: Floats, given: int | None = None) -> int:
     """Frame of the largest central response `(frames,)`, or the given one once it is checked.
 
     Raises:
