@@ -1,1 +1,0 @@
-"""Breaking stimopt on purpose."""

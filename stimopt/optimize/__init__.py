@@ -1,0 +1,1 @@
+"""How a stimulus is sought: objective, penalties, constraint, parametrization, record, step."""

@@ -1,0 +1,1 @@
+"""One way to run a fit or a search, for Python and the command line."""

@@ -1,0 +1,1 @@
+"""The clip of a movie set that drives each cell type most."""

@@ -1,0 +1,1 @@
+"""Files written whole or not at all, HDF5 read safely, and fingerprints of what a run is of."""

@@ -1,0 +1,1 @@
+"""Breaking stimopt on purpose."""
