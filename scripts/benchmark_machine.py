@@ -56,8 +56,8 @@ def _chain_gflops(threads: int) -> float:
     import numpy as np
     from numba import njit
 
-    from stimopt.dynamics.lanes import add, load, multiply_add, pointer, spread, store
-    from stimopt.dynamics.stencil import LANES
+    from stimopt.dynamics.padded_grid import LANES
+    from stimopt.dynamics.simd import add, load, multiply_add, pointer, spread, store
 
     @njit(nogil=True)
     def chains(values, n):  # type: ignore[no-untyped-def]

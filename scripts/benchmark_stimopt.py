@@ -26,11 +26,11 @@ from benchmark_protocol import serve, timed
 from stimopt.commands.fit import FitCLI, quiet_lightning
 from stimopt.commands.search import SearchCLI
 from stimopt.connectome import Connectome, find_connectome
-from stimopt.generate import StimulusGenerator
 from stimopt.movies import render
-from stimopt.network_source import NetworkSource
-from stimopt.stimulus import TOTAL, StimulusModule
-from stimopt.trained import read_trained
+from stimopt.networks.flyvis import read_trained
+from stimopt.networks.opening import NetworkSource
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.module import TOTAL, StimulusModule
 
 LEARNING_RATE = 0.01
 

@@ -22,14 +22,7 @@ import numpy as np
 import torch
 from jsonargparse import CLI
 
-from stimopt.files import replacing
-from stimopt.generate import StimulusGenerator
-from stimopt.network import FrozenNetwork
-from stimopt.network_source import NetworkSource
-from stimopt.outcome import stimulus_result
-from stimopt.plotting import plot_stim_response, save_figure
-from stimopt.results import Result, read
-from stimopt.tuning import (
+from stimopt.analysis import (
     EDGE_SPEEDS,
     EdgeTuning,
     OptimumSummary,
@@ -38,6 +31,13 @@ from stimopt.tuning import (
     stimulus_tuning,
     summarize_optimum,
 )
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import NetworkSource
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.plotting import plot_stim_response, save_figure
+from stimopt.results.result import Result, read
+from stimopt.results.variables import stimulus_result
+from stimopt.storage.files import replacing
 
 
 def main(

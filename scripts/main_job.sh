@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
-"${VENV:-.venv}/bin/stimopt" walk "$@"
+"${VENV:-.venv}/bin/stimopt" optima "$@"

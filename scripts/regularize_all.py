@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from stimopt.cli import main as stimopt
-from stimopt.results import Result, read
+from stimopt.results.result import Result, read
 
 
 def main() -> int:

@@ -34,19 +34,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from stimopt.commands.fit import FitProgress, quiet_lightning
-from stimopt.datamodule import StimulusDataModule
-from stimopt.generate import StimulusGenerator
 from stimopt.movies import render
-from stimopt.network_source import NetworkSource
-from stimopt.outcome import stimulus_result
+from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.movies.eye import RenderSettings
+from stimopt.networks.opening import NetworkSource
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.regularize import StimulusRegularizer
 from stimopt.plotting import plot_losses, plot_stim_response, plot_traces, save_figure
 from stimopt.protocol import Protocol
-from stimopt.regularize import StimulusRegularizer
-from stimopt.rendering import RenderSettings
-from stimopt.search import NaturalisticSearch
-from stimopt.search_callbacks import SearchProgress
-from stimopt.search_result import search_result
-from stimopt.walk import Walk
+from stimopt.results.three_optima import Walk
+from stimopt.results.variables import stimulus_result
+from stimopt.search.callbacks import SearchProgress
+from stimopt.search.naturalistic import NaturalisticSearch
+from stimopt.search.result import search_result
 
 CELL_TYPE = os.environ.get("STIMOPT_CELL_TYPE", "T4c")
 NETWORK = os.environ.get("STIMOPT_NETWORK")

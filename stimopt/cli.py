@@ -13,7 +13,7 @@ COMMANDS = {
     "regularize": "pull a stimulus to grey while the response stays",
     "search": "find the clip of a movie set that drives each cell type most",
     "render": "render movies on the lattice into a store",
-    "walk": "all three for a cell type: search, regularize, generate, one figure",
+    "optima": "all three for a cell type: search, regularize, generate, one figure",
 }
 USAGE_ERROR = 2
 """Exit code for bad input, as argparse's."""

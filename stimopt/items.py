@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stimopt.networks.model import ResponseModel, unknown_cell_type
 from stimopt.protocol import Protocol
-from stimopt.response_model import ResponseModel, unknown_cell_type
 
 ALL = "all"
 

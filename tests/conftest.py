@@ -11,8 +11,8 @@ import h5py
 import lightning.pytorch as pl
 import pytest
 
-from stimopt.checkpointing import SafeCheckpointIO
-from stimopt.network import FrozenNetwork
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.runs.checkpointing import SafeCheckpointIO
 
 
 @pytest.fixture(scope="session")

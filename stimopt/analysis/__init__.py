@@ -5,13 +5,13 @@ in columns, the spacing of neighbouring centres (sqrt(3) picture units). Respons
 central cell's voltage above its value at grey; what tuning indices are made of is cut off at zero.
 """
 
-from stimopt.tuning.central import central_traces, grey_voltage
-from stimopt.tuning.drive import ChangeDrive, change_drive
-from stimopt.tuning.edges import EDGE_SPEEDS, EdgeTuning, edge_tuning, moving_edge
-from stimopt.tuning.images import StimulusTuning, stimulus_tuning, transformed
-from stimopt.tuning.indices import angle_between, direction_tuning, percentile_of
-from stimopt.tuning.motion import StimulusMotion, stimulus_motion
-from stimopt.tuning.summary import OptimumSummary, summarize_optimum
+from stimopt.analysis.asking import central_traces, grey_voltage
+from stimopt.analysis.edge_tuning import EDGE_SPEEDS, EdgeTuning, edge_tuning, moving_edge
+from stimopt.analysis.indices import angle_between, direction_tuning, percentile_of
+from stimopt.analysis.motion import StimulusMotion, stimulus_motion
+from stimopt.analysis.polarity import ChangeDrive, change_drive
+from stimopt.analysis.stimulus_tuning import StimulusTuning, stimulus_tuning, transformed
+from stimopt.analysis.summary import OptimumSummary, summarize_optimum
 
 __all__ = [
     "ChangeDrive",

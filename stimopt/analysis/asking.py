@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from stimopt.lattice import HexLattice
+from stimopt.networks.model import ResponseModel
 from stimopt.protocol import Protocol
-from stimopt.response_model import ResponseModel
 
 Floats = NDArray[np.float64]
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stimopt.analysis.asking import central_traces
+from stimopt.analysis.indices import direction_tuning, ratio
+from stimopt.analysis.motion import positions
 from stimopt.items import ALL, choose_cell_types
 from stimopt.lattice import HexLattice
+from stimopt.networks.model import ResponseModel
 from stimopt.protocol import Protocol
-from stimopt.response_model import ResponseModel
-from stimopt.tuning.central import central_traces
-from stimopt.tuning.indices import direction_tuning, ratio
-from stimopt.tuning.motion import positions
 
 Floats = NDArray[np.float64]
 

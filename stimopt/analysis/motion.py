@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from stimopt.analysis.asking import checked_stimulus
 from stimopt.lattice import HexLattice
 from stimopt.protocol import Protocol
-from stimopt.tuning.central import checked_stimulus
 
 Floats = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from stimopt.analysis.asking import checked_stimulus, device_of
+from stimopt.networks.model import ResponseModel
 from stimopt.protocol import Protocol
-from stimopt.response_model import ResponseModel
-from stimopt.tuning.central import checked_stimulus, device_of
 
 Floats = NDArray[np.float64]
 

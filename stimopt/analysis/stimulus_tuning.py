@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from stimopt.analysis.asking import central_traces, checked_stimulus
+from stimopt.analysis.indices import direction_tuning
+from stimopt.analysis.motion import StimulusMotion, stimulus_motion
+from stimopt.analysis.polarity import ChangeDrive, change_drive
 from stimopt.lattice import HexLattice
+from stimopt.networks.model import ResponseModel
 from stimopt.protocol import Protocol
-from stimopt.response_model import ResponseModel
-from stimopt.tuning.central import central_traces, checked_stimulus
-from stimopt.tuning.drive import ChangeDrive, change_drive
-from stimopt.tuning.indices import direction_tuning
-from stimopt.tuning.motion import StimulusMotion, stimulus_motion
 
 Floats = NDArray[np.float64]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stimopt.tuning.edges import EdgeTuning
-from stimopt.tuning.images import StimulusTuning
-from stimopt.tuning.indices import angle_between, percentile_of
+from stimopt.analysis.edge_tuning import EdgeTuning
+from stimopt.analysis.indices import angle_between, percentile_of
+from stimopt.analysis.stimulus_tuning import StimulusTuning
 
 SELECTIVE = 0.2
 """Direction selectivity index above which a cell has a direction to agree with."""

@@ -17,10 +17,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from stimopt.checkpointing import SafeCheckpointIO
-from stimopt.files import replace_text
-from stimopt.network_source import NetworkSource
+from stimopt.networks.opening import NetworkSource
 from stimopt.protocol import PRESETS, Protocol
+from stimopt.runs.checkpointing import SafeCheckpointIO
+from stimopt.storage.files import replace_text
 
 
 class ConfigOfRun(SaveConfigCallback):

@@ -10,10 +10,10 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser
 
-from stimopt.callbacks import ResultWriter, StimulusPictures
-from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
 from stimopt.commands.base import RunCLI, interruptible, quiet_lightning
-from stimopt.files import only_run_in
+from stimopt.runs.callbacks import ResultWriter, StimulusPictures
+from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
+from stimopt.storage.files import only_run_in
 
 TRAINER_DEFAULTS = {
     "max_steps": 200,

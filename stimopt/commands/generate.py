@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stimopt.commands.fit import run_fit
-from stimopt.generate import StimulusGenerator
+from stimopt.optimize.generate import StimulusGenerator
 
 
 def run(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""`stimopt walk`: search, regularize and generate under one protocol, then one page of it all."""
+"""`stimopt optima`: search, regularize and generate under one protocol, then one page of it all."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from stimopt.callbacks import ResultWriter, StimulusPictures
-from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
 from stimopt.commands.base import add_preset, board, interruptible, quiet_lightning
 from stimopt.commands.fit import FitProgress, resumed_step
 from stimopt.commands.search import quiet_about_loading, resumed_sample, search_or_go_on
-from stimopt.datamodule import StimulusDataModule
-from stimopt.files import only_run_in, replace_text
-from stimopt.gallery import safe_names, walk_table, write_animations, write_gallery
-from stimopt.generate import StimulusGenerator
 from stimopt.items import ALL, make_items
 from stimopt.movies import render
-from stimopt.network import FrozenNetwork
-from stimopt.network_source import NetworkSource
+from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.movies.eye import RenderSettings
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import NetworkSource
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.module import StimulusModule
+from stimopt.optimize.regularize import StimulusRegularizer
 from stimopt.protocol import Protocol
-from stimopt.regularize import StimulusRegularizer
-from stimopt.rendering import RenderSettings
-from stimopt.results import Result, read, require_same
-from stimopt.search import NaturalisticSearch
-from stimopt.search_callbacks import SearchCheckpoint, SearchProgress
-from stimopt.search_result import search_result
-from stimopt.stimulus import StimulusModule
-from stimopt.walk import Walk, require_same_result
+from stimopt.report.gallery import safe_names, walk_table, write_animations, write_gallery
+from stimopt.results.result import Result, read, require_same
+from stimopt.results.three_optima import Walk, require_same_result
+from stimopt.runs.callbacks import ResultWriter, StimulusPictures
+from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
+from stimopt.search.callbacks import SearchCheckpoint, SearchProgress
+from stimopt.search.naturalistic import NaturalisticSearch
+from stimopt.search.result import search_result
+from stimopt.storage.files import only_run_in, replace_text
 
 CELL_TYPE = "T4c"
 STEPS = {"regularize": 300, "generate": 200}
@@ -282,7 +282,7 @@ def _parsed(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         config.cell_types = ",".join(config.cell_types)
     if config.output is None:
         name = "-".join(part.strip() for part in config.cell_types.split(","))
-        config.output = f"logs/walk_{safe_names([name])[0][:60]}"
+        config.output = f"logs/optima_{safe_names([name])[0][:60]}"
     for stage in STEPS:
         if config[stage].steps < 1:
             raise ValueError(
@@ -293,7 +293,7 @@ def _parsed(parser: ArgumentParser, arguments: list[str]) -> Namespace:
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
-        prog="stimopt walk",
+        prog="stimopt optima",
         exit_on_error=False,
         description="Three optimal stimuli of each cell type: the clip that drives it most, that "
         "clip pulled to grey, and one grown from noise. Without options: T4c of the built-in "
@@ -351,7 +351,7 @@ def _parser() -> ArgumentParser:
         type=str | None,
         default=None,
         help="folder of this walk: search/, regularize/, generate/, walk.h5, gallery/, "
-        "config.yaml; logs/walk_CELLTYPES by default",
+        "config.yaml; logs/optima_CELLTYPES by default",
     )
     parser.add_argument(
         "--checkpoint_every", type=int, default=25, help="steps or batches between checkpoints"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stimopt.commands.fit import run_fit
-from stimopt.regularize import StimulusRegularizer
-from stimopt.tradeoff import write_tradeoffs
+from stimopt.optimize.regularize import StimulusRegularizer
+from stimopt.report.tradeoff import write_tradeoffs
 
 
 def run(arguments: list[str]) -> int:

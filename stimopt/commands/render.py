@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from stimopt.movies import MovieStore, render
-from stimopt.rendering import RenderSettings
+from stimopt.movies.eye import RenderSettings
 
 
 def run(arguments: list[str]) -> int:

@@ -11,15 +11,15 @@ import lightning.pytorch as pl
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 
-from stimopt.checkpointing import SafeCheckpointIO, find_last, going_on_from
 from stimopt.commands.base import RunCLI, interruptible, quiet_lightning
-from stimopt.datamodule import StimulusDataModule
-from stimopt.files import only_run_in
-from stimopt.network import BUILTIN_EXTENT, FLYVIS_EXTENT
-from stimopt.network_source import NetworkSource
-from stimopt.search import NaturalisticSearch
-from stimopt.search_callbacks import SearchCheckpoint, SearchProgress
-from stimopt.search_result import search_result, winners_table
+from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.networks.frozen import BUILTIN_EXTENT, FLYVIS_EXTENT
+from stimopt.networks.opening import NetworkSource
+from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, going_on_from
+from stimopt.search.callbacks import SearchCheckpoint, SearchProgress
+from stimopt.search.naturalistic import NaturalisticSearch
+from stimopt.search.result import search_result, winners_table
+from stimopt.storage.files import only_run_in
 
 TRAINER_DEFAULTS = {
     "enable_model_summary": False,

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from stimopt.dynamics.kernels import kernels
 from stimopt.dynamics.layout import CellLayout, Drive
-from stimopt.dynamics.stencil import LANES, PaddedGrid, TapTable
+from stimopt.dynamics.padded_grid import LANES, PaddedGrid, TapTable
 from stimopt.dynamics.threads import pool, step_threads, torch_on_one_thread
 
 WORTH_A_THREAD = 30_000

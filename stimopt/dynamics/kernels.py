@@ -22,8 +22,9 @@ from typing import Any, cast
 import numba
 import numpy as np
 
-from stimopt.dynamics import lanes
-from stimopt.dynamics.lanes import (
+from stimopt.dynamics import simd
+from stimopt.dynamics.padded_grid import GROUP, LANES
+from stimopt.dynamics.simd import (
     add,
     at,
     jitable,
@@ -40,7 +41,6 @@ from stimopt.dynamics.lanes import (
     subtract,
     where,
 )
-from stimopt.dynamics.stencil import GROUP, LANES
 
 
 @jitable
@@ -305,8 +305,8 @@ def _compiled(function: Any, dtype: str) -> Callable[..., None]:
     # A name, hence a cache file, for each precision: two processes that compile at once then write
     # the same thing, and numba replaces files whole.
     copy = python_types.FunctionType(function.__code__, function.__globals__, function.__name__)
-    # And for each version of lanes.py, which numba does not know to be part of this.
-    version = hashlib.sha256(Path(lanes.__file__).read_bytes()).hexdigest()[:8]
+    # And for each version of simd.py, which numba does not know to be part of this.
+    version = hashlib.sha256(Path(simd.__file__).read_bytes()).hexdigest()[:8]
     copy.__qualname__ = f"{function.__qualname__}_{dtype}_{version}"
     copy.__module__ = function.__module__
     njit: Any = numba.njit

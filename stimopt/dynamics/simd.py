@@ -13,7 +13,7 @@ from numba import extending, types
 from numba.core import cgutils
 from numba.core.datamodel import models
 
-from stimopt.dynamics.stencil import LANES
+from stimopt.dynamics.padded_grid import LANES
 
 intrinsic: Any = extending.intrinsic
 jitable: Any = extending.register_jitable

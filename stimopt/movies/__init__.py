@@ -1,8 +1,8 @@
 """Movies: sources of frames, the built-in movies, and the store of their luminance."""
 
+from stimopt.movies.building import render
 from stimopt.movies.opening import PROCEDURAL, open_source
 from stimopt.movies.procedural import ProceduralMovies, ProceduralSettings
-from stimopt.movies.render import render
 from stimopt.movies.source import MovieSource, Scene, SourceFile
 from stimopt.movies.store import GeneratedStore, MovieStore, SceneStore, StoredScene
 

@@ -29,11 +29,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from stimopt.hdf5 import created
+from stimopt.movies.eye import RenderSettings
 from stimopt.movies.opening import open_source
 from stimopt.movies.source import MovieSource, Scene
 from stimopt.movies.store import SCHEMA, SCHEMA_VERSION
-from stimopt.rendering import RenderSettings
+from stimopt.storage.hdf5 import created
 
 DTYPES = ("float32", "float16")
 

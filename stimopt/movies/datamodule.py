@@ -25,9 +25,15 @@ from stimopt.movies import (
     SceneStore,
     render,
 )
+from stimopt.movies.eye import RenderSettings
+from stimopt.movies.sampling import (
+    SampleIndex,
+    SampleOrigin,
+    SamplingSettings,
+    SceneLength,
+    resampling,
+)
 from stimopt.protocol import GREY, Protocol
-from stimopt.rendering import RenderSettings
-from stimopt.sampling import SampleIndex, SampleOrigin, SamplingSettings, SceneLength, resampling
 
 
 class StimulusSample(NamedTuple):

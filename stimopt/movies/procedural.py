@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt.lattice import HexLattice
+from stimopt.movies.eye import RenderSettings
 from stimopt.movies.source import MovieSource, Scene, require_frame_rate
 from stimopt.protocol import GREY
-from stimopt.rendering import RenderSettings
 
 Floats = NDArray[np.float64]
 Movie = Callable[[Floats, Floats, Floats], Floats]

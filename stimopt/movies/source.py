@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from stimopt.rendering import RenderSettings, luminance
+from stimopt.movies.eye import RenderSettings, luminance
 
 FILM_RATE = 24.0
 """Frames per second where the source does not say, as in the film Sintel."""
@@ -88,7 +88,7 @@ class PictureSource(MovieSource):
     def pictures(self, scene: int, start: int) -> Iterator[tuple[str, NDArray[Any]]]:
         """Name and picture of every frame from number `start` on.
 
-        A picture is `(height, width)` or `(height, width, 3)`, as `stimopt.rendering.grey` takes.
+        A picture is `(height, width)` or `(height, width, 3)`, as `stimopt.movies.eye.grey` takes.
         """
 
     def luminance(self, scene: int, settings: RenderSettings) -> Iterator[NDArray[np.float32]]:

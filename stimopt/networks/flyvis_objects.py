@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt.connectome import N_SYN_FILL, Connectome, find_connectome
-from stimopt.network import FrozenNetwork
-from stimopt.trained import NetworkParameters
+from stimopt.networks.flyvis import NetworkParameters
+from stimopt.networks.frozen import FrozenNetwork
 
 DYNAMICS = ("PPNeuronIGRSynapses", "relu")
 """Type and activation of the dynamics that `FrozenNetwork` computes."""
@@ -71,7 +71,7 @@ def _network_of(view_or_network: Any) -> Any:
         raise TypeError(
             f"expected a flyvis.NetworkView or a flyvis.Network, got "
             f"{type(view_or_network).__name__}; for another torch module use "
-            "stimopt.response_model.ModuleNetwork"
+            "stimopt.networks.model.ModuleNetwork"
         )
     return network
 
@@ -82,7 +82,7 @@ def _check_dynamics(network: Any) -> None:
     if found != DYNAMICS:
         raise ValueError(
             f"expected dynamics {DYNAMICS[0]} with {DYNAMICS[1]}, got {found[0]} with {found[1]}; "
-            "wrap the network in stimopt.response_model.ModuleNetwork instead"
+            "wrap the network in stimopt.networks.model.ModuleNetwork instead"
         )
     if float(connectome.n_syn_fill) != N_SYN_FILL:
         raise ValueError(

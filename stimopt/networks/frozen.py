@@ -17,9 +17,9 @@ from stimopt.dynamics.layout import CellLayout, Drive
 from stimopt.dynamics.select import choose_step
 from stimopt.dynamics.simulate import Step, simulate
 from stimopt.lattice import HexLattice
+from stimopt.networks.flyvis import NetworkParameters, best_checkpoint, read_trained
+from stimopt.networks.model import unknown_cell_type
 from stimopt.protocol import Protocol
-from stimopt.response_model import unknown_cell_type
-from stimopt.trained import NetworkParameters, best_checkpoint, read_trained
 
 FLYVIS_EXTENT = 15
 BUILTIN_EXTENT = 8
@@ -111,8 +111,8 @@ class FrozenNetwork(nn.Module):
 
     @classmethod
     def builtin(cls, extent: int = BUILTIN_EXTENT, **options: Any) -> FrozenNetwork:
-        """The motion circuit that comes with stimopt; see `stimopt.motion_circuit`."""
-        from stimopt.motion_circuit import motion_circuit_parameters, motion_circuit_spec
+        """The motion circuit that comes with stimopt; see `stimopt.networks.motion_circuit`."""
+        from stimopt.networks.motion_circuit import motion_circuit_parameters, motion_circuit_spec
 
         connectome = Connectome.from_spec(motion_circuit_spec(), "the built-in motion circuit")
         bias, time_const, strength = motion_circuit_parameters()

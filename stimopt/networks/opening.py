@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stimopt.network import BUILTIN_EXTENT, FLYVIS_EXTENT, FrozenNetwork
+from stimopt.networks.frozen import BUILTIN_EXTENT, FLYVIS_EXTENT, FrozenNetwork
 
 
 class NetworkSource:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stimopt.network import FrozenNetwork
-from stimopt.response_model import ResponseModel
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.model import ResponseModel
 
 
 def unreached(

@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stimopt.network import FrozenNetwork
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.model import ResponseModel
 from stimopt.protocol import GREY, Protocol
-from stimopt.response_model import ResponseModel
 
 DIMENSIONS = 40
 """Of the Krylov space in which eigenvalues are sought: those that a step makes unstable lie at the

@@ -8,21 +8,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from stimopt import penalties
 from stimopt.items import ALL, Item, make_items, noise
-from stimopt.objectives import Objective, central_signal, find_objective
-from stimopt.optimization import OptimizerFactory, SchedulerFactory, adam
-from stimopt.protocol import Protocol
-from stimopt.response_model import ResponseModel
-from stimopt.stimulus import (
+from stimopt.networks.model import ResponseModel
+from stimopt.optimize import penalties
+from stimopt.optimize.module import (
     ACTIVITY,
     GREY_LOSS,
     TOTAL,
     StimulusModule,
     Terms,
 )
-from stimopt.values import function_name
-from stimopt.winners import NATURALISTIC, naturalistic_start
+from stimopt.optimize.objectives import Objective, central_signal, find_objective
+from stimopt.optimize.starts import NATURALISTIC, naturalistic_start
+from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam
+from stimopt.protocol import Protocol
+from stimopt.storage.identity import function_name
 
 
 class StimulusGenerator(StimulusModule):

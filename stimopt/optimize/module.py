@@ -20,7 +20,10 @@ from stimopt.items import (
     readout_cells,
     readout_window,
 )
-from stimopt.optimization import (
+from stimopt.networks.model import ResponseModel
+from stimopt.networks.precheck import require_gradient
+from stimopt.networks.stability import check_step
+from stimopt.optimize.steps import (
     OptimizerFactory,
     SchedulerFactory,
     Steps,
@@ -29,11 +32,8 @@ from stimopt.optimization import (
     require_steps,
 )
 from stimopt.protocol import Protocol
-from stimopt.reach import require_gradient
-from stimopt.response_model import ResponseModel
-from stimopt.results import Variable, require_same
-from stimopt.stability import check_step
-from stimopt.values import digest
+from stimopt.results.result import Variable, require_same
+from stimopt.storage.identity import digest
 
 Terms = dict[str, Tensor]
 TOTAL = "loss/total"

@@ -11,21 +11,22 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from stimopt import constraint, penalties
 from stimopt.items import ALL, make_items
-from stimopt.optimization import OptimizerFactory, SchedulerFactory, adam
-from stimopt.protocol import GREY, Protocol
-from stimopt.response_model import ResponseModel, device_of
-from stimopt.results import Variable
-from stimopt.starting_clip import starting_clip
-from stimopt.stimulus import (
+from stimopt.networks.model import ResponseModel, device_of
+from stimopt.optimize import band as constraint
+from stimopt.optimize import penalties
+from stimopt.optimize.module import (
     ACTIVITY,
     GREY_LOSS,
     TOTAL,
     StimulusModule,
     Terms,
 )
-from stimopt.values import digest
+from stimopt.optimize.starting_clip import starting_clip
+from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam
+from stimopt.protocol import GREY, Protocol
+from stimopt.results.result import Variable
+from stimopt.storage.identity import digest
 
 VIOLATION = "constraint/violation"
 DEVIATION = "constraint/deviation"

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from stimopt.items import Item
+from stimopt.networks.model import ResponseModel
+from stimopt.optimize.starts import NATURALISTIC, naturalistic_start
 from stimopt.protocol import GREY, Protocol
-from stimopt.response_model import ResponseModel
-from stimopt.winners import NATURALISTIC, naturalistic_start
 
 
 def starting_clip(

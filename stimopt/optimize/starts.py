@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from stimopt.items import Item
+from stimopt.networks.model import ResponseModel, unknown_cell_type
 from stimopt.protocol import GREY
-from stimopt.response_model import ResponseModel, unknown_cell_type
-from stimopt.results import Result, groups, read
+from stimopt.results.result import Result, groups, read
 
 KIND = "naturalistic"
 NATURALISTIC = "naturalistic:"

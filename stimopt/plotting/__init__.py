@@ -7,12 +7,12 @@ chosen and no setting is changed, so a script's own plotting is left as it was.
 from stimopt.plotting.animation import animate
 from stimopt.plotting.files import figure_image, save_figure
 from stimopt.plotting.hexagons import hex_frame
-from stimopt.plotting.images import stimulus_strip_image, trace_image
 from stimopt.plotting.selection import strip_frames
 from stimopt.plotting.strips import StimResponsePlot, plot_stim_response
+from stimopt.plotting.tensorboard import stimulus_strip_image, trace_image
+from stimopt.plotting.three_optima import walk_figure
 from stimopt.plotting.traces import plot_losses, plot_traces, plot_tradeoff
 from stimopt.plotting.tuning import plot_tuning
-from stimopt.plotting.walk import walk_figure
 
 __all__ = [
     "StimResponsePlot",

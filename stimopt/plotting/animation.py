@@ -18,7 +18,6 @@ from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from stimopt.files import replacing
 from stimopt.lattice import HexLattice
 from stimopt.plotting.files import figure_image
 from stimopt.plotting.hexagons import (
@@ -47,6 +46,7 @@ from stimopt.plotting.style import (
 )
 from stimopt.plotting.traces import plot_traces
 from stimopt.protocol import Protocol
+from stimopt.storage.files import replacing
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]

@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stimopt.files import replacing
 from stimopt.plotting.style import DPI
+from stimopt.storage.files import replacing
 
 Pixels = NDArray[np.uint8]
 

@@ -12,12 +12,12 @@ from typing import Any
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from stimopt.files import replace_text
+from stimopt.analysis.summary import SELECTIVE
 from stimopt.lattice import HexLattice
 from stimopt.plotting import animate, hex_frame, save_figure, strip_frames
 from stimopt.plotting.style import STIMULUS_CMAP, number
-from stimopt.tuning.summary import SELECTIVE
-from stimopt.walk import KINDS, OptimalStimulus, Walk, WalkItem
+from stimopt.results.three_optima import KINDS, OptimalStimulus, Walk, WalkItem
+from stimopt.storage.files import replace_text
 
 THUMBNAIL_FRAMES = 4
 NOTHING = "\N{EN DASH}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stimopt.plotting import save_figure
 from stimopt.plotting.tradeoff import tradeoff_figure
-from stimopt.results import Result, read
+from stimopt.results.result import Result, read
 
 
 class Tradeoff(NamedTuple):

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stimopt.files import replacing
-from stimopt.hdf5 import created
+from stimopt.networks.model import ResponseModel, device_of
 from stimopt.protocol import Protocol
-from stimopt.response_model import ResponseModel, device_of
+from stimopt.storage.files import replacing
+from stimopt.storage.hdf5 import created
 
 SCHEMA = "stimopt.result/1"
 TOLERANCE = 1e-4

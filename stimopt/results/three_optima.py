@@ -12,11 +12,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from stimopt.analysis import stimulus_tuning
 from stimopt.lattice import HexLattice
+from stimopt.networks.model import ResponseModel
 from stimopt.plotting import walk_figure
-from stimopt.response_model import ResponseModel
-from stimopt.results import Result, Variable, read, require_same, write
-from stimopt.tuning import stimulus_tuning
+from stimopt.results.result import Result, Variable, read, require_same, write
 
 Floats = NDArray[np.float32]
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from stimopt.items import StopReason
-from stimopt.results import Result, Variable, type_response
-from stimopt.stimulus import TOTAL, StimulusModule
+from stimopt.optimize.module import TOTAL, StimulusModule
+from stimopt.results.result import Result, Variable, type_response
 
 KINDS = {"StimulusGenerator": "artificial", "StimulusRegularizer": "regularized"}
 

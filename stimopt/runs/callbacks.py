@@ -9,15 +9,15 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from stimopt.outcome import stimulus_result
+from stimopt.optimize.module import StimulusModule
 from stimopt.plotting import (
     plot_stim_response,
     save_figure,
     stimulus_strip_image,
     trace_image,
 )
-from stimopt.results import Result, type_response
-from stimopt.stimulus import StimulusModule
+from stimopt.results.result import Result, type_response
+from stimopt.results.variables import stimulus_result
 
 
 class StimulusPictures(Callback):

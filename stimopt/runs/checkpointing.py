@@ -16,7 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from stimopt.files import replacing
+from stimopt.storage.files import replacing
 
 
 class SafeCheckpointIO(TorchCheckpointIO):

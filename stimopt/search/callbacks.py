@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from stimopt.search import NaturalisticSearch
+from stimopt.search.naturalistic import NaturalisticSearch
 
 
 class SearchCheckpoint(Callback):

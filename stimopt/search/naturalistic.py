@@ -10,13 +10,13 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from stimopt.datamodule import StimulusBatch, StimulusDataModule
 from stimopt.items import ALL, label_items, make_items, readout_cells
-from stimopt.metrics import PeakTable, RunningArgmax, TopSamples, empty_top, unpack
+from stimopt.movies.datamodule import StimulusBatch, StimulusDataModule
+from stimopt.networks.model import ResponseModel
+from stimopt.networks.precheck import unreached
+from stimopt.networks.stability import check_step
 from stimopt.protocol import Protocol
-from stimopt.reach import unreached
-from stimopt.response_model import ResponseModel
-from stimopt.stability import check_step
+from stimopt.search.argmax import PeakTable, RunningArgmax, TopSamples, empty_top, unpack
 
 
 class NaturalisticSearch(pl.LightningModule):

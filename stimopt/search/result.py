@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rich.console import JustifyMethod
 from rich.table import Table
 
-from stimopt.metrics import NONE
-from stimopt.results import Result, Variable
-from stimopt.search import NaturalisticSearch
+from stimopt.results.result import Result, Variable
+from stimopt.search.argmax import NONE
+from stimopt.search.naturalistic import NaturalisticSearch
 
 ORIGIN = (
     "store",

@@ -16,13 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stimopt.connectome import CONNECTOME_FILE
-from stimopt.generate import StimulusGenerator
-from stimopt.lattice import HexLattice
-from stimopt.network import FrozenNetwork
-from stimopt.protocol import Protocol
-from stimopt.response_model import ModuleNetwork
-from stimopt.tuning import (
+from stimopt.analysis import (
     EdgeTuning,
     angle_between,
     change_drive,
@@ -35,6 +29,12 @@ from stimopt.tuning import (
     stimulus_tuning,
     summarize_optimum,
 )
+from stimopt.connectome import CONNECTOME_FILE
+from stimopt.lattice import HexLattice
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.model import ModuleNetwork
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.protocol import Protocol
 
 Floats = NDArray[np.float64]
 
@@ -512,7 +512,7 @@ def test_summary_says_where_an_optimum_disagrees(circuit: FrozenNetwork, edges: 
 
 
 def load_script() -> ModuleType:
-    path = Path(__file__).parents[1] / "scripts/ensemble_tuning.py"
+    path = Path(__file__).parents[2] / "scripts/ensemble_tuning.py"
     spec = importlib.util.spec_from_file_location("ensemble_tuning", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from stimopt import results
 from stimopt.cli import main
-from stimopt.files import only_run_in, replacing
-from stimopt.network import FrozenNetwork
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.results import result as results
+from stimopt.storage.files import only_run_in, replacing
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ["--network.extent", "4", "--model.t_stim", "0.12", "--trainer.accelerator", "cpu"]
 
 
@@ -169,7 +169,9 @@ def test_a_fit_without_a_progress_bar(tmp_path: Path) -> None:
 def test_help_names_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     overview = capsys.readouterr().out
-    assert all(name in overview for name in ("generate", "regularize", "search", "render", "walk"))
+    assert all(
+        name in overview for name in ("generate", "regularize", "search", "render", "optima")
+    )
     with pytest.raises(SystemExit):
         main(["generate", "--help"])
     text = capsys.readouterr().out

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from search_cases import EXTENT, noise_store
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import stimopt
 from stimopt.cli import main
-from stimopt.network import FrozenNetwork
-from stimopt.results import read
-from stimopt.walk import KINDS, Walk
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.results.result import read
+from stimopt.results.three_optima import KINDS, Walk
+from tests.search.cases import EXTENT, noise_store
 
 ROOT = Path(stimopt.__file__).parents[1]
 STAGES = ("search", "regularize", "generate")
@@ -53,7 +53,7 @@ def options(store: Path, output: Path, *more: str, steps: int = 6) -> list[str]:
 
 
 def walk(*arguments: str) -> int:
-    return main(["walk", *arguments])
+    return main(["optima", *arguments])
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_walk_leaves_what_it_promises(whole: Path) -> None:
             assert figure.width == 1066  # 8.2 inches
     assert "T5a" in (whole / "gallery" / "index.html").read_text(encoding="utf-8")
     text = (whole / "config.yaml").read_text(encoding="utf-8")
-    assert "cell_types: T4c,T5a" in text and "stimopt.optimization.adam" in text
+    assert "cell_types: T4c,T5a" in text and "stimopt.optimize.steps.adam" in text
     assert not list(whole.rglob("*.part-*"))
 
 
@@ -167,7 +167,7 @@ def test_given_again_it_does_nothing_again(store: Path, whole: Path) -> None:
 def started(arguments: list[str]) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "stimopt", "walk", *arguments],
+        [sys.executable, "-m", "stimopt", "optima", *arguments],
         env={**environment, "NUMBA_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -404,7 +404,7 @@ def test_results_that_do_not_belong_together_are_refused(whole: Path) -> None:
 def test_the_main_job_without_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert walk() == 0
-    output = tmp_path / "logs" / "walk_T4c"
+    output = tmp_path / "logs" / "optima_T4c"
     kept = Walk.read(output / "walk.h5")
     item = kept[0]
     span = np.ptp(item.naturalistic.central_response)

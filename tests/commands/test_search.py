@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
-from search_cases import EXTENT, LENGTHS, assert_same_result, noise_store, variables_of
 
 import stimopt
-from stimopt.checkpointing import SafeCheckpointIO
 from stimopt.cli import main
 from stimopt.commands.search import SearchCLI
 from stimopt.movies import MovieStore
-from stimopt.results import read
+from stimopt.results.result import read
+from stimopt.runs.checkpointing import SafeCheckpointIO
+from tests.search.cases import EXTENT, LENGTHS, assert_same_result, noise_store, variables_of
 
 ROOT = Path(stimopt.__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -177,11 +177,11 @@ SHARED_WORK = """
 import sys
 from pathlib import Path
 import lightning.pytorch as pl
-from stimopt.datamodule import StimulusDataModule
-from stimopt.network import FrozenNetwork
-from stimopt.search import NaturalisticSearch
-from stimopt.search_result import search_result
-from stimopt.search_callbacks import SearchCheckpoint
+from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.search.naturalistic import NaturalisticSearch
+from stimopt.search.result import search_result
+from stimopt.search.callbacks import SearchCheckpoint
 
 store, extent, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 

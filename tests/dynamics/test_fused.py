@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_dynamics import CPU, DT, Case
 
 import stimopt
 from stimopt.connectome import Connectome
 from stimopt.dynamics import fused, threads
 from stimopt.dynamics.fused import FusedStep
 from stimopt.dynamics.layout import CellLayout, Drive
+from stimopt.dynamics.padded_grid import GROUP, LANES, PaddedGrid, TapTable
 from stimopt.dynamics.select import choose_step
 from stimopt.dynamics.simulate import simulate
-from stimopt.dynamics.stencil import GROUP, LANES, PaddedGrid, TapTable
-from stimopt.generate import StimulusGenerator
 from stimopt.lattice import HexLattice
-from stimopt.network import FrozenNetwork
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize.generate import StimulusGenerator
+from tests.dynamics.test_sparse import CPU, DT, Case
 
 ROOT = Path(stimopt.__file__).parents[1]
 
@@ -206,7 +206,7 @@ def test_without_numba_auto_is_sparse_and_fused_says_what_to_do(
 
 def python(code: str, path: Path = ROOT, **environment: str) -> str:
     """What a new Python prints, with the tests' own folder and `path` in reach."""
-    search = os.pathsep.join([str(path), str(Path(__file__).parent)])
+    search = os.pathsep.join([str(path), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -221,7 +221,7 @@ def python(code: str, path: Path = ROOT, **environment: str) -> str:
 
 SUM = """
 import torch
-from test_dynamics import Case
+from tests.dynamics.test_sparse import Case
 from stimopt.dynamics.fused import FusedStep
 from stimopt.dynamics.simulate import simulate
 case = Case(extent=2, items=1)
@@ -231,14 +231,14 @@ print(voltages.sum().item())
 
 
 def test_numba_is_not_imported_before_it_is_needed() -> None:
-    code = "import sys, stimopt, stimopt.network; print('numba' in sys.modules)"
+    code = "import sys, stimopt, stimopt.networks.frozen; print('numba' in sys.modules)"
     assert python(code).strip() == "False"
 
 
 def test_a_forked_child_simulates_with_threads_of_its_own() -> None:
     code = """
 import os, torch
-from test_dynamics import Case
+from tests.dynamics.test_sparse import Case
 from stimopt.dynamics import fused
 from stimopt.dynamics.simulate import simulate
 fused.WORTH_A_THREAD, fused.WORTH_WAKING = 1, 0
@@ -334,7 +334,7 @@ def test_all_types_at_once_fit_in_memory(shared: Path) -> None:
     """65 items of 80 frames, forward and back, in a process of their own."""
     code = f"""
 import torch
-from stimopt.network import FrozenNetwork
+from stimopt.networks.frozen import FrozenNetwork
 def peak():  # kB; not ru_maxrss, which a child takes over from a large parent
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])
 folder = {str(shared / "data" / "flyvis")!r}

@@ -15,14 +15,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from robustness.circuits import loop
-from stimopt.datamodule import StimulusDataModule
-from stimopt.dynamics.reference import dense_weights
-from stimopt.generate import StimulusGenerator
-from stimopt.network import FrozenNetwork
+from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.stability import LinearizedNetwork, check_step, faster_types
+from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import GREY, Protocol
-from stimopt.search import NaturalisticSearch
-from stimopt.stability import LinearizedNetwork, check_step, faster_types
+from stimopt.search.naturalistic import NaturalisticSearch
+from tests.dynamics.dense_step import dense_weights
+from tests.whole.circuits import loop
 
 Floats = NDArray[np.float64]
 DURATION = 0.48

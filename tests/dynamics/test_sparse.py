@@ -12,10 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from stimopt.connectome import Connectome
 from stimopt.dynamics.layout import CellLayout, Drive
-from stimopt.dynamics.reference import dense_weights, simulate_dense
 from stimopt.dynamics.select import BACKENDS, choose_step
 from stimopt.dynamics.simulate import simulate
 from stimopt.lattice import HexLattice
+from tests.dynamics.dense_step import dense_weights, simulate_dense
 
 DT = 0.01
 CPU = torch.device("cpu")

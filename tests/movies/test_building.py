@@ -30,7 +30,7 @@ from stimopt.movies import (
     open_source,
     render,
 )
-from stimopt.rendering import RenderSettings, luminance
+from stimopt.movies.eye import RenderSettings, luminance
 
 SETTINGS = RenderSettings(extent=2, kernel_size=3, views=2, width_fraction=1.0, drop_first=1)
 N_SCENES, N_FRAMES = 4, 20
@@ -274,7 +274,7 @@ def test_a_part_is_made_again_if_its_pictures_changed(movies: Path, tmp_path: Pa
 SLOW_RENDER = """
 import sys, time
 from stimopt.movies import open_source, render
-from stimopt.rendering import RenderSettings
+from stimopt.movies.eye import RenderSettings
 
 source = open_source(sys.argv[1])
 pictures = source.pictures
@@ -294,7 +294,7 @@ def start_slow_render(movies: Path, out: Path) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW_RENDER, str(movies), str(out)],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"

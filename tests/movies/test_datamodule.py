@@ -15,11 +15,11 @@ from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
-from stimopt.datamodule import StimulusBatch, StimulusDataModule, StimulusDataset, collate
 from stimopt.lattice import HexLattice
 from stimopt.movies import GeneratedStore, MovieStore, ProceduralSettings, render
-from stimopt.rendering import RenderSettings
-from stimopt.sampling import SamplingSettings
+from stimopt.movies.datamodule import StimulusBatch, StimulusDataModule, StimulusDataset, collate
+from stimopt.movies.eye import RenderSettings
+from stimopt.movies.sampling import SamplingSettings
 
 SMALL = RenderSettings(extent=2, kernel_size=3, views=2, width_fraction=1.0, drop_first=1)
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from stimopt.lattice import HexLattice
-from stimopt.rendering import (
+from stimopt.movies.eye import (
     RenderSettings,
     grey,
     luminance,

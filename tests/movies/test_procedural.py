@@ -9,8 +9,8 @@ import pytest
 
 from stimopt.lattice import HexLattice
 from stimopt.movies import GeneratedStore, ProceduralMovies, ProceduralSettings
+from stimopt.movies.eye import RenderSettings
 from stimopt.movies.procedural import texture
-from stimopt.rendering import RenderSettings
 
 LATTICE = HexLattice(15)
 X, Y = (c / math.sqrt(3) for c in LATTICE.picture_coordinates())  # in columns

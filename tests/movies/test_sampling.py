@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stimopt.sampling import (
+from stimopt.movies.sampling import (
     SampleIndex,
     SamplingSettings,
     SceneLength,

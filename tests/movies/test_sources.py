@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from stimopt.movies import MovieSource, open_source
-from stimopt.rendering import RenderSettings, luminance
+from stimopt.movies.eye import RenderSettings, luminance
 
 SETTINGS = RenderSettings(extent=2, kernel_size=3, views=2, width_fraction=1.0, drop_first=1)
 HEIGHT, WIDTH = 24, 48

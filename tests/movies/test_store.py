@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stimopt.lattice import HexLattice
 from stimopt.movies import MovieSource, MovieStore, Scene, render
-from stimopt.rendering import RenderSettings
+from stimopt.movies.eye import RenderSettings
 
 
 class PlainSource(MovieSource):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stimopt.connectome import Connectome
-from stimopt.trained import best_checkpoint, read_trained
+from stimopt.networks.flyvis import best_checkpoint, read_trained
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from stimopt.flyvis_views import from_flyvis_object
-from stimopt.network import FrozenNetwork
+from stimopt.networks.flyvis import SAFE_GLOBALS, best_checkpoint
+from stimopt.networks.flyvis_objects import from_flyvis_object
+from stimopt.networks.frozen import FrozenNetwork
 from stimopt.protocol import Protocol
-from stimopt.trained import SAFE_GLOBALS, best_checkpoint
 
 has_flyvis = pytest.mark.skipif(
     importlib.util.find_spec("flyvis") is None,
@@ -129,8 +129,8 @@ def test_flyvis_objects_respond_as_in_flyvis(
         import numpy as np, torch
         import flyvis
         from flyvis.network.stimulus import Stimulus
-        from stimopt.flyvis_views import from_flyvis_object
-        from stimopt.network import FrozenNetwork
+        from stimopt.networks.flyvis_objects import from_flyvis_object
+        from stimopt.networks.frozen import FrozenNetwork
 
         view = flyvis.NetworkView("flow/0000/000")
         network = view.init_network()
@@ -153,7 +153,7 @@ def test_flyvis_objects_respond_as_in_flyvis(
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "said.npz")],
         env={**os.environ, "FLYVIS_ROOT_DIR": str(root)},
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=240,

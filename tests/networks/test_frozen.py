@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from stimopt.dynamics.reference import simulate_dense
-from stimopt.network import FrozenNetwork
+from stimopt.networks.frozen import FrozenNetwork
 from stimopt.protocol import Protocol
+from tests.dynamics.dense_step import simulate_dense
 
 
 def central_cells(network: FrozenNetwork, recorded: h5py.File) -> torch.Tensor:
@@ -180,8 +180,9 @@ import h5py, matplotlib.figure, lightning.pytorch.cli, tensorboard  # theirs, no
 before = (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads(),
           torch.initial_seed(), logging.getLogger().handlers[:], logging.getLogger().level)
 state = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-import stimopt, stimopt.network, stimopt.generate, stimopt.callbacks, stimopt.cli
-FN = stimopt.network.FrozenNetwork.builtin(1)
+import stimopt, stimopt.networks.frozen, stimopt.optimize.generate
+import stimopt.runs.callbacks, stimopt.cli
+FN = stimopt.networks.frozen.FrozenNetwork.builtin(1)
 after = (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads(),
          torch.initial_seed(), logging.getLogger().handlers[:], logging.getLogger().level)
 assert before == after, (before, after)

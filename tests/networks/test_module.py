@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stimopt.generate import StimulusGenerator
-from stimopt.network import FrozenNetwork
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.model import ModuleNetwork, ResponseModel, check_module, device_of
+from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
-from stimopt.response_model import ModuleNetwork, ResponseModel, check_module, device_of
 
 
 class ConvRecurrent(nn.Module):

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stimopt.connectome import CONNECTOME_FILE, Connectome
-from stimopt.motion_circuit import motion_circuit_parameters, motion_circuit_spec
+from stimopt.networks.motion_circuit import motion_circuit_parameters, motion_circuit_spec
 
 Floats = NDArray[np.float64]
 

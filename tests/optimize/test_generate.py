@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from stimopt.callbacks import item_figure
-from stimopt.generate import StimulusGenerator
-from stimopt.network import FrozenNetwork
-from stimopt.outcome import stimulus_result
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
-from stimopt.results import Result, Variable
+from stimopt.results.result import Result, Variable
+from stimopt.results.variables import stimulus_result
+from stimopt.runs.callbacks import item_figure
 
 Trainers = Callable[..., pl.Trainer]
 

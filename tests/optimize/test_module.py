@@ -16,12 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stimopt.checkpointing import last_checkpoint
-from stimopt.generate import StimulusGenerator
 from stimopt.items import StopReason
-from stimopt.network import FrozenNetwork
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.model import ModuleNetwork
+from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
-from stimopt.response_model import ModuleNetwork
+from stimopt.runs.checkpointing import last_checkpoint
 
 Trainers = Callable[..., pl.Trainer]
 
@@ -425,9 +425,9 @@ def test_killed_between_checkpoints(tmp_path: Path) -> None:
         """
 import sys
 import lightning.pytorch as pl, torch
-from stimopt.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
-from stimopt.generate import StimulusGenerator
-from stimopt.network import FrozenNetwork
+from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.networks.frozen import FrozenNetwork
 
 folder = sys.argv[1]
 fit = StimulusGenerator(FrozenNetwork.builtin(4), ["T4c"], t_stim=0.15)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stimopt import penalties
 from stimopt.lattice import HexLattice
-from stimopt.objectives import central_signal, find_objective, flyvis_exp, soft_peak
+from stimopt.optimize import penalties
+from stimopt.optimize.objectives import central_signal, find_objective, flyvis_exp, soft_peak
 
 
 def test_each_objective_is_its_formula() -> None:

@@ -11,22 +11,23 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from search_cases import noise_store, searched
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from stimopt import constraint, results
-from stimopt.checkpointing import last_checkpoint
 from stimopt.cli import main
-from stimopt.datamodule import StimulusDataModule
-from stimopt.network import FrozenNetwork
-from stimopt.outcome import stimulus_result
+from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.model import ModuleNetwork
+from stimopt.optimize import band as constraint
+from stimopt.optimize.regularize import StimulusRegularizer
 from stimopt.protocol import Protocol
-from stimopt.regularize import StimulusRegularizer
-from stimopt.response_model import ModuleNetwork
-from stimopt.search import NaturalisticSearch
-from stimopt.search_result import search_result
-from stimopt.tradeoff import tradeoffs
+from stimopt.report.tradeoff import tradeoffs
+from stimopt.results import result as results
+from stimopt.results.variables import stimulus_result
+from stimopt.runs.checkpointing import last_checkpoint
+from stimopt.search.naturalistic import NaturalisticSearch
+from stimopt.search.result import search_result
+from tests.search.cases import noise_store, searched
 
 Trainers = Callable[..., pl.Trainer]
 FEW_STEPS = pytest.mark.filterwarnings("ignore:expected a greyer stimulus within the tolerance")

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from stimopt.checkpointing import last_checkpoint
-from stimopt.generate import StimulusGenerator
-from stimopt.network import FrozenNetwork
-from stimopt.objectives import soft_peak
-from stimopt.values import digest, function_name
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.objectives import soft_peak
+from stimopt.runs.checkpointing import last_checkpoint
+from stimopt.storage.identity import digest, function_name
 
 Trainers = Callable[..., pl.Trainer]
 
@@ -92,9 +92,9 @@ def test_an_objective_of_one_s_own_goes_on_in_another_process(tmp_path: Path) ->
         """
 import sys
 import lightning.pytorch as pl
-from stimopt.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
-from stimopt.generate import StimulusGenerator
-from stimopt.network import FrozenNetwork
+from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.networks.frozen import FrozenNetwork
 
 def middle(responses):
     return responses[:, 5]
@@ -125,10 +125,10 @@ def test_names_of_functions_and_tensors() -> None:
     def own(responses: Tensor) -> Tensor:
         return responses[:, 0]
 
-    assert function_name(soft_peak) == "stimopt.objectives.soft_peak"
+    assert function_name(soft_peak) == "stimopt.optimize.objectives.soft_peak"
     assert function_name(own).endswith("test_names_of_functions_and_tensors.<locals>.own")
     part = functools.partial(soft_peak, temperature=0.2)
-    assert function_name(part) == "stimopt.objectives.soft_peak(temperature=0.2)"
+    assert function_name(part) == "stimopt.optimize.objectives.soft_peak(temperature=0.2)"
     assert function_name(torch.nn.Identity()) == "torch.nn.modules.linear.Identity"
     zeros = torch.zeros(2, 3)
     assert digest(zeros) == digest(zeros.clone())

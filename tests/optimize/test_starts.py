@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from search_cases import EXTENT, noise_store, searched, two_networks
 
-from stimopt.datamodule import StimulusDataModule
 from stimopt.items import Item, make_items
-from stimopt.network import FrozenNetwork
+from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize.starts import naturalistic_start
 from stimopt.protocol import GREY, Protocol
-from stimopt.results import Result, read, write
-from stimopt.search import NaturalisticSearch
-from stimopt.search_result import search_result
-from stimopt.winners import naturalistic_start
+from stimopt.results.result import Result, read, write
+from stimopt.search.naturalistic import NaturalisticSearch
+from stimopt.search.result import search_result
+from tests.search.cases import EXTENT, noise_store, searched, two_networks
 
 PROTOCOL = Protocol(t_pre=0.1)
 TYPES = ["T4a", "Mi1", "Tm9", "T5c", "Tm3", "L1"]

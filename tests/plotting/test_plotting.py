@@ -25,9 +25,9 @@ from PIL import Image
 
 from stimopt import plotting
 from stimopt.lattice import HexLattice
-from stimopt.plotting import images
+from stimopt.plotting import tensorboard
 from stimopt.plotting.style import milliseconds, number
-from stimopt.plotting.walk import spread
+from stimopt.plotting.three_optima import spread
 
 LATTICE = HexLattice(8)
 
@@ -660,8 +660,8 @@ def test_a_painted_frame_is_what_matplotlib_draws() -> None:
     rng = np.random.default_rng(0)
     lattice = HexLattice(8)
     frame = rng.random(lattice.n_columns)
-    at = images._column_of_pixel(8, 6)
-    painted = np.asarray(images._painted(frame, at, 0.0, 1.0, "gray")).astype(int)
+    at = tensorboard._column_of_pixel(8, 6)
+    painted = np.asarray(tensorboard._painted(frame, at, 0.0, 1.0, "gray")).astype(int)
     height, width = at.shape
     fig = Figure(figsize=(width / 100, height / 100), dpi=100)
     plotting.hex_frame(
@@ -684,9 +684,9 @@ def test_a_painted_frame_leaves_out_missing_cells() -> None:
     frame = np.full(lattice.n_columns, 0.25)
     gone, there = column(lattice, 1, 1), column(lattice, -1, -1)  # clear of the crosshair
     frame[gone] = np.nan
-    at = images._column_of_pixel(3, None)
+    at = tensorboard._column_of_pixel(3, None)
     assert set(np.unique(at)) == {-1, *range(lattice.n_columns)}
-    painted = np.asarray(images._painted(frame, at, -1.0, 1.0, "coolwarm"))
+    painted = np.asarray(tensorboard._painted(frame, at, -1.0, 1.0, "coolwarm"))
     expected = np.round(255 * np.array(matplotlib.colormaps["coolwarm"](0.625)[:3]))
     assert set(np.unique(painted[at == gone])) == {216, 255}
     assert (np.abs(painted[at == there] - expected) <= 1).all()

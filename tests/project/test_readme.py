@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from stimopt import results
 from stimopt.cli import main
+from stimopt.results import result as results
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
@@ -30,7 +30,7 @@ COMMANDS = [
 SHORT = {
     "regularize": ["--trainer.max_steps", "4"],
     "generate": ["--trainer.max_steps", "4"],
-    "walk": ["--regularize.steps", "4", "--generate.steps", "4"],
+    "optima": ["--regularize.steps", "4", "--generate.steps", "4"],
 }
 
 
@@ -57,14 +57,14 @@ def test_commands_on_the_trained_network(
             continue
         assert main([*arguments, *SHORT.get(arguments[0], [])]) == 0, line
         ran.append(arguments[0])
-    assert ran == ["render", "search", "regularize", "generate", "walk"]
+    assert ran == ["render", "search", "regularize", "generate", "optima"]
     logs = data_folder / "logs"
     found = results.read(logs / "search_sintel" / "result.h5")
     t4c = list(found["cell_type"]).index("T4c")
     # The recorded winner: sample 421 at frame 29, 1.826.
     assert int(found["sample"][t4c, 0]) == 421
     assert float(found["peak_response"][t4c, 0]) == pytest.approx(1.826, abs=1e-3)
-    for path in ("regularize_t4c/result.h5", "generate_t4c/T4c.png", "walk_t4c/walk.h5"):
+    for path in ("regularize_t4c/result.h5", "generate_t4c/T4c.png", "optima_t4c/walk.h5"):
         assert (logs / path).is_file()
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "test_versions.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "test_versions.py"
 
 UV = f"""#!{sys.executable}
 import os, sys

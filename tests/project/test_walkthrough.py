@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from stimopt.network import FrozenNetwork
-from stimopt.walk import KINDS, Walk
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.results.three_optima import KINDS, Walk
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "walkthrough.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "walkthrough.py"
 STEPS = ("Load the network", "naturalistic", "regularized", "artificial", "over each other")
 PICTURES = (
     "naturalistic",

@@ -13,12 +13,12 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from stimopt.gallery import page, safe_names, thumbnail, walk_table, write_gallery
 from stimopt.lattice import HexLattice
 from stimopt.plotting import figure_image
 from stimopt.protocol import Protocol
-from stimopt.results import Result, Variable
-from stimopt.walk import OptimalStimulus, Walk
+from stimopt.report.gallery import page, safe_names, thumbnail, walk_table, write_gallery
+from stimopt.results.result import Result, Variable
+from stimopt.results.three_optima import OptimalStimulus, Walk
 
 LATTICE = HexLattice(2)
 HOSTILE = '../<b onclick="x()">&[red]'

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from stimopt import results
-from stimopt.generate import StimulusGenerator
-from stimopt.network import FrozenNetwork
-from stimopt.outcome import stimulus_result
-from stimopt.results import Result, Variable
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.results import result as results
+from stimopt.results.result import Result, Variable
+from stimopt.results.variables import stimulus_result
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 QUIET = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--network.extent=2")
 COMMANDS = {
     "generate": ("--model.t_stim=0.1", "--trainer.max_steps=1000000", "--checkpoint_every=5"),
-    "walk": (
+    "optima": (
         "T4c",
         "--generate.t_stim=0.1",
         "--regularize.steps=1000000",
@@ -21,7 +21,7 @@ COMMANDS = {
         "--data.stop_sample=4",
     ),
 }
-CHECKPOINTS = {"generate": "checkpoints", "walk": "regularize/checkpoints"}
+CHECKPOINTS = {"generate": "checkpoints", "optima": "regularize/checkpoints"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from stimopt.checkpointing import SafeCheckpointIO
 from stimopt.connectome import Connectome
-from stimopt.datamodule import StimulusDataModule
-from stimopt.motion_circuit import motion_circuit_spec
 from stimopt.movies import render
-from stimopt.network import FrozenNetwork
-from stimopt.rendering import RenderSettings
-from stimopt.response_model import ModuleNetwork
-from stimopt.search import NaturalisticSearch
-from stimopt.search_callbacks import SearchCheckpoint
-from stimopt.trained import NetworkParameters
+from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.movies.eye import RenderSettings
+from stimopt.networks.flyvis import NetworkParameters
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.model import ModuleNetwork
+from stimopt.networks.motion_circuit import motion_circuit_spec
+from stimopt.runs.checkpointing import SafeCheckpointIO
+from stimopt.search.callbacks import SearchCheckpoint
+from stimopt.search.naturalistic import NaturalisticSearch
 
 EXTENT = 3
 LENGTHS = (8, 20, 5, 31)
@@ -80,7 +80,7 @@ def two_networks(extent: int = EXTENT) -> FrozenNetwork:
     """The built-in circuit, and the same with other biases."""
     one = FrozenNetwork.builtin(extent)
     connectome = Connectome.from_spec(motion_circuit_spec())
-    from stimopt.motion_circuit import motion_circuit_parameters
+    from stimopt.networks.motion_circuit import motion_circuit_parameters
 
     bias, time_const, strength = motion_circuit_parameters()
     first = NetworkParameters(

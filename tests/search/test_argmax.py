@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics import Metric
 
-from stimopt.metrics import PeakTable, RunningArgmax, empty_top, merge_top, pack, unpack
+from stimopt.search.argmax import PeakTable, RunningArgmax, empty_top, merge_top, pack, unpack
 
 # Few different values, so that ties are common.
 voltages = st.sampled_from([-2.5, -1.0, -0.0, 0.0, 0.25, 1.0, 3.0e38])

@@ -9,7 +9,17 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from search_cases import (
+from torch.utils.data import DataLoader, Subset
+
+from stimopt.movies import render
+from stimopt.movies.datamodule import StimulusDataModule, StimulusDataset, collate
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.protocol import Protocol
+from stimopt.results.result import read
+from stimopt.runs.checkpointing import SafeCheckpointIO
+from stimopt.search.naturalistic import NaturalisticSearch, read_peaks
+from stimopt.search.result import search_result
+from tests.search.cases import (
     EXTENT,
     Linear,
     assert_same_result,
@@ -19,16 +29,6 @@ from search_cases import (
     searched,
     two_networks,
 )
-from torch.utils.data import DataLoader, Subset
-
-from stimopt.checkpointing import SafeCheckpointIO
-from stimopt.datamodule import StimulusDataModule, StimulusDataset, collate
-from stimopt.movies import render
-from stimopt.network import FrozenNetwork
-from stimopt.protocol import Protocol
-from stimopt.results import read
-from stimopt.search import NaturalisticSearch, read_peaks
-from stimopt.search_result import search_result
 
 PROTOCOLS = [
     Protocol(t_pre=0.2),

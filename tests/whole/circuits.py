@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from stimopt.connectome import Connectome
-from stimopt.motion_circuit import motion_circuit_parameters, motion_circuit_spec
-from stimopt.network import FrozenNetwork
-from stimopt.trained import NetworkParameters
+from stimopt.networks.flyvis import NetworkParameters
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.motion_circuit import motion_circuit_parameters, motion_circuit_spec
 
 Change = Callable[[dict[str, Any]], Any]
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from robustness.commandline import Files, make_files
-from robustness.server import Server
+from tests.whole.commandline import Files, make_files
+from tests.whole.server import Server
 
 
 @pytest.fixture(scope="session")

@@ -113,7 +113,7 @@ def run_child(request: dict[str, Any], answer: int) -> None:
 
 def read_child(request: dict[str, Any], answer: int) -> None:
     """Read a file in this process, which is a fork, and end it: 0 read, 2 refused, 3 neither."""
-    from robustness.reading import READERS
+    from tests.whole.reading import READERS
 
     said, code = "", 0
     try:
@@ -162,12 +162,7 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)
-    import stimopt.commands.generate
-    import stimopt.commands.regularize
-    import stimopt.commands.render
-    import stimopt.commands.search
-    import stimopt.commands.walk  # noqa: F401
-    from robustness.reading import builtin
+    from tests.whole.reading import builtin
 
     builtin()
 

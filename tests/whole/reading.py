@@ -6,15 +6,15 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from robustness.commandline import EXTENT
-from stimopt import results
 from stimopt.connectome import Connectome
 from stimopt.items import Item
-from stimopt.motion_circuit import motion_circuit_spec
 from stimopt.movies import MovieStore
-from stimopt.network import FrozenNetwork
-from stimopt.trained import read_trained
-from stimopt.winners import naturalistic_start
+from stimopt.networks.flyvis import read_trained
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.motion_circuit import motion_circuit_spec
+from stimopt.optimize.starts import naturalistic_start
+from stimopt.results import result as results
+from tests.whole.commandline import EXTENT
 
 
 @functools.cache

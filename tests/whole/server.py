@@ -15,7 +15,7 @@ from typing import Any
 
 import stimopt
 
-ROOTS = [str(Path(stimopt.__file__).parents[1]), str(Path(__file__).parents[1])]
+ROOTS = [str(Path(stimopt.__file__).parents[1])]
 
 
 class Server:

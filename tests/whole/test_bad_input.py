@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from robustness import damage
-from robustness.circuits import network_options, write_circuit
-from robustness.commandline import (
+from stimopt.cli import main
+from tests.whole import damage
+from tests.whole.circuits import network_options, write_circuit
+from tests.whole.commandline import (
     Files,
     contents,
     generate_command,
@@ -24,8 +25,7 @@ from robustness.commandline import (
     render_command,
     search_command,
 )
-from robustness.moviefiles import KINDS, write_movie
-from stimopt.cli import main
+from tests.whole.moviefiles import KINDS, write_movie
 
 FORMULA = re.compile(r"(?i)expected .+, got .+; .+", re.DOTALL)
 """What came, what was expected, and what to do."""

@@ -13,8 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robustness.circuits import network_options, write_circuit
-from robustness.commandline import (
+from stimopt.cli import main
+from stimopt.movies import MovieStore
+from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.movies.pictures import PictureFolder
+from stimopt.results import result as results
+from stimopt.runs.checkpointing import SafeCheckpointIO
+from tests.whole.circuits import network_options, write_circuit
+from tests.whole.commandline import (
     Files,
     generate_command,
     refusal,
@@ -22,13 +28,7 @@ from robustness.commandline import (
     render_command,
     search_command,
 )
-from robustness.moviefiles import write_movie
-from stimopt import results
-from stimopt.checkpointing import SafeCheckpointIO
-from stimopt.cli import main
-from stimopt.datamodule import StimulusDataModule
-from stimopt.movies import MovieStore
-from stimopt.movies.pictures import PictureFolder
+from tests.whole.moviefiles import write_movie
 
 Capture = pytest.CaptureFixture[str]
 pytestmark = [

@@ -20,13 +20,13 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from robustness.circuits import network_options, write_circuit
-from robustness.commandline import Files, generate_command, search_command
-from robustness.server import Server
 from stimopt.cli import main
 from stimopt.connectome import Connectome
-from stimopt.motion_circuit import motion_circuit_spec
-from stimopt.trained import read_trained
+from stimopt.networks.flyvis import read_trained
+from stimopt.networks.motion_circuit import motion_circuit_spec
+from tests.whole.circuits import network_options, write_circuit
+from tests.whole.commandline import Files, generate_command, search_command
+from tests.whole.server import Server
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The dirpath has changed"),

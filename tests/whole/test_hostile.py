@@ -20,8 +20,11 @@ import torch
 import yaml
 from PIL import Image
 
-from robustness.circuits import network_options, write_circuit
-from robustness.commandline import (
+from stimopt.cli import main
+from stimopt.results import result as results
+from stimopt.runs.callbacks import _file_name
+from tests.whole.circuits import network_options, write_circuit
+from tests.whole.commandline import (
     Files,
     contents,
     generate_command,
@@ -30,9 +33,6 @@ from robustness.commandline import (
     render_command,
     search_command,
 )
-from stimopt import results
-from stimopt.callbacks import _file_name
-from stimopt.cli import main
 
 Capture = pytest.CaptureFixture[str]
 pytestmark = [

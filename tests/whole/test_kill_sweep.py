@@ -17,17 +17,17 @@ import h5py
 import numpy as np
 import pytest
 
-from robustness.commandline import (
+from tests.whole.commandline import (
     Files,
     generate_command,
     regularize_command,
     render_command,
     search_command,
 )
-from robustness.forking import POINTS
-from robustness.server import Server
+from tests.whole.forking import POINTS
+from tests.whole.server import Server
 
-COMMANDS = ("render", "search", "regularize", "generate", "walk")
+COMMANDS = ("render", "search", "regularize", "generate", "optima")
 MOMENTS = 20
 """Random moments for each command with `-m slow`."""
 
@@ -87,7 +87,7 @@ def command_of(command: str, files: Files, output: Path) -> list[str]:
         more = ["--model.cell_types=T4c,T5a", "--trainer.max_steps=12", "--pictures_every=6"]
         return regularize_command(files.search / "result.h5", output, *often, *more)
     return [
-        *("walk", "T4c", "--network.extent=2", f"--data.stores={files.store}", *often),
+        *("optima", "T4c", "--network.extent=2", f"--data.stores={files.store}", *often),
         *("--generate.t_stim=0.1", "--generate.steps=6", "--regularize.steps=6"),
         *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"),
         *("--data.batch_size=8", f"--output={output}"),
@@ -155,7 +155,7 @@ WRITES = [
     ("search", "torn .ckpt"),
     ("regularize", "torn .h5"),
     ("generate", "torn .ckpt"),
-    ("walk", "torn .h5"),
+    ("optima", "torn .h5"),
 ]
 
 

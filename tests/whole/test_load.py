@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import stimopt
-from stimopt import results
 from stimopt.cli import main
-from stimopt.generate import StimulusGenerator
-from stimopt.network import FrozenNetwork
-from stimopt.outcome import stimulus_result
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
+from stimopt.results import result as results
+from stimopt.results.variables import stimulus_result
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -136,7 +136,7 @@ def test_1000_frames_of_a_whole_eye(trained_folder: Path, connectome_file: Path)
     """A gate is a byte for `sparse`, 46 MB for 45,669 cells, and a bit for `fused`."""
     script = f"""{PEAK}
 import sys, torch
-from stimopt.network import FrozenNetwork
+from stimopt.networks.frozen import FrozenNetwork
 from stimopt.protocol import Protocol
 segment = None if sys.argv[4] == "None" else int(sys.argv[4])
 network = FrozenNetwork.from_flyvis(*sys.argv[1:3], backend=sys.argv[3], segment=segment)

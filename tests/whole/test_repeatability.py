@@ -12,14 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustness.commandline import Files, search_command
-from stimopt import penalties, results
 from stimopt.cli import main
-from stimopt.generate import StimulusGenerator
-from stimopt.network import FrozenNetwork
-from stimopt.outcome import stimulus_result
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize import penalties
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.regularize import StimulusRegularizer
 from stimopt.protocol import Protocol
-from stimopt.regularize import StimulusRegularizer
+from stimopt.results import result as results
+from stimopt.results.variables import stimulus_result
+from tests.whole.commandline import Files, search_command
 
 EXTENT, T_STIM = 15, 0.5
 """36,050 pixels an item: torch shares out sums of more than 32,768."""

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from robustness.commandline import (
+from stimopt.cli import main
+from stimopt.movies.building import _locked
+from stimopt.results import result as results
+from stimopt.storage.files import only_run_in
+from tests.whole.commandline import (
     Files,
     contents,
     generate_command,
@@ -18,10 +22,6 @@ from robustness.commandline import (
     render_command,
     search_command,
 )
-from stimopt import results
-from stimopt.cli import main
-from stimopt.files import only_run_in
-from stimopt.movies.render import _locked
 
 Capture = pytest.CaptureFixture[str]
 # Two steps are too few to find a greyer stimulus.
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:expected a greyer stimulus")
 
 def walk_command(store: Path, output: Path) -> list[str]:
     return [
-        *("walk", "T4c", "--network.extent=2", f"--data.stores={store}", "--generate.t_stim=0.1"),
+        *("optima", "T4c", "--network.extent=2", f"--data.stores={store}", "--generate.t_stim=0.1"),
         *("--generate.steps=2", "--regularize.steps=2", "--trainer.enable_progress_bar=false"),
         f"--output={output}",
     ]
@@ -41,12 +41,12 @@ def command_of(command: str, files: Files, out: Path) -> list[str]:
         "generate": generate_command(out, "--trainer.max_steps=9"),
         "regularize": regularize_command(files.search / "result.h5", out),
         "search": search_command(files.store, out, "--model.top_k=2"),
-        "walk": walk_command(files.store, out),
+        "optima": walk_command(files.store, out),
         "render": render_command(files.movies, out / "store.h5", "--overwrite=true"),
     }[command]
 
 
-@pytest.mark.parametrize("command", ["generate", "regularize", "search", "walk", "render"])
+@pytest.mark.parametrize("command", ["generate", "regularize", "search", "optima", "render"])
 def test_a_second_run_is_refused(
     command: str, files: Files, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -64,7 +64,7 @@ def test_a_second_run_is_refused(
 
 
 def test_a_walk_keeps_out_of_a_stage_at_work(files: Files, tmp_path: Path, capsys: Capture) -> None:
-    out = tmp_path / "walk"
+    out = tmp_path / "optima"
     with only_run_in(out / "generate"):
         line = refusal(walk_command(files.store, out), capsys)
         assert "another run is at work" in line and str(out / "generate") in line
