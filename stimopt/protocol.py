@@ -1,21 +1,23 @@
-"""The protocol under which a network is asked: one for search, regularization, generation."""
+"""The protocol under which a network is asked: one for search, regularization and generation."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from stimopt import expect
 
 GREY = 0.5
 """Luminance of the background, in [0, 1]; every stimulus is measured against it."""
 
 MIN_DT = 1e-5
-"""Seconds; a thousandth of the usual step. A shorter one is a slip of the pen that would fill the
-memory with frames."""
+"""Seconds; a thousandth of the usual step. A shorter one is a slip that fills the memory."""
 MAX_FRAMES = 100_000
 """In a stimulus or a phase before it: 1,000 s at 10 ms, 0.3 GB for 721 columns."""
 
@@ -30,7 +32,6 @@ class Protocol:
         dt: integration step and duration of a frame, in seconds.
         t_pre: seconds of grey before the stimulus, starting from V = bias.
         t_fade_in: seconds over which the first frame is faded in from grey, after `t_pre`.
-        grey: luminance of the pre-stimulus, in [0, 1].
         baseline: `absolute` reports the voltage itself; `grey` reports its difference from the
             voltage at the end of the pre-stimulus (grey and fade-in).
         readout_start: start of the read-out window, seconds from stimulus onset; negative counts
@@ -38,44 +39,31 @@ class Protocol:
         readout_stop: end of the read-out window (exclusive), likewise; None is the end.
 
     Raises:
-        ValueError: for a step, duration or luminance out of range, or an empty window.
+        ValueError: for a step or duration out of range.
+
+    Example:
+        >>> Protocol(readout_start=-0.1).readout(80)
+        slice(70, 80, None)
     """
 
     dt: float = 0.01
     t_pre: float = 1.0
     t_fade_in: float = 0.0
-    grey: float = GREY
     baseline: Literal["absolute", "grey"] = "absolute"
     readout_start: float | None = None
     readout_stop: float | None = None
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.dt) and self.dt > 0):
-            raise ValueError(f"expected dt > 0 seconds, got {self.dt!r}; 0.01 is 10 ms a frame")
-        if self.dt < MIN_DT:
-            raise ValueError(
-                f"expected dt >= {MIN_DT:g} seconds, got {self.dt!r}; 0.01 is 10 ms a frame"
-            )
+        expect.number("dt in seconds", self.dt, "0.01 is 10 ms a frame", at_least=MIN_DT)
         for name in ("t_pre", "t_fade_in"):
             value = getattr(self, name)
-            if not (_is_number(value) and value >= 0):
-                raise ValueError(
-                    f"expected {name} >= 0 seconds, got {value!r}; 0 leaves that phase out"
-                )
-        if not (_is_number(self.grey) and 0 <= self.grey <= 1):
-            raise ValueError(f"expected grey in [0, 1], got {self.grey!r}; {GREY} is mid-grey")
-        if self.baseline not in ("absolute", "grey"):
-            raise ValueError(
-                f"expected baseline 'absolute' or 'grey', got {self.baseline!r}; choose one of them"
-            )
-        for name in ("t_pre", "t_fade_in"):
-            self.frames(getattr(self, name))
+            expect.number(f"{name} in seconds", value, "0 leaves that phase out", at_least=0)
+            self.frames(value)
         for name in ("readout_start", "readout_stop"):
-            value = getattr(self, name)
-            if value is not None and not _is_number(value):
-                raise ValueError(
-                    f"expected {name} in seconds or None, got {value!r}; give a number"
-                )
+            expect.number(
+                f"{name} in seconds", getattr(self, name), "None is the end", optional=True
+            )
+        expect.one_of("baseline", self.baseline, ("absolute", "grey"))
 
     def frames(self, seconds: float) -> int:
         """Whole frames in a duration: round(seconds / dt), so that 0.29 s at 10 ms is 29.
@@ -83,11 +71,12 @@ class Protocol:
         Raises:
             ValueError: for a duration that is no number, or of more than `MAX_FRAMES`.
         """
-        if not abs(seconds) <= MAX_FRAMES * self.dt:  # NaN is refused as well
-            raise ValueError(
-                f"expected a duration of at most {MAX_FRAMES} frames ({MAX_FRAMES * self.dt:g} s), "
-                f"got {seconds!r} s; shorten it, or lengthen dt"
-            )
+        expect.that(
+            abs(seconds) <= MAX_FRAMES * self.dt,  # False for NaN too
+            f"a duration of at most {MAX_FRAMES} frames ({MAX_FRAMES * self.dt:g} s)",
+            f"{seconds!r} s",
+            "shorten it, or lengthen dt",
+        )
         return round(seconds / self.dt)
 
     def seconds(self, frames: int) -> float:
@@ -98,46 +87,63 @@ class Protocol:
         """Frames of the read-out window within a stimulus of `n_frames`.
 
         Raises:
-            ValueError: if the window holds no frame of that stimulus.
+            ValueError: if the window contains no frame of that stimulus.
         """
         start = 0 if self.readout_start is None else self.frames(self.readout_start)
         stop = n_frames if self.readout_stop is None else self.frames(self.readout_stop)
-        # By the seconds given: -4 ms is no frame from the end, not the first of all.
+        # The sign of the seconds decides: -4 ms rounds to frame 0 from the end, not from onset.
         start = start + n_frames if (self.readout_start or 0) < 0 else start
         stop = stop + n_frames if (self.readout_stop or 0) < 0 else stop
-        if not 0 <= start < stop <= n_frames:
-            raise ValueError(
-                f"expected a read-out window within the {n_frames} frames "
-                f"({self.seconds(n_frames):g} s) of the stimulus, got {self.readout_start} s to "
-                f"{self.readout_stop} s (frames {start} to {stop}); move the window"
-            )
+        expect.that(
+            0 <= start < stop <= n_frames,
+            f"a read-out window within the {n_frames} frames ({self.seconds(n_frames):g} s) of the "
+            "stimulus",
+            f"{self.readout_start} s to {self.readout_stop} s (frames {start} to {stop})",
+            "move the window",
+        )
         return slice(start, stop)
 
+    def readout_mask(self, lengths: Tensor, n_frames: int) -> Tensor:
+        """Frames of each item's read-out window, `(items, frames)`, bool.
+
+        Args:
+            lengths: frames of each item that count, `(items,)`; the rest is padding.
+            n_frames: frames of the longest item.
+
+        Raises:
+            ValueError: if the window contains no frame of an item.
+        """
+        mask = torch.zeros((len(lengths), n_frames), dtype=torch.bool, device=lengths.device)
+        for length in sorted(set(lengths.tolist())):
+            mask[lengths == length, self.readout(length)] = True
+        return mask
+
     def peak_frame(self, central: NDArray[np.floating[Any]], sign: int = 1) -> int:
-        """Frame within the read-out window at which a response is largest; lowest for sign -1.
+        """Frame within the read-out window at which a trace peaks; NaN is passed over.
 
         Args:
             central: response of the cell read out, `(frames,)`.
-            sign: 1 or -1.
+            sign: 1 for the largest response, -1 for the lowest.
 
         Raises:
-            ValueError: if the window holds no frame, or no number.
+            ValueError: if the window contains no frame, or no number.
         """
-        window = self.readout(len(central))
-        sought = sign * central[window]
-        if np.isnan(sought).all():
-            raise ValueError(
-                "expected a response within the read-out window, got only NaN; the simulation left "
-                "the finite numbers"
-            )
-        return int(window.start) + int(np.nanargmax(sought))
+        trace = torch.as_tensor(central)[None]
+        mask = self.readout_mask(torch.tensor([len(central)]), len(central)) & ~trace.isnan()
+        expect.that(
+            mask.any(),
+            "a response within the read-out window",
+            "only NaN",
+            "the simulation left the finite numbers; shorten protocol.dt",
+        )
+        return int(peak(trace, mask, sign)[1])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings, for files; `Protocol(**d)` gives the protocol back."""
+        """Plain numbers and strings, for files; `Protocol(**d)` restores the protocol."""
         return dataclasses.asdict(self)
 
     def settings(self) -> dict[str, Any]:
-        """The same named as among other settings and options: `protocol.dt` and so on."""
+        """The same, named as among other settings and options: `protocol.dt` and so on."""
         return {f"protocol.{name}": value for name, value in self.to_dict().items()}
 
     @classmethod
@@ -147,15 +153,24 @@ class Protocol:
         Raises:
             ValueError: for an unknown name.
         """
-        if name not in PRESETS:
-            raise ValueError(
-                f"expected a protocol preset of {sorted(PRESETS)}, got {name!r}; choose one of them"
-            )
+        expect.one_of("a protocol preset", name, PRESETS)
         return PRESETS[name]
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def peak(responses: Tensor, mask: Tensor, sign: int = 1) -> tuple[Tensor, Tensor]:
+    """Largest response within the read-out window and its frame (lowest response for sign -1).
+
+    Args:
+        responses: `(items, frames, ...)`.
+        mask: frames of the window, `(items, frames)`, bool.
+        sign: 1 or -1.
+
+    Returns:
+        Value and frame from stimulus onset, each `(items, ...)`.
+    """
+    outside = ~mask.reshape(mask.shape + (1,) * (responses.ndim - 2))
+    value, frame = (sign * responses).masked_fill(outside, -torch.inf).max(dim=1)
+    return sign * value, frame
 
 
 PRESETS = {

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
-from stimopt.protocol import Protocol
+from stimopt.protocol import GREY, Protocol, peak
 
 
 def test_seconds_round_to_frames() -> None:
@@ -32,14 +34,13 @@ def test_read_out_window() -> None:
         ("dt", 1e-6),
         ("t_pre", -1.0),
         ("t_fade_in", float("inf")),
-        ("grey", 1.5),
-        ("grey", True),
+        ("dt", True),
         ("baseline", "rest"),
         ("readout_start", "late"),
     ],
 )
 def test_values_out_of_range(field: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"expected {field}.*got.*;"):
+    with pytest.raises(ValueError, match=rf"expected .*{field}.*got.*;"):
         Protocol(**{field: value})
 
 
@@ -65,3 +66,28 @@ def test_a_bound_from_the_end_stays_there_when_it_rounds_to_no_frame() -> None:
         Protocol(dt=0.02, readout_start=-0.01).readout(40)
     assert Protocol(dt=0.02, readout_stop=-0.01).readout(40) == slice(0, 40)
     assert Protocol(dt=0.02, readout_start=-0.02).readout(40) == slice(39, 40)
+
+
+def test_the_peak_is_within_the_window_of_each_item() -> None:
+    protocol = Protocol(readout_start=-0.02)
+    mask = protocol.readout_mask(torch.tensor([3, 5]), 5)
+    assert mask.tolist() == [[False, True, True, False, False], [False, False, False, True, True]]
+    responses = torch.tensor([[9.0, 1, 2, 9, 9], [9.0, 9, 9, -1, -3]])
+    value, frame = peak(responses, mask)
+    assert (value.tolist(), frame.tolist()) == ([2.0, -1.0], [2, 3])
+    lowest, frame = peak(responses[..., None], mask, sign=-1)
+    assert (lowest.tolist(), frame.tolist()) == ([[1.0], [-3.0]], [[1], [4]])
+
+
+def test_the_peak_frame_passes_over_nan() -> None:
+    protocol = Protocol(readout_start=0.01)
+    assert protocol.peak_frame(np.array([5.0, 1.0, np.nan, 3.0])) == 3
+    assert protocol.peak_frame(np.array([5.0, 1.0, np.nan, 3.0]), sign=-1) == 1
+    with pytest.raises(ValueError, match="expected a response within the read-out window"):
+        protocol.peak_frame(np.array([5.0, np.nan]))
+
+
+def test_grey_is_a_constant() -> None:
+    assert GREY == 0.5
+    with pytest.raises(TypeError):
+        Protocol(grey=0.3)  # type: ignore[call-arg]

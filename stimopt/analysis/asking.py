@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stimopt.lattice import HexLattice
 from stimopt.networks.model import ResponseModel
-from stimopt.protocol import Protocol
+from stimopt.protocol import GREY, Protocol
 
 Floats = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ def grey_voltage(
     network: ResponseModel, cell_type: str, protocol: Protocol, position: int = 0
 ) -> float:
     """Central voltage at the end of the pre-stimulus, what `baseline="grey"` takes off."""
-    frame = torch.full((1, 1, network.lattice.n_columns), protocol.grey)
+    frame = torch.full((1, 1, network.lattice.n_columns), GREY)
     (above,) = central_traces(network, frame, [cell_type], protocol, position).ravel()
     absolute = dataclasses.replace(protocol, baseline="absolute")
     (voltage,) = _traces(network, frame, [cell_type], absolute, position).ravel()

@@ -16,7 +16,7 @@ from stimopt.analysis.motion import positions
 from stimopt.items import ALL, choose_cell_types
 from stimopt.lattice import HexLattice
 from stimopt.networks.model import ResponseModel
-from stimopt.protocol import Protocol
+from stimopt.protocol import GREY, Protocol
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def moving_edge(
     along = positions(lattice) @ [np.cos(angle), np.sin(angle)]
     # Columns on the front count as reached; the margin hides the rounding of sine and cosine.
     reached = along <= front[:, None] + 1e-9
-    return np.where(reached, 1.0 if polarity > 0 else 0.0, protocol.grey)
+    return np.where(reached, 1.0 if polarity > 0 else 0.0, GREY)
 
 
 @dataclass(frozen=True)

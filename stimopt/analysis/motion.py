@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stimopt.analysis.asking import checked_stimulus
 from stimopt.lattice import HexLattice
-from stimopt.protocol import Protocol
+from stimopt.protocol import GREY, Protocol
 
 Floats = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ def stimulus_motion(
         )
     stop = last_frame % frames + 1
     start = max(0, stop - protocol.frames(seconds))
-    contrast = luminance - protocol.grey
+    contrast = luminance - GREY
     # What comes before the stimulus is grey, so a first frame is a change too.
     change = np.diff(contrast, axis=0, prepend=0.0)[start:stop]
     weight = np.exp(-(positions(lattice) ** 2).sum(axis=1) / (2 * radius**2))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stimopt.analysis.asking import checked_stimulus, device_of
 from stimopt.networks.model import ResponseModel
-from stimopt.protocol import Protocol
+from stimopt.protocol import GREY, Protocol
 
 Floats = NDArray[np.float64]
 
@@ -88,7 +88,7 @@ def change_drive(
     shown = luminance[: frame + 1]
     gradient = _mean_gradient(network, shown, cell_type, protocol, network_position)
     lasting = np.cumsum(gradient[::-1], axis=0)[::-1]
-    change = np.diff(shown, axis=0, prepend=protocol.grey)
+    change = np.diff(shown, axis=0, prepend=GREY)
     start = max(0, frame + 1 - protocol.frames(seconds))
     part = (change * lasting)[start:]
     rising, falling = change[start:] > 0, change[start:] < 0
@@ -102,7 +102,7 @@ def _mean_gradient(
     protocol = dataclasses.replace(protocol, baseline="absolute")
     device = device_of(network)
     share = (np.arange(PATH_STEPS) + 0.5)[:, None, None] / PATH_STEPS
-    path = protocol.grey + share * (shown - protocol.grey)
+    path = GREY + share * (shown - GREY)
     luminance = torch.as_tensor(path, dtype=torch.float32, device=device)
     cell = torch.tensor([network.cell_index(cell_type)], device=device)
     with torch.enable_grad():

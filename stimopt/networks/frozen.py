@@ -19,7 +19,7 @@ from stimopt.dynamics.simulate import Step, simulate
 from stimopt.lattice import HexLattice
 from stimopt.networks.flyvis import NetworkParameters, best_checkpoint, read_trained
 from stimopt.networks.model import unknown_cell_type
-from stimopt.protocol import Protocol
+from stimopt.protocol import GREY, Protocol
 
 FLYVIS_EXTENT = 15
 BUILTIN_EXTENT = 8
@@ -252,7 +252,7 @@ class FrozenNetwork(nn.Module):
         if n > 0:
             first = luminance[:, :1].detach().to(state.dtype)
             ramp = torch.linspace(0, 1, n, dtype=state.dtype, device=state.device)[None, :, None]
-            fade = ramp * (first - protocol.grey) + protocol.grey
+            fade = ramp * (first - GREY) + GREY
             state = self._run(fade, protocol.dt, state, network_index, _no_cells(state))[1]
         return state
 
@@ -263,7 +263,7 @@ class FrozenNetwork(nn.Module):
         frames of a stimulus. The version counters tell whether a buffer was written to since.
         """
         n = protocol.frames(protocol.t_pre)
-        key = (n, protocol.dt, protocol.grey, self._versions())
+        key = (n, protocol.dt, GREY, self._versions())
         if self._grey is None or self._grey[0] != key:
             # A tensor made in inference mode could not enter a later backward pass.
             with torch.inference_mode(False), torch.no_grad():
@@ -275,7 +275,7 @@ class FrozenNetwork(nn.Module):
         state = self.bias.to(torch.promote_types(self.bias.dtype, torch.float32))[:, type_of_cell]
         if n_frames == 0:
             return state
-        grey = state.new_full((self.n_networks, n_frames, self.lattice.n_columns), protocol.grey)
+        grey = state.new_full((self.n_networks, n_frames, self.lattice.n_columns), GREY)
         every = torch.arange(self.n_networks, device=state.device)
         return self._run(grey, protocol.dt, state, every, _no_cells(state))[1]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stimopt.connectome import nearest_names
 from stimopt.lattice import HexLattice
-from stimopt.protocol import Protocol
+from stimopt.protocol import GREY, Protocol
 
 
 @runtime_checkable
@@ -159,9 +159,9 @@ class ModuleNetwork(nn.Module):
         """Responses under a protocol, `(items, frames, k)`; one network, so no index is used."""
         items, _, columns = luminance.shape
         n_pre, n_fade = protocol.frames(protocol.t_pre), protocol.frames(protocol.t_fade_in)
-        grey = luminance.new_full((items, n_pre, columns), protocol.grey)
+        grey = luminance.new_full((items, n_pre, columns), GREY)
         ramp = torch.linspace(0, 1, n_fade, dtype=luminance.dtype, device=luminance.device)
-        fade = ramp[None, :, None] * (luminance[:, :1].detach() - protocol.grey) + protocol.grey
+        fade = ramp[None, :, None] * (luminance[:, :1].detach() - GREY) + GREY
         responses: Tensor = self.module(torch.cat([grey, fade, luminance], dim=1))
         before = n_pre + n_fade
         if protocol.baseline == "grey" and before > 0:

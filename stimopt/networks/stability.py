@@ -60,7 +60,7 @@ def check_step(
         return
     positions = sorted(set(range(network.n_networks) if networks is None else networks))
     for position in positions:
-        linear = LinearizedNetwork(network, position, protocol.grey)
+        linear = LinearizedNetwork(network, position, GREY)
         if linear.growth(protocol.dt) > 1:
             raise ValueError(
                 f"expected dt of at most {_rounded_down(linear.largest_stable_step()):g} s, the "

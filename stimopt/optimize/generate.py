@@ -21,7 +21,7 @@ from stimopt.optimize.module import (
 from stimopt.optimize.objectives import Objective, central_signal, find_objective
 from stimopt.optimize.starts import NATURALISTIC, naturalistic_start
 from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam
-from stimopt.protocol import Protocol
+from stimopt.protocol import GREY, Protocol
 from stimopt.storage.identity import function_name
 
 
@@ -190,12 +190,12 @@ def starting_stimulus(
     if init == "noise":
         return noise(items, n_frames, n_columns)
     if init == "grey":
-        return torch.full((len(items), n_frames, n_columns), protocol.grey)
+        return torch.full((len(items), n_frames, n_columns), GREY)
     if init.startswith(NATURALISTIC):
         clips, lengths = naturalistic_start(
             init.removeprefix(NATURALISTIC), network, items, protocol.dt
         )
-        start = torch.full_like(clips, protocol.grey)
+        start = torch.full_like(clips, GREY)
         for i, length in enumerate(lengths.tolist()):
             start[i, clips.shape[1] - length :] = clips[i, :length]
         return start
