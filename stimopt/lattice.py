@@ -97,6 +97,14 @@ class HexLattice:
         x, y = 1.5 * self.v, -np.sqrt(3.0) * (self.u + 0.5 * self.v)
         return x.astype(np.float64), y.astype(np.float64)
 
+    def positions(self) -> Floats:
+        """Centres relative to the middle in units of columns, `(columns, 2)`, x right and y up.
+
+        Neighbouring columns are 1 apart.
+        """
+        centres: Floats = np.stack(self.picture_coordinates(), axis=1) / np.sqrt(3.0)
+        return centres
+
     def rotation(self, k: int) -> Ints:
         """Permutation that rotates a picture counter-clockwise by k times 60 degrees.
 

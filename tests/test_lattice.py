@@ -115,6 +115,17 @@ def test_neighbours_are_all_pairs_at_the_smallest_distance() -> None:
     assert len(pairs) == len(near)
 
 
+def test_positions_are_in_columns() -> None:
+    lattice = HexLattice(3)
+    places = lattice.positions()
+    np.testing.assert_array_equal(places[lattice.center], 0)
+    pairs = lattice.neighbour_pairs()
+    steps = np.linalg.norm(places[pairs[:, 0]] - places[pairs[:, 1]], axis=1)
+    np.testing.assert_allclose(steps, 1.0)
+    # One column up in the picture is one step of -u.
+    np.testing.assert_allclose(places[lattice.index(-1, 0)], [0, 1], atol=1e-15)
+
+
 def test_index_is_minus_one_off_the_lattice() -> None:
     lattice = HexLattice(2)
     assert lattice.index(0, 3) == -1
