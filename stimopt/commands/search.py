@@ -15,10 +15,11 @@ from stimopt.commands.base import RunCLI, interruptible, quiet_lightning
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import BUILTIN_EXTENT, FLYVIS_EXTENT
 from stimopt.networks.opening import NetworkSource
+from stimopt.report.tables import winners_table
 from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, going_on_from
 from stimopt.search.callbacks import SearchCheckpoint, SearchProgress
 from stimopt.search.naturalistic import NaturalisticSearch
-from stimopt.search.result import search_result, winners_table
+from stimopt.search.result import search_result
 from stimopt.storage.files import only_run_in
 
 TRAINER_DEFAULTS = {

@@ -1,14 +1,10 @@
-"""From a search to the result that is kept of it, and to a table for people."""
+"""From a search to its result."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import JustifyMethod
-from rich.table import Table
 
 from stimopt.results.result import Result, Variable
 from stimopt.search.argmax import NONE
@@ -128,57 +124,3 @@ def _winning_responses(
             response[:, (of_columns >= 0).numpy()] = piece.numpy()
             found.append((i, response))
     return found
-
-
-def winners_table(result: Result, ranks: int = 1) -> Table:
-    """A table for people: each cell type's best clips and where they come from.
-
-    Args:
-        result: of a search.
-        ranks: how many of the top k to show.
-    """
-    table = Table(title="Clip that drives each cell type most", title_justify="left")
-    several = len(set(result["network"].tolist())) > 1
-    columns: list[tuple[str, JustifyMethod, bool]] = [
-        ("cell type", "left", True),
-        ("network", "left", several),
-        ("rank", "right", ranks > 1),
-        ("response", "right", True),
-        ("at ms", "right", True),
-        ("sample", "right", True),
-        ("scene", "left", True),
-        ("view", "right", True),
-        ("frames", "right", True),
-        ("mirrored", "left", True),
-        ("rotated", "right", True),
-    ]
-    for name, justify, shown in columns:
-        if shown:
-            # In a narrow terminal the scenes' names are broken, and no number.
-            table.add_column(name, justify=justify, no_wrap=name != "scene", overflow="fold")
-    for i, cell_type in enumerate(result["cell_type"]):
-        for rank in range(min(ranks, result["sample"].shape[1])):
-            if result["sample"][i, rank] != NONE:
-                row = [str(cell_type)]
-                row += [result.network_names[result["network"][i]]] if several else []
-                row += [str(rank + 1)] if ranks > 1 else []
-                table.add_row(*row, *_row(result, i, rank))
-    return table
-
-
-def _row(result: Result, i: int, rank: int) -> list[str]:
-    def at(name: str) -> Any:
-        return result[name][i, rank]
-
-    mirroring = at("mirroring")
-    return [
-        f"{at('peak_response'):.3f}",
-        f"{1000 * result.protocol.seconds(int(at('peak_frame'))):.0f}",
-        str(at("sample")),
-        # A scene's name is text: brackets in it are no mark-up.
-        str(at("scene")).replace("[", "\\["),
-        str(at("view")),
-        f"{at('first_frame')}-{at('last_frame')}",
-        "no" if mirroring == 0 else f"axis {mirroring}",
-        f"{60 * int(at('rotation'))}°",
-    ]

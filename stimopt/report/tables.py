@@ -1,0 +1,68 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from rich.console import JustifyMethod
+from rich.table import Table
+
+from stimopt.results.result import Result
+
+SCENE = "scene"
+
+
+def winners_table(result: Result, ranks: int = 1) -> Table:
+    """Each cell type's best clips and where they come from.
+
+    Args:
+        result: of a search.
+        ranks: how many of the top k to show.
+    """
+    several = len(set(result["network"].tolist())) > 1
+    table = Table(title="Clip that drives each cell type most", title_justify="left")
+    for name, justify in _columns(several, ranks > 1):
+        # In a narrow terminal only the scenes' names wrap, no number does.
+        table.add_column(name, justify=justify, no_wrap=name != SCENE, overflow="fold")
+    for i, cell_type in enumerate(result["cell_type"]):
+        for rank in range(min(ranks, result["sample"].shape[1])):
+            if result["sample"][i, rank] >= 0:
+                row = [str(cell_type)]
+                row += [result.network_names[result["network"][i]]] if several else []
+                row += [str(rank + 1)] if ranks > 1 else []
+                table.add_row(*row, *_clip(result, i, rank))
+    return table
+
+
+def _columns(several_networks: bool, several_ranks: bool) -> list[tuple[str, JustifyMethod]]:
+    columns: list[tuple[str, JustifyMethod]] = [("cell type", "left")]
+    columns += [("network", "left")] if several_networks else []
+    columns += [("rank", "right")] if several_ranks else []
+    return [
+        *columns,
+        ("response", "right"),
+        ("at ms", "right"),
+        ("sample", "right"),
+        (SCENE, "left"),
+        ("view", "right"),
+        ("frames", "right"),
+        ("mirrored", "left"),
+        ("rotated", "right"),
+    ]
+
+
+def _clip(result: Result, i: int, rank: int) -> list[str]:
+    def value(name: str) -> object:
+        return result[name][i, rank]
+
+    peak_ms = 1000 * result.protocol.seconds(int(result["peak_frame"][i, rank]))
+    mirroring, rotation = int(result["mirroring"][i, rank]), int(result["rotation"][i, rank])
+    return [
+        f"{value('peak_response'):.3f}",
+        f"{peak_ms:.0f}",
+        str(value("sample")),
+        # A scene's name is text: brackets in it are no mark-up.
+        str(value(SCENE)).replace("[", "\\["),
+        str(value("view")),
+        f"{value('first_frame')}-{value('last_frame')}",
+        f"axis {mirroring}" if mirroring else "no",
+        f"{60 * rotation}°",
+    ]

@@ -1,0 +1,72 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from stimopt.protocol import Protocol
+from stimopt.report.tables import winners_table
+from stimopt.results.result import Result, Variable
+
+
+@pytest.fixture
+def result() -> Result:
+    """Two networks, one type, the best two clips; the second network has a single one."""
+    rank: dict[str, list[list[Any]]] = {
+        "peak_response": [[1.25, 0.5], [2.0, np.nan]],
+        "peak_frame": [[4, 7], [0, -1]],
+        "sample": [[17, 3], [5, -1]],
+        "scene": [["alley [1]", "cave"], ["cave", ""]],
+        "view": [[2, 0], [1, -1]],
+        "first_frame": [[22, 1], [1, -1]],
+        "last_frame": [[41, 19], [19, -1]],
+        "mirroring": [[1, 0], [0, -1]],
+        "rotation": [[2, 0], [5, -1]],
+    }
+    variables = {name: Variable(("item", "rank"), np.array(v)) for name, v in rank.items()}
+    variables["cell_type"] = Variable(("item",), np.array(["T4c", "T4c"]))
+    variables["network"] = Variable(("item",), np.array([0, 1]))
+    return Result(
+        kind="naturalistic",
+        variables=variables,
+        protocol=Protocol(dt=0.02),
+        network_hash="",
+        network_names=("flow/000", "flow/001"),
+        extent=2,
+        config={},
+    )
+
+
+def cells(table: Table) -> list[list[str]]:
+    console = Console(width=200, no_color=True)
+    with console.capture() as capture:
+        console.print(table)
+    rows = [line for line in capture.get().splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in row.strip("│").split("│")] for row in rows]
+
+
+def test_winners_of_several_networks(result: Result) -> None:
+    assert cells(winners_table(result)) == [
+        ["T4c", "flow/000", "1.250", "80", "17", "alley [1]", "2", "22-41", "axis 1", "120°"],
+        ["T4c", "flow/001", "2.000", "0", "5", "cave", "1", "1-19", "no", "300°"],
+    ]
+
+
+def test_missing_ranks_are_left_out(result: Result) -> None:
+    rows = cells(winners_table(result, ranks=3))
+    assert [row[:3] for row in rows] == [
+        ["T4c", "flow/000", "1"],
+        ["T4c", "flow/000", "2"],
+        ["T4c", "flow/001", "1"],
+    ]
+
+
+def test_a_single_network_is_not_named(result: Result) -> None:
+    result.variables["network"] = Variable(("item",), np.array([0, 0]))
+    table = winners_table(result)
+    assert [column.header for column in table.columns][:2] == ["cell type", "response"]
