@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stimopt import expect
 
 Ints = NDArray[np.int64]
 
@@ -63,28 +65,29 @@ class SamplingSettings:
     rotations: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.window_seconds is not None and self.window_frames is not None:
-            raise ValueError(
-                f"expected window_seconds or window_frames, got both ({self.window_seconds} and "
-                f"{self.window_frames}); leave one out"
-            )
-        seconds, frames = self.window_seconds, self.window_frames
-        if seconds is not None and not (_is_number(seconds) and seconds > 0):
-            raise ValueError(f"expected window_seconds > 0, got {seconds!r}; 0.8 is 0.8 s")
-        if frames is not None and not (_is_whole(frames) and frames > 0):
-            raise ValueError(f"expected window_frames >= 1, got {frames!r}; flyvis takes 19")
+        expect.that(
+            self.window_seconds is None or self.window_frames is None,
+            "window_seconds or window_frames",
+            f"both ({self.window_seconds} and {self.window_frames})",
+            "leave one out",
+        )
+        if self.window_seconds != math.inf:
+            advice = "0.8 is 0.8 s"
+            expect.number("window_seconds", self.window_seconds, advice, above=0, optional=True)
+        expect.whole(
+            "window_frames", self.window_frames, "flyvis takes 19", at_least=1, optional=True
+        )
         for name, allowed in (("mirrorings", (0, 1, 2, 3)), ("rotations", ALL_ROTATIONS)):
             values = getattr(self, name)
-            if values is None:
-                continue
-            values = tuple(values)
-            known = all(_is_whole(value) and value in allowed for value in values)
-            if not values or not known or len(set(values)) < len(values):
-                raise ValueError(
-                    f"expected {name} as different numbers of {list(allowed)}, got "
-                    f"{list(values)}; [0] turns them off"
-                )
-            object.__setattr__(self, name, values)
+            expect.that(
+                values is None
+                or (
+                    0 < len(values) == len(set(values)) and all(_one_of(v, allowed) for v in values)
+                ),
+                f"{name} as different numbers of {list(allowed)}",
+                values,
+                "[0] turns them off",
+            )
 
     def turns(self, designed: bool) -> tuple[tuple[int, int], ...]:
         """Every (mirroring, rotation) of a store, in the order of samples."""
@@ -188,7 +191,6 @@ def resampling(n_frames: int, frame_rate: float, dt: float) -> Ints:
     return index
 
 
-@dataclass(frozen=True, eq=False)
 class SampleIndex:
     """Numbers the samples of several stores and finds each one's origin.
 
@@ -197,45 +199,36 @@ class SampleIndex:
     Args:
         stores: length of every scene of every store.
         designed: for each store, whether its scenes are designed stimuli; None is none of them.
-        settings: how to cut and turn.
+        settings: how to cut and turn; None takes the defaults.
 
     Raises:
         ValueError: if there is no scene, or one without frames.
     """
 
-    stores: Sequence[Sequence[SceneLength]]
-    designed: Sequence[bool] | None = None
-    settings: SamplingSettings = field(default_factory=SamplingSettings)
-    _scene_stores: Ints = field(init=False, repr=False)
-    _first_scene: Ints = field(init=False, repr=False)
-    _first_window: Ints = field(init=False, repr=False)
-    _first_sample: Ints = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        designed = [False] * len(self.stores) if self.designed is None else list(self.designed)
-        if len(designed) != len(self.stores):
-            raise ValueError(
-                f"expected as many entries in designed as the {len(self.stores)} stores, got "
-                f"{len(designed)}; give one for each"
-            )
-        scenes = [len(store) for store in self.stores]
-        if not sum(scenes):
-            raise ValueError("expected at least one scene, got none; give a store with scenes")
-        counts, turns = [], []
-        for store, whole in zip(self.stores, designed, strict=True):
-            for scene in store:
-                if scene.n_frames < 1:
-                    raise ValueError(
-                        f"expected at least one frame in every scene, got {scene}; leave it out"
-                    )
-                counts.append(cut(scene.n_frames, self.settings.window(scene, whole)).n_windows)
-                turns.append(len(self.settings.turns(whole)))
-        windows = np.array(counts, dtype=np.int64)
-        self._set("designed", tuple(designed))
-        self._set("_first_scene", np.concatenate([[0], np.cumsum(scenes)]).astype(np.int64))
-        self._set("_scene_stores", np.repeat(np.arange(len(scenes)), scenes))
-        self._set("_first_window", np.concatenate([[0], np.cumsum(windows)]))
-        self._set("_first_sample", np.concatenate([[0], np.cumsum(windows * np.array(turns))]))
+    def __init__(
+        self,
+        stores: Sequence[Sequence[SceneLength]],
+        designed: Sequence[bool] | None = None,
+        settings: SamplingSettings | None = None,
+    ) -> None:
+        self.stores = list(stores)
+        self.designed = [False] * len(stores) if designed is None else list(designed)
+        self.settings = settings or SamplingSettings()
+        frames = [scene.n_frames for store in stores for scene in store]
+        expect.that(frames, "at least one scene", "none", "give a store with scenes")
+        advice = "leave the scene without frames out"
+        expect.that(min(frames) >= 1, "at least one frame in every scene", min(frames), advice)
+        counts = [len(store) for store in stores]
+        self._scene_stores = np.repeat(np.arange(len(stores)), counts)
+        self._first_scene = _cumulated(counts)
+        windows = [
+            self._cut(store, scene).n_windows
+            for store, count in enumerate(counts)
+            for scene in range(count)
+        ]
+        turns = [len(self._turns(store)) for store in self._scene_stores.tolist()]
+        self._first_window = _cumulated(windows)
+        self._first_sample = _cumulated([w * t for w, t in zip(windows, turns, strict=True)])
 
     def __len__(self) -> int:
         return int(self._first_sample[-1])
@@ -257,8 +250,8 @@ class SampleIndex:
         scene = at - int(self._first_scene[store])
         turns = self._turns(store)
         window, turn = divmod(number - int(self._first_sample[at]), len(turns))
-        held = self.stores[store][scene]
         windows = self._cut(store, scene)
+        dropped = self.stores[store][scene].drop_first
         start = window * windows.step
         stop = start + windows.length
         mirroring, rotation = turns[turn]
@@ -268,34 +261,11 @@ class SampleIndex:
             window,
             start,
             stop,
-            start + held.drop_first,
-            stop - 1 + held.drop_first,
+            start + dropped,
+            stop - 1 + dropped,
             mirroring,
             rotation,
         )
-
-    def number(
-        self, store: int, scene: int, window: int, mirroring: int = 0, rotation: int = 0
-    ) -> int:
-        """Number of the sample with that origin; the inverse of `origin`.
-
-        Raises:
-            IndexError: if there is no such store, scene or window, or it is not turned that way.
-        """
-        turns = self._turns(store) if 0 <= store < len(self.stores) else ()
-        if (
-            not turns
-            or not 0 <= scene < len(self.stores[store])
-            or not 0 <= window < self._cut(store, scene).n_windows
-            or (mirroring, rotation) not in turns
-        ):
-            raise IndexError(
-                f"expected an origin among the {len(self)} samples, got store {store}, scene "
-                f"{scene}, window {window}, mirroring {mirroring}, rotation {rotation}; "
-                "compare it with origin(sample)"
-            )
-        first = int(self._first_sample[int(self._first_scene[store]) + scene])
-        return first + window * len(turns) + turns.index((mirroring, rotation))
 
     def windows_of(self, samples: Ints | Sequence[int] | int) -> Ints:
         """Number of the window among all windows, for every sample.
@@ -314,34 +284,34 @@ class SampleIndex:
         within = (numbers - self._first_sample[at]) // turns[self._scene_stores[at]]
         return np.asarray(self._first_window[at] + within)
 
-    def n_steps(self, sample: int, dt: float) -> int:
-        """Frames of a sample once resampled at `dt`."""
-        origin = self.origin(sample)
-        rate = self.stores[origin.store][origin.scene].frame_rate
-        return resampled_frames(origin.n_frames, rate, dt)
+    def lengths(self, dt: float) -> set[int]:
+        """Lengths of all samples once resampled at `dt`, in frames, each length once.
+
+        All samples of a scene are equally long, so this takes O(scenes).
+        """
+        return {
+            resampled_frames(self._cut(store, i).length, scene.frame_rate, dt)
+            for store, scenes in enumerate(self.stores)
+            for i, scene in enumerate(scenes)
+        }
 
     def _turns(self, store: int) -> tuple[tuple[int, int], ...]:
-        return self.settings.turns(bool(self.designed and self.designed[store]))
+        return self.settings.turns(self.designed[store])
 
     def _cut(self, store: int, scene: int) -> Windows:
-        held = self.stores[store][scene]
-        designed = bool(self.designed and self.designed[store])
-        return cut(held.n_frames, self.settings.window(held, designed))
+        length = self.stores[store][scene]
+        return cut(length.n_frames, self.settings.window(length, self.designed[store]))
 
     def _require(self, sample: int) -> int:
-        if not 0 <= sample < len(self):
-            raise IndexError(
-                f"expected a sample from 0 to {len(self) - 1}, got {sample}; choose one of these"
-            )
+        expected = f"a sample from 0 to {len(self) - 1}"
+        expect.that(0 <= sample < len(self), expected, sample, "choose one of these", IndexError)
         return int(sample)
 
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
+
+def _cumulated(counts: Sequence[int]) -> Ints:
+    """Where each of consecutive groups begins, and where the last ends."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+def _one_of(value: object, allowed: Sequence[int]) -> bool:
+    return isinstance(value, (int, np.integer)) and value in allowed
