@@ -1,0 +1,137 @@
+"""Version 0.1's results, recorded by it, come out again: losses, stimuli, best steps, winners.
+
+`recorded-0.1.h5` holds its runs on the built-in network, `stimopt-0.1.h5` in the shared folder those
+on the trained one (torch 2.13 on a CPU).  Another summation order moves a loss by a few 1e-7 of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+
+from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.module import StimulusModule
+from stimopt.optimize.regularize import StimulusRegularizer
+from stimopt.search.naturalistic import NaturalisticSearch
+from stimopt.search.result import search_result
+
+Trainers = Callable[..., pl.Trainer]
+
+# In 100 steps nothing greyer is found within the tolerance.
+pytestmark = pytest.mark.filterwarnings("ignore:expected a greyer stimulus")
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def builtin() -> Iterator[h5py.File]:
+    with h5py.File(Path(__file__).parent / "recorded-0.1.h5") as file:
+        yield file
+
+
+@pytest.fixture(scope="module")
+def trained(shared: Path) -> Iterator[h5py.File]:
+    with h5py.File(shared / "reference" / "stimopt-0.1.h5") as file:
+        yield file["flyvis"]
+
+
+@pytest.fixture(scope="module")
+def circuit() -> FrozenNetwork:
+    return FrozenNetwork.builtin()
+
+
+def suppressor(network: FrozenNetwork) -> StimulusModule:
+    return StimulusGenerator(
+        network,
+        "L1",
+        t_stim=0.4,
+        sign=-1,
+        objective="window_mean",
+        grey_weight=2.0,
+        roughness_weight=0.5,
+        variation_weight=0.1,
+    )
+
+
+def require_same(fit: StimulusModule, recorded: h5py.Group, stimulus: np.ndarray) -> None:
+    """Every loss of every iterate, the best step of each item, and its stimulus."""
+    names = {name.removeprefix("history_") for name in recorded if name.startswith("history_")}
+    history = {name.replace("/", "_"): values.numpy() for name, values in fit.history.items()}
+    assert set(history) == names
+    for name, values in history.items():
+        np.testing.assert_allclose(
+            values, recorded[f"history_{name}"], TOLERANCE, TOLERANCE, err_msg=name
+        )
+    np.testing.assert_array_equal(fit.best_step, recorded["best_step"])
+    np.testing.assert_allclose(fit.best_stimulus, stimulus, atol=TOLERANCE)
+
+
+def test_search(builtin: h5py.File, circuit: FrozenNetwork, make_trainer: Trainers) -> None:
+    search = NaturalisticSearch(circuit, cell_types="all", top_k=3)
+    make_trainer(-1).test(search, datamodule=StimulusDataModule(extent=8), verbose=False)
+    result, recorded = search_result(search), builtin["search"]
+    assert result["cell_type"].tolist() == [name.decode() for name in recorded["cell_type"]]
+    for name in ("sample", "peak_frame"):
+        np.testing.assert_array_equal(result[name], recorded[name])
+    np.testing.assert_allclose(result["peak_response"], recorded["peak_response"], atol=TOLERANCE)
+    t4c = result["cell_type"].tolist().index("T4c")
+    (clip,) = recorded["T4c_stimulus"]
+    np.testing.assert_allclose(result["stimulus"][t4c, : len(clip)], clip, atol=TOLERANCE)
+
+
+def test_generation(builtin: h5py.File, circuit: FrozenNetwork, make_trainer: Trainers) -> None:
+    fit = StimulusGenerator(circuit, ["T4c", "T5c"], t_stim=0.4, seeds=[0, 1])
+    make_trainer(60).fit(fit)
+    require_same(fit, builtin["generate"], builtin["generate/best_stimulus"][()])
+
+
+def test_suppression(builtin: h5py.File, circuit: FrozenNetwork, make_trainer: Trainers) -> None:
+    fit = suppressor(circuit)
+    make_trainer(60).fit(fit)
+    recorded = builtin["generate_suppressive"]
+    require_same(fit, recorded, recorded["best_stimulus"][()])
+
+
+def test_constraint(builtin: h5py.File, circuit: FrozenNetwork, make_trainer: Trainers) -> None:
+    clip = builtin["search/T4c_stimulus"][()]
+    fit = StimulusRegularizer(circuit, "T4c", init=torch.tensor(clip))
+    make_trainer(100).fit(fit)
+    require_same(fit, builtin["regularize"], clip)  # the best stays the start
+
+
+def test_generation_on_the_trained_network(
+    trained: h5py.Group, real_network: FrozenNetwork, make_trainer: Trainers
+) -> None:
+    fit = StimulusGenerator.flyvis(real_network, "T4c")
+    make_trainer(200).fit(fit)
+    require_same(fit, trained["generate"], trained["generate/best_stimulus"][()])
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "steps"),
+    [
+        ("regularize", StimulusRegularizer, 150),
+        ("regularize_penalized", StimulusRegularizer.flyvis, 100),
+    ],
+)
+def test_regularization_on_the_trained_network(
+    name: str,
+    make: Callable[..., StimulusModule],
+    steps: int,
+    trained: h5py.Group,
+    recorded: h5py.File,
+    real_network: FrozenNetwork,
+    make_trainer: Trainers,
+) -> None:
+    clip = torch.tensor(recorded["search/sample_421/stimulus"][()])[None]
+    fit = make(real_network, "T4c", init=clip)
+    make_trainer(steps).fit(fit)
+    require_same(fit, trained[name], trained[name]["best_stimulus"][()])
