@@ -19,6 +19,7 @@ from stimopt.networks.model import ResponseModel, device_of
 from stimopt.protocol import Protocol
 from stimopt.storage.files import replacing
 from stimopt.storage.hdf5 import created
+from stimopt.storage.identity import require_same as require_same  # until callers have moved
 
 SCHEMA = "stimopt.result/1"
 TOLERANCE = 1e-4
@@ -135,30 +136,6 @@ class Result:
     def write(self, path: str | Path) -> Path:
         """Write to an HDF5 file, whole or not at all; gives its path."""
         return write(path, {"": self})
-
-
-def require_same(held: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
-    """Refuse what belongs to another run.
-
-    Args:
-        held: settings by name, as saved.
-        expected: settings of this run.
-        where: what holds them, for the message.
-
-    Raises:
-        ValueError: naming the first setting that differs.
-    """
-    for name in sorted({*held, *expected}):
-        if held.get(name) != expected.get(name):
-            raise ValueError(
-                f"expected {name} = {_short(held.get(name))} as in {where}, got "
-                f"{_short(expected.get(name))}; give the same, or another output folder"
-            )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else text[:97] + "..."
 
 
 @torch.no_grad()

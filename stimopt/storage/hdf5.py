@@ -1,111 +1,175 @@
-"""HDF5 files whose writing fails as other writing does."""
+"""HDF5 files from elsewhere read safely, and large ones written safely to a disk that fills up."""
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from stimopt import expect
+from stimopt.storage.archives import MAX_DEFLATE_RATIO
+from stimopt.storage.files import BadFile, reading
+
+FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+"""Filters of arrays that stimopt writes."""
+
+
+@contextmanager
+def opened(
+    path: str | Path, what: str = "an HDF5 file", advice: str = "make it again"
+) -> Iterator[h5py.File]:
+    """An HDF5 file to read from, which holds its own data.
+
+    Links and external storage are refused: they would read other files in this one's name.
+
+    Args:
+        path: of the file.
+        what: it should be, for the message.
+        advice: what to do about a bad one.
+
+    Raises:
+        BadFile: for a missing, damaged or deceptive file, and for whatever the block raises.
+
+    Example:
+        >>> with opened("result.h5", "a result", "run the fit again") as file:
+        ...     stimulus = plain_array(file["stimulus"])
+    """
+    with reading(path, what, advice), h5py.File(path, "r") as file:
+        _refuse_links(file, path)
+        yield file
+
+
+def _refuse_links(file: h5py.File, path: str | Path) -> None:
+    groups, addresses = [file["/"]], {h5py.h5o.get_info(file.id).addr}
+    while groups:
+        group = groups.pop()
+        for name in group:
+            link, problem = group.get(name, getlink=True), None
+            if not isinstance(link, h5py.HardLink):
+                problem = type(link).__name__
+            else:
+                child = group[name]
+                address = h5py.h5o.get_info(child.id).addr
+                if address in addresses:
+                    problem = "second link to one object"
+                elif isinstance(child, h5py.Dataset) and (child.external or child.is_virtual):
+                    problem = "dataset kept in other files"
+                addresses.add(address)
+                groups += [child] if isinstance(child, h5py.Group) else []
+            expect.that(
+                problem is None,
+                f"a file without links and external storage in {path}",
+                f"a {problem} {name!r}",
+                "it was refused; copy the data themselves into the file",
+                BadFile,
+            )
+
+
+def plain_array(dataset: h5py.Dataset) -> NDArray[Any]:
+    """Values of a dataset; text as an object array.
+
+    Raises:
+        BadFile: as `require_plain`.
+    """
+    require_plain(dataset)
+    text = h5py.check_string_dtype(dataset.dtype)
+    return np.asarray(dataset.asstr()[()] if text else dataset[()])
+
+
+def require_plain(dataset: h5py.Dataset) -> None:
+    """Refuse an array of anything but numbers and text, or one larger than the file can hold.
+
+    Raises:
+        BadFile: naming the array and its file.
+    """
+    text = h5py.check_string_dtype(dataset.dtype) is not None
+    creation = dataset.id.get_create_plist()
+    filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
+    bytes_in_file, problem = dataset.file.id.get_filesize(), None
+    if not text and dataset.dtype.kind not in "fiub":
+        problem = f"type {dataset.dtype}"
+    elif dataset.shape is None:
+        problem = "no array"
+    elif not filters <= FILTERS:
+        problem = f"filters {filters}"
+    elif math.prod(dataset.shape) * dataset.dtype.itemsize > MAX_DEFLATE_RATIO * bytes_in_file:
+        problem = f"shape {dataset.shape} in {bytes_in_file} bytes"
+    expect.that(
+        problem is None,
+        f"numbers or text that the file can hold in {dataset.name} of {dataset.file.filename}",
+        problem,
+        "do not trust this file",
+        BadFile,
+    )
 
 
 @contextmanager
 def created(path: str | Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
-    """A new HDF5 file, and a function that raises what went wrong with writing so far.
+    """A new HDF5 file, and a function that raises the first error of writing so far.
 
-    HDF5 1.14 brings the process down with it some time after it could not write: the file cannot
-    be closed, and what is left of it is freed twice. So it is not told: what the disk refuses is
-    kept in memory until the file is closed, and the error is raised then. Whoever writes much
-    calls the function between pieces, to fail before the memory is full.
+    HDF5 (1.14 and 2.0) crashes the process some time after it could not write: it cannot close
+    the file, and frees the rest of it twice. So HDF5 does not hear of the error. What the disk
+    refuses stays in memory until the file is closed, and the error is raised then.
+
+    This is for movie stores, which need not fit in memory. Smaller files are written to
+    `io.BytesIO` and then by `files.replace_bytes`.
 
     Raises:
         OSError: when the block ends, if anything could not be written; the file is of no use then.
+            Call the function between pieces to stop early.
     """
-    with open(path, "w+b", buffering=0) as raw:
-        patient = _PatientFile(raw)
+    with _PatientFile(path) as patient:
         with h5py.File(patient, "w") as file:
             yield file, patient.check
         patient.check()
 
 
-class _PatientFile(io.RawIOBase):
+class _PatientFile(io.FileIO):
     """A file that keeps in memory what the disk refuses."""
 
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw, self._at, self._size = raw, 0, 0
-        self._refused: list[tuple[int, bytes]] = []
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path, "w+")
         self._error: OSError | None = None
+        self._refused: dict[int, bytes] = {}
 
     def check(self) -> None:
-        """Raise the first error there was.
-
-        Raises:
-            OSError: that error.
-        """
         if self._error is not None:
             raise self._error
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def writable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As any file."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = start + offset
-        return self._at
-
-    def tell(self) -> int:
-        """As any file."""
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """As any file; refused pieces are read from memory."""
-        n = max(0, min(len(buffer), self._size - self._at))
-        self._raw.seek(self._at)
-        held = bytearray((self._raw.read(n) or b"").ljust(n, b"\0"))
-        for start, piece in self._refused:
-            low, high = max(start, self._at), min(start + len(piece), self._at + n)
-            if low < high:
-                held[low - self._at : high - self._at] = piece[low - start : high - start]
-        buffer[:n] = held
-        self._at += n
-        return n
-
     def write(self, data: Any) -> int:
-        """As any file, but that it never fails."""
-        view = memoryview(data).cast("B")
-        done = 0
+        view, start, done = memoryview(data).cast("B"), self.tell(), 0
         try:
-            if self._error is None:
-                self._raw.seek(self._at)
-                while done < len(view):
-                    done += self._raw.write(view[done:])
+            while self._error is None and done < len(view):
+                done += super().write(view[done:])
         except OSError as error:
             self._error = error
         if done < len(view):
-            self._refused.append((self._at + done, bytes(view[done:])))
-        self._at += len(view)
-        self._size = max(self._size, self._at)
+            self._refused[start + done] = bytes(view[done:])
+            self.seek(start + len(view))
+        return len(view)
+
+    def readinto(self, buffer: Any) -> int:
+        view, start = memoryview(buffer).cast("B"), self.tell()
+        stop = start + len(view)
+        n_read = super().readinto(view) or 0
+        view[n_read:] = bytes(len(view) - n_read)
+        for at, piece in self._refused.items():
+            low, high = max(at, start), min(at + len(piece), stop)
+            if low < high:
+                view[low - start : high - start] = piece[low - at : high - at]
+        self.seek(stop)
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        """As any file, but that it never fails."""
-        size = self._at if size is None else size
         try:
-            if self._error is None:
-                self._raw.truncate(size)
+            return super().truncate(size) if self._error is None else size or 0
         except OSError as error:
             self._error = error
-        self._size = size
-        return size
+            return size or 0

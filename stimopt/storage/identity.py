@@ -1,34 +1,69 @@
-"""Names for what cannot be written out: the same for the same value, in any process."""
+"""Stable fingerprints of tensors and functions, and whether two runs are the same."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from stimopt import expect
+
+
+class DifferentRun(ValueError):
+    """A file belongs to a run with other settings."""
+
+
+def require_same(stored: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
+    """Refuse a file that belongs to another run.
+
+    Args:
+        stored: settings by name, as saved.
+        wanted: settings of this run.
+        where: they are stored, for the message.
+
+    Raises:
+        DifferentRun: naming the first setting that differs.
+    """
+    # The network first: where that differs, much else does too.
+    for name in sorted({*stored, *wanted}, key=lambda name: (name != "network_hash", name)):
+        expect.that(
+            stored.get(name) == wanted.get(name),
+            f"{name} = {_short(stored.get(name))} as in {where}",
+            _short(wanted.get(name)),
+            "give the same, or another output folder",
+            DifferentRun,
+        )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
 
 def digest(*tensors: Tensor | None) -> str:
     """The first twelve digits of SHA-256 over the shapes, types and numbers of tensors."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for tensor in tensors:
         if tensor is None:
-            found.update(b"none")
+            sha256.update(b"none")
             continue
         array = tensor.detach().cpu().contiguous().numpy()
-        found.update(f"{array.dtype}{array.shape}".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()[:12]
+        sha256.update(f"{array.dtype}{array.shape}".encode())
+        sha256.update(array.tobytes())
+    return sha256.hexdigest()[:12]
 
 
 def function_name(function: Any) -> str:
     """Where a function was defined and its name there, or those of a callable's class.
 
-    Not its `repr`, which holds an address and so differs from run to run.
+    Its `repr` would not do: that holds an address, which differs from run to run.
     """
     if isinstance(function, functools.partial):
-        given = [*map(repr, function.args), *(f"{k}={v!r}" for k, v in function.keywords.items())]
-        return f"{function_name(function.func)}({', '.join(given)})"
+        keywords = (f"{name}={value!r}" for name, value in function.keywords.items())
+        arguments = ", ".join([*map(repr, function.args), *keywords])
+        return f"{function_name(function.func)}({arguments})"
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"

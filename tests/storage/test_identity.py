@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from stimopt.storage.identity import DifferentRun, digest, function_name, require_same
+
+
+def test_the_first_difference_is_named_and_the_network_comes_first() -> None:
+    same = {"network_hash": "a", "dt": 0.01, "seeds": [0, 1]}
+    require_same(same, dict(same), "result.h5")
+    with pytest.raises(
+        DifferentRun, match=r"expected dt = 0\.01 as in result\.h5, got 0\.02; give"
+    ):
+        require_same(same, {**same, "dt": 0.02, "seeds": []}, "result.h5")
+    with pytest.raises(DifferentRun, match="network_hash"):
+        require_same(same, {**same, "dt": 0.02, "network_hash": "b"}, "result.h5")
+
+
+def test_a_setting_that_one_side_lacks_is_a_difference() -> None:
+    for stored, wanted in (({"dt": 1}, {}), ({}, {"dt": 1})):
+        with pytest.raises(DifferentRun, match="dt"):
+            require_same(stored, wanted, "here")
+
+
+def test_long_values_are_cut_in_the_message() -> None:
+    with pytest.raises(DifferentRun) as error:
+        require_same({"items": list(range(1000))}, {}, "here")
+    assert len(str(error.value)) < 300
+
+
+def test_a_digest_tells_values_shapes_and_types_apart() -> None:
+    ones = torch.ones(2, 3)
+    assert digest(ones) == digest(ones.clone()) and len(digest(ones)) == 12
+    others = [ones.T, ones.double(), ones + torch.eye(2, 3), ones[:, :2]]
+    assert len({digest(ones), digest(ones, None), *map(digest, others)}) == 6
+
+
+class Doubler:
+    def __call__(self, x: float) -> float:
+        return 2 * x
+
+
+def test_function_names_are_the_same_in_another_process() -> None:
+    assert function_name(json.dumps) == "json.dumps"
+    assert function_name(Doubler()) == f"{__name__}.Doubler"
+    assert function_name(functools.partial(Doubler.__call__, 1, x=2)) == (
+        f"{__name__}.Doubler.__call__(1, x=2)"
+    )
+    code = (
+        "import functools, json; from stimopt.storage.identity import function_name;"
+        "print(function_name(functools.partial(json.dumps, indent=2)))"
+    )
+    printed = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert printed.strip() == "json.dumps(indent=2)"
