@@ -1,7 +1,7 @@
 """Do the tests pass with every Python, and with the oldest and newest dependencies allowed?
 
-    python scripts/test_versions.py 3.10 3.13
-    python scripts/test_versions.py 3.12 --resolution highest -- tests/test_dynamics.py
+    python scripts/try_versions.py 3.10 3.13
+    python scripts/try_versions.py 3.12 --resolution highest -- tests/test_dynamics.py
 
 For each Python and resolution, makes an environment with uv, which resolves pyproject.toml anew
 instead of taking the pinned versions, and runs the tests in it. Prints one line for each, and ends

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark_protocol import Program
+from pipe import Program
 
 FLYVIS_BYTES = 56e6
 """What flyvis keeps for the gradient, per item and frame: measured, 4.46 GB for one of 80."""

@@ -1,4 +1,4 @@
-"""stimopt's half of the benchmark, run by `benchmark.py`: the same questions as flyvis's, and more.
+"""stimopt's half of the benchmark, run by `run.py`: the same questions as flyvis's, and more.
 
 Fits and searches are those of the commands: their Trainer, with its logging, checkpoints and
 pictures.
@@ -20,8 +20,8 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from benchmark_machine import copy_bandwidth, multiply_add_peak
-from benchmark_protocol import serve, timed
+from machine import copy_bandwidth, multiply_add_peak
+from pipe import serve, timed
 
 from stimopt.commands.fit import FitCLI, quiet_lightning
 from stimopt.commands.search import SearchCLI

@@ -35,7 +35,7 @@ class Row:
 
 
 def rows(found: Found) -> list[Row]:
-    """The table, from what `benchmark_plan.measure` found."""
+    """The table, from what `plan.measure` found."""
     return [
         *_generation(found),
         *_loops(found),

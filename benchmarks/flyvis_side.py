@@ -1,4 +1,4 @@
-"""flyvis's half of the benchmark, run by `benchmark.py` with the Python of flyvis's environment.
+"""flyvis's half of the benchmark, run by `run.py` with the Python of flyvis's environment.
 
 Measures flyvis through its own functions, as its examples call them. Nothing of stimopt is here but
 the network's parameters, which come as an array file so that both sides have the same.
@@ -14,7 +14,7 @@ from typing import Any
 import flyvis
 import numpy as np
 import torch
-from benchmark_protocol import serve, timed
+from pipe import serve, timed
 from flyvis.analysis.optimal_stimuli import GenerateOptimalStimuli
 from flyvis.network import Network
 from flyvis.utils.tensor_utils import AutoDeref

@@ -1,8 +1,8 @@
 """How fast is stimopt, beside flyvis on the same machine in the same run?
 
-    python scripts/benchmark.py --quick
-    python scripts/benchmark.py --network .../flow/0000/000 --make-env logs/flyvis-env
-    python scripts/benchmark.py --network ... --flyvis-python .../bin/python --movies MPI-Sintel
+    python benchmarks/run.py --quick
+    python benchmarks/run.py --network .../flow/0000/000 --make-env logs/flyvis-env
+    python benchmarks/run.py --network ... --flyvis-python .../bin/python --movies MPI-Sintel
 
 Both run in processes of their own and are measured in turn, with as many threads; figures are
 medians. flyvis needs an environment of its own: name its Python, or have it made. Without flyvis,
@@ -21,10 +21,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmark_machine import cores, describe, load
-from benchmark_plan import QUICK, Plan, Subject, measure, save
-from benchmark_protocol import Program
-from benchmark_report import agreement, rows, text
+from machine import cores, describe, load
+from plan import QUICK, Plan, Subject, measure, save
+from pipe import Program
+from table import agreement, rows, text
 
 FLYVIS = "flyvis==1.2.0"
 HERE = Path(__file__).resolve().parent
@@ -99,14 +99,14 @@ def _measured(
     with ExitStack() as stack:
         log = work / "benchmark.log"
         ours = stack.enter_context(
-            Program(sys.executable, HERE / "benchmark_stimopt.py", log, threads)
+            Program(sys.executable, HERE / "stimopt_side.py", log, threads)
         )
         theirs = None
         if flyvis is not None:
             # It writes into its root folder whatever it compiles.
             environment = {**threads, "FLYVIS_ROOT_DIR": str(root), "MPLBACKEND": "agg"}
             theirs = stack.enter_context(
-                Program(flyvis, HERE / "benchmark_flyvis.py", log, environment)
+                Program(flyvis, HERE / "flyvis_side.py", log, environment)
             )
         return measure(plan, subject, ours, theirs, options.threads, work, say)
 
