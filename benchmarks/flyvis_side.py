@@ -14,10 +14,10 @@ from typing import Any
 import flyvis
 import numpy as np
 import torch
-from pipe import serve, timed
 from flyvis.analysis.optimal_stimuli import GenerateOptimalStimuli
 from flyvis.network import Network
 from flyvis.utils.tensor_utils import AutoDeref
+from pipe import serve, timed
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import Dataset
 

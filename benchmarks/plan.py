@@ -88,7 +88,7 @@ def measure(
     work: Path,
     say: Say,
 ) -> dict[str, Any]:
-    """All raw figures: seconds as they were taken, by name; `report.rows` makes a table of them."""
+    """All raw figures: seconds as they were taken, by name; `table.rows` makes a table of them."""
     found: dict[str, Any] = {"plan": asdict(plan), "subject": asdict(subject)}
     say("opening the network")
     found["network"] = ours(

@@ -22,23 +22,40 @@ from pathlib import Path
 from typing import Any
 
 from machine import cores, describe, load
-from plan import QUICK, Plan, Subject, measure, save
 from pipe import Program
+from plan import QUICK, Plan, Subject, measure, save
 from table import agreement, rows, text
+
+from stimopt.networks.flyvis_files import find_connectome
 
 FLYVIS = "flyvis==1.2.0"
 HERE = Path(__file__).resolve().parent
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print and write."""
-    options = _parser().parse_args(arguments)
+    """Measure, print and write; what is missing ends it with one line and code 2."""
+    try:
+        return run(_parser().parse_args(arguments))
+    except (ValueError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        print(f"run.py: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def run(options: argparse.Namespace) -> int:
+    """The benchmark with these options.
+
+    Raises:
+        ValueError: if an argument is missing, naming it.
+        RuntimeError: if one of the two programs fails.
+    """
     if options.make_env is not None:
         options.flyvis_python = make_environment(options.make_env)
+    if options.network is not None and options.connectome is None:
+        options.connectome = str(connectome_of(options.flyvis_python))
     plan = QUICK if options.quick else Plan()
-    given = {"steps": options.steps, "many_steps": options.steps}
-    given |= {"frames": options.frames, "rounds": options.rounds, "many": options.many}
-    plan = dataclasses.replace(plan, **{k: v for k, v in given.items() if v is not None})
+    chosen = {"steps": options.steps, "many_steps": options.steps}
+    chosen |= {"frames": options.frames, "rounds": options.rounds, "many": options.many}
+    plan = dataclasses.replace(plan, **{k: v for k, v in chosen.items() if v is not None})
     absent = _why_absent(options)
     if absent:
         print(f"flyvis is absent: {absent}. Our own figures follow.", file=sys.stderr)
@@ -83,6 +100,31 @@ def make_environment(folder: Path) -> Path:
     return python
 
 
+def connectome_of(flyvis_python: Path | None) -> Path:
+    """The connectome file of this environment's flyvis, else of the one named.
+
+    Raises:
+        ValueError: if neither has one.
+    """
+    try:
+        return find_connectome()
+    except ValueError:
+        if flyvis_python is None:
+            raise ValueError(
+                "expected --connectome with --network, got none and no installed flyvis; give it, "
+                "or --flyvis-python of an environment with flyvis"
+            ) from None
+    ask = "import importlib.util as u; print(u.find_spec('flyvis').submodule_search_locations[0])"
+    done = subprocess.run([str(flyvis_python), "-c", ask], capture_output=True, text=True)
+    found = sorted(Path(done.stdout.strip(), "connectome").glob("*.json"))
+    if done.returncode or not found:
+        raise ValueError(
+            f"expected --connectome, or flyvis in the environment of {flyvis_python}, got neither; "
+            f"install {FLYVIS} there, or give --connectome"
+        )
+    return Path(found[0])
+
+
 def _measured(
     options: argparse.Namespace, plan: Plan, flyvis: Path | None, work: Path
 ) -> dict[str, Any]:
@@ -97,17 +139,14 @@ def _measured(
         print(f"[{time.strftime('%H:%M:%S')}] {what}", file=sys.stderr, flush=True)
 
     with ExitStack() as stack:
-        log = work / "benchmark.log"
-        ours = stack.enter_context(
-            Program(sys.executable, HERE / "stimopt_side.py", log, threads)
-        )
+        log = options.json.resolve().with_suffix(".log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        ours = stack.enter_context(Program(sys.executable, HERE / "stimopt_side.py", log, threads))
         theirs = None
         if flyvis is not None:
             # It writes into its root folder whatever it compiles.
             environment = {**threads, "FLYVIS_ROOT_DIR": str(root), "MPLBACKEND": "agg"}
-            theirs = stack.enter_context(
-                Program(flyvis, HERE / "flyvis_side.py", log, environment)
-            )
+            theirs = stack.enter_context(Program(flyvis, HERE / "flyvis_side.py", log, environment))
         return measure(plan, subject, ours, theirs, options.threads, work, say)
 
 

@@ -25,9 +25,10 @@ from pipe import serve, timed
 
 from stimopt.commands.fit import FitCLI, quiet_lightning
 from stimopt.commands.search import SearchCLI
-from stimopt.connectome import Connectome, find_connectome
+from stimopt.connectome import Connectome
 from stimopt.movies import render
 from stimopt.networks.flyvis import read_trained
+from stimopt.networks.flyvis_files import find_connectome
 from stimopt.networks.opening import NetworkSource
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.module import TOTAL, StimulusModule
@@ -81,7 +82,7 @@ class BareStepBefore(pl.Callback):
 
     def _step(self) -> None:
         """Evaluate, differentiate, update, clamp."""
-        with self.module.network.threads():
+        with self.module.network.busy():
             self.optimizer.zero_grad()
             self.module.evaluate()[TOTAL].sum().backward()
             self.optimizer.step()
@@ -230,7 +231,7 @@ class Stimopt:
 
         @torch.no_grad()
         def run() -> None:
-            with network.threads():
+            with network.busy():
                 network(luminance, 0.01, state, readout=centre)
 
         timed(run, 0.0)
@@ -245,7 +246,7 @@ class Stimopt:
 
         def run() -> None:
             luminance.grad = None
-            with network.threads():
+            with network.busy():
                 network(luminance, 0.01, state, readout=centre)[:, -1].exp().sum().backward()
 
         timed(run, 0.0)

@@ -1,8 +1,11 @@
-"""The benchmark's arithmetic on figures known beforehand, and a small run of it without flyvis."""
+"""The benchmark's arithmetic on known figures, and a small run of it without flyvis."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import re
 import statistics
 import subprocess
 import sys
@@ -11,34 +14,32 @@ from types import ModuleType
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import benchmark_report
-
-    return benchmark_report
+def table(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("table")
 
 
-def test_growth_sees_a_slope_and_no_outlier(report: ModuleType) -> None:
+def test_growth_sees_a_slope_and_no_outlier(table: ModuleType) -> None:
     # From 1 s at the 10th step by 0.1 % of that a step, over 191 steps.
     steps = [9.0] * 9 + [1 + 0.001 * i for i in range(191)]
     steps[50] = steps[120] = 40.0
     start = 1 + 0.001 * 19  # the middle of the first fifth
-    assert report.growth(steps) == pytest.approx(100 * 0.191 / start, rel=0.03)
+    assert table.growth(steps) == pytest.approx(100 * 0.191 / start, rel=0.03)
     flat = [1.0] * 200
     flat[49::50] = [3.0] * 4
-    assert report.growth(flat) == 0
+    assert table.growth(flat) == 0
 
 
-def test_slope_of_a_power_law(report: ModuleType) -> None:
+def test_slope_of_a_power_law(table: ModuleType) -> None:
     sizes = [20, 40, 80, 160]
-    assert report.log_slope(sizes, [3 * n**1.25 for n in sizes]) == pytest.approx(1.25)
+    assert table.log_slope(sizes, [3 * n**1.25 for n in sizes]) == pytest.approx(1.25)
 
 
-def test_overhead_is_told_beside_a_machine_that_changes_its_speed(report: ModuleType) -> None:
+def test_a_machine_that_changes_its_speed_does_not_change_the_overhead(table: ModuleType) -> None:
     # A step of 10 ms and 2 ms of Trainer, at three speeds of the machine, one picture among them.
     speeds = [1.0] * 10 + [1.5] * 11 + [2.0] * 10
     answer = {
@@ -46,8 +47,17 @@ def test_overhead_is_told_beside_a_machine_that_changes_its_speed(report: Module
         "trained_seconds": [0.012 * speed for speed in speeds],
     }
     answer["trained_seconds"][3] += 0.31
-    assert report.overhead(answer, statistics.median) == pytest.approx(20)
-    assert report.overhead(answer, statistics.fmean) == pytest.approx(20 + 100 * 0.31 / 0.465)
+    assert table.overhead(answer, statistics.median) == pytest.approx(20)
+    assert table.overhead(answer, statistics.fmean) == pytest.approx(20 + 100 * 0.31 / 0.465)
+
+
+def test_a_missing_argument_is_named_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "--network=flow/0000/000"]
+    without = {name: value for name, value in os.environ.items() if name != "FLYVIS_ROOT_DIR"}
+    done = subprocess.run(command, cwd=tmp_path, env=without, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert re.match(r"run\.py: error: expected --connectome .*, got .*; .*", line)
 
 
 def test_a_small_run_without_flyvis(tmp_path: Path) -> None:
@@ -56,7 +66,7 @@ def test_a_small_run_without_flyvis(tmp_path: Path) -> None:
     # Any Python: flyvis is not asked for a network it has not.
     files = [f"--json={path}", f"--work={tmp_path / 'work'}", f"--flyvis-python={sys.executable}"]
     done = subprocess.run(
-        [sys.executable, str(SCRIPTS / "benchmark.py"), *small, *files],
+        [sys.executable, str(BENCHMARKS / "run.py"), *small, *files],
         capture_output=True,
         text=True,
         check=True,

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network
 from stimopt.results.three_optima import KINDS, Walk
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "walkthrough.py"
@@ -67,7 +67,7 @@ def test_every_cell_runs_on_the_built_in_network(
     for name in PICTURES:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     walk = Walk.read(tmp_path / "walk.h5")
-    network = FrozenNetwork.builtin(3)
+    network = builtin_network(3)
     for kind in KINDS:
         assert getattr(walk, kind).check(network) <= 1e-5
     (item,) = walk
