@@ -1,16 +1,15 @@
 """Render a source of movies into a store: frame by frame, resumable, whole or not at all.
 
-Every scene is rendered into a part of its own beside the store (`OUT.h5.parts/`), which gets its
-name only once it is complete; the parts are then put together and the store renamed into place.
-Nothing in the store depends on when or in how many runs it was made.
+A scene is rendered into a part of its own in `OUT.h5.parts/`, which gets its name once it is
+complete. The name tells the job and the contents of the scene's files, so a later run of the same
+job uses exactly those parts that are still right. The store is put together from the parts and
+renamed into place. Nothing in it depends on when or in how many runs it was rendered.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -29,10 +27,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from stimopt import expect
 from stimopt.movies.eye import RenderSettings
 from stimopt.movies.opening import open_source
 from stimopt.movies.source import MovieSource, Scene
 from stimopt.movies.store import SCHEMA, SCHEMA_VERSION
+from stimopt.storage.files import only_writer_of, replacing
 from stimopt.storage.hdf5 import created
 
 DTYPES = ("float32", "float16")
@@ -53,324 +53,215 @@ def render(
 ) -> Path:
     """Render a source of movies into a movie store.
 
-    Killed at any moment and called again in the same way, it goes on after the last complete
-    scene and makes the same file. A store that is already there is left alone if it holds the
-    same movies. Memory does not depend on the length of the movies.
+    Killed at any moment and called again in the same way, it resumes after the last complete
+    scene and writes the same file. An existing store of the same movies is left alone. Memory does
+    not depend on the length of the movies.
 
     Args:
-        source: a source, or what `open_source` opens: a path, or `procedural`.
+        source: a source, or what `open_source` opens: a path, `procedural` or `sintel`.
         out: the HDF5 file to write.
         settings: how to render; None takes the defaults.
-        frame_rate: frames per second; None takes what the source says.
+        frame_rate: frames per second; None takes the source's own.
         dtype: `float32`, or `float16` for half the size and a precision of 0.0005.
-        overwrite: replace another store at `out`, and drop what another call left half done.
+        overwrite: replace another store at `out`, and another call's parts.
         progress: show a progress bar on the standard error.
 
     Returns:
         The path of the store.
 
     Raises:
-        ValueError: for an unreadable source, or another store at `out`.
-        RuntimeError: if another process renders to `out`.
+        ValueError: for an unreadable source, another store at `out`, or if another process renders
+            to `out`.
+        OSError: if a file cannot be written.
+
+    Example:
+        >>> render("data/MPI-Sintel", "data/sintel.h5")  # doctest: +SKIP
     """
-    out, settings = Path(out), settings or RenderSettings()
-    if dtype not in DTYPES:
-        raise ValueError(f"expected dtype of {DTYPES}, got {dtype!r}; choose one of them")
+    out = Path(out)
+    expect.one_of("dtype", dtype, DTYPES)
+    expect.that(not out.is_dir(), "a file to write to", f"the folder {out}", "name a .h5 file")
     if not isinstance(source, MovieSource):
-        source = open_source(source, frame_rate)
-    elif frame_rate is not None:
-        raise ValueError(
-            f"expected no frame rate beside an open source, got {frame_rate!r}; set it in the "
-            "source"
-        )
-    if out.is_dir():
-        raise ValueError(f"expected a file to write to, got the folder {out}; name a .h5 file")
+        source, frame_rate = open_source(source, frame_rate), None
+    advice = "set it in the source"
+    expect.that(frame_rate is None, "no frame rate beside an open source", frame_rate, advice)
     out.parent.mkdir(parents=True, exist_ok=True)
-    job = _Job(source, settings, dtype, out)
-    with _locked(out):
-        if job.is_done():
-            # Killed just before it could, an earlier run did not clear up.
-            if job.has_begun() or not job.holds_parts():
-                job.clear()
-            return out
-        if out.exists() and not overwrite:
-            raise ValueError(
-                f"expected no other file at {out}, got one with other movies or settings; "
-                "choose another name, or overwrite it"
-            )
-        job.begin(overwrite)
+    job = _Job(source, settings or RenderSettings(), np.dtype(dtype), out)
+    with only_writer_of(out):
         try:
-            with _bar(job.frame_counts(), progress) as advance:
-                for i in range(len(source.scenes)):
-                    job.render_scene(i, advance)
-            job.assemble()
-        except Exception:
-            # Not where it was interrupted: then the scene itself is at fault, and there is none
-            # to go on from.
-            if not job.holds_scenes():
-                job.clear()
-            raise
-        job.clear()
+            if not job.is_done():
+                job.require_free(overwrite)
+                with _bar(job.frame_counts(), progress) as advance:
+                    for scene in range(len(source.scenes)):
+                        job.render_scene(scene, advance)
+                job.assemble()
+            job.clear()
+        finally:
+            with suppress(OSError):
+                job.folder.rmdir()  # stays where it has parts to resume from
     return out
 
 
 class _Job:
-    """One rendering: what it is made of, and the files it goes through."""
+    """One rendering: what it is of, and the files it goes through."""
 
     def __init__(
-        self, source: MovieSource, settings: RenderSettings, dtype: str, out: Path
+        self, source: MovieSource, settings: RenderSettings, dtype: np.dtype[Any], out: Path
     ) -> None:
-        self.source, self.settings, self.dtype, self.out = source, settings, np.dtype(dtype), out
+        self.source, self.settings, self.dtype, self.out = source, settings, dtype, out
         self.folder = out.with_name(out.name + ".parts")
-        self.record = source.record(settings)
+        self.rendering = source.record(settings)
+        self.frame_shape = (int(self.rendering["views"]), settings.lattice.n_columns)
         self.plan = {
             "schema": [SCHEMA, SCHEMA_VERSION],
             "kind": source.kind,
-            "rendering": self.record,
-            "dtype": dtype,
+            "rendering": self.rendering,
+            "dtype": dtype.name,
             "scenes": [
                 [s.name, s.frame_rate, [[f.name, f.size] for f in s.files]] for s in source.scenes
             ],
         }
+        self._name = _sha256(self.plan)[:16]
         self._digests: dict[int, tuple[str, ...]] = {}
 
     def is_done(self) -> bool:
-        """Whether the store is there already, with these movies."""
+        """Whether the store exists already, with these movies."""
         try:
             with h5py.File(self.out, "r") as file:
-                found = file.attrs.get("fingerprint")
+                return bool(file.attrs.get("fingerprint") == self.fingerprint())
         except OSError:
             return False
-        return bool(found == self.fingerprint())
 
-    def has_begun(self) -> bool:
-        """Whether an earlier run of the same job left its parts."""
-        plan = self.folder / "plan.json"
-        same = _ascii_json(self.plan)
-        return plan.is_file() and plan.read_text(encoding="ascii", errors="replace") == same
-
-    def holds_parts(self) -> bool:
-        """Whether there are parts of any job; the plan is there before them and goes after them."""
-        found = self.folder.iterdir() if self.folder.exists() else []
-        return any(path.name != "plan.json.tmp" for path in found)
-
-    def holds_scenes(self) -> bool:
-        """Whether any scene is there to go on from."""
-        return any(self.folder.glob("scene_*.h5"))
-
-    def begin(self, overwrite: bool) -> None:
-        """Make the folder of parts, or find it as an earlier run of the same job left it."""
-        if self.has_begun():
-            return
-        if self.folder.exists():
-            if self.holds_parts() and not overwrite:
-                raise ValueError(
-                    f"expected parts of the same movies and settings in {self.folder}, got others "
-                    "half done; delete that folder, choose another name, or overwrite"
-                )
-            shutil.rmtree(self.folder)
-        self.folder.mkdir()
-        text = _ascii_json(self.plan)
-        _write_whole(self.folder / "plan.json", lambda path: _write_text(path, text))
+    def require_free(self, overwrite: bool) -> None:
+        """Refuse to replace another store or another job's parts, or remove those parts."""
+        expect.that(
+            overwrite or not self.out.exists(),
+            f"no other file at {self.out}",
+            "one with other movies or settings",
+            "choose another name, or overwrite it",
+        )
+        others = [p for p in self.folder.glob("[!.]*") if not p.name.startswith(self._name)]
+        expect.that(
+            overwrite or not others,
+            f"parts of the same movies and settings in {self.folder}",
+            "others half done",
+            "delete that folder, choose another name, or overwrite",
+        )
+        for path in others:
+            path.unlink()
 
     def frame_counts(self) -> list[int | None]:
-        """Frames of every scene in the store to be, None where only reading tells."""
-        dropped = int(self.record["drop_first"])
+        """Frames of every scene that the store will have, None where only reading tells."""
+        dropped = int(self.rendering["drop_first"])
         counts = (scene.n_frames for scene in self.source.scenes)
         return [None if n is None else max(0, n - dropped) for n in counts]
 
-    def render_scene(self, scene: int, advance: Callable[[str, int], None]) -> None:
-        """Render one scene into its part, unless it is there from unchanged files."""
-        if self._has_part(scene):
-            advance(self.source.scenes[scene].name, self.frame_counts()[scene] or 0)
+    def render_scene(self, i: int, advance: Callable[[str, int], None]) -> None:
+        """Render one scene into its part, unless it exists from unchanged files."""
+        name = self.source.scenes[i].name
+        if self._part(i).exists():
+            advance(name, self._frames_in_part(i))
             return
-        _write_whole(self._part(scene), lambda path: self._write_part(path, scene, advance))
+        with replacing(self._part(i)) as partial, partial.open("wb") as stream:
+            for frame in self.source.luminance(i, self.settings):
+                expect.shape("a frame", frame, self.frame_shape, "yield (views, columns)")
+                stream.write(np.ascontiguousarray(frame, self.dtype).data)
+                advance(name, 1)
+            expect.that(
+                stream.tell(),
+                f"more than {self.rendering['drop_first']} frames in scene {name}",
+                "no more",
+                "leave the scene out, or set drop_first to 0",
+            )
 
     def assemble(self) -> None:
         """Put the parts together and the store into place."""
-        _write_whole(self.out, self._write_store, beside=self.folder / "store.h5.tmp")
-
-    def clear(self) -> None:
-        """Remove the parts."""
-        if self.folder.exists():
-            plan = self.folder / "plan.json"
-            for path in self.folder.iterdir():
-                if path != plan:
-                    path.unlink()
-            shutil.rmtree(self.folder)
-
-    def fingerprint(self) -> str:
-        """SHA-256 over the plan and the SHA-256 of every source file."""
-        files = [self.digests(i) for i in range(len(self.source.scenes))]
-        return hashlib.sha256(_ascii_json([self.plan, files]).encode("ascii")).hexdigest()
-
-    def digests(self, scene: int) -> tuple[str, ...]:
-        """SHA-256 of the files of a scene, computed once."""
-        if scene not in self._digests:
-            self._digests[scene] = self.source.digests(scene)
-        return self._digests[scene]
-
-    def _part(self, scene: int) -> Path:
-        return self.folder / f"scene_{scene:05d}.h5"
-
-    def _has_part(self, scene: int) -> bool:
-        try:
-            with h5py.File(self._part(scene), "r") as part:
-                return bool(part.attrs.get("sha256") == json.dumps(self.digests(scene)))
-        except OSError:
-            return False
-
-    def _write_part(self, path: Path, scene: int, advance: Callable[[str, int], None]) -> None:
-        columns, views = self.settings.lattice.n_columns, int(self.record["views"])
-        name = self.source.scenes[scene].name
-        chunk = _chunk_frames(columns, self.dtype)
-        with created(path) as (part, check):
-            part.attrs["sha256"] = json.dumps(self.digests(scene))
-            datasets = [
-                part.create_dataset(
-                    f"view_{view}",
-                    (0, columns),
-                    self.dtype,
-                    maxshape=(None, columns),
-                    chunks=(chunk, columns),
-                    fletcher32=True,
-                )
-                for view in range(views)
-            ]
-            n_frames = 0
-            for block in _blocks(self.source.luminance(scene, self.settings), chunk):
-                for dataset, rows in zip(datasets, block, strict=True):
-                    dataset.resize(n_frames + len(rows), axis=0)
-                    dataset[n_frames:] = rows
-                check()
-                n_frames += block.shape[1]
-                advance(name, block.shape[1])
-            if not n_frames:
-                raise ValueError(
-                    f"expected more than {self.record['drop_first']} frames in scene {name}, got "
-                    "no more; leave the scene out, or set drop_first to 0"
-                )
-
-    def _write_store(self, path: Path) -> None:
-        with created(path) as (file, check):
+        store = self.folder / f"{self._name}-store.h5"
+        with replacing(store) as partial, created(partial) as (file, check):
             file.attrs["schema"] = SCHEMA
             file.attrs["schema_version"] = SCHEMA_VERSION
             file.attrs["kind"] = self.source.kind
             file.attrs["designed"] = self.source.designed
             file.attrs["extent"] = self.settings.extent
             file.attrs["fingerprint"] = self.fingerprint()
-            rendering = file.create_group("rendering")
-            for name, value in self.record.items():
-                rendering.attrs[name] = value
+            file.create_group("rendering").attrs.update(self.rendering)
             scenes = file.create_group("scenes")
             for i, scene in enumerate(self.source.scenes):
-                self._copy_part(scenes.create_group(f"{i:05d}"), i, scene, check)
+                group = scenes.create_group(f"{i:05d}")
+                self._describe_scene(group, i, scene)
+                self._copy_part(group, i, check)
+        store.replace(self.out)
 
-    def _copy_part(
-        self, group: h5py.Group, i: int, scene: Scene, check: Callable[[], None]
-    ) -> None:
-        with h5py.File(self._part(i), "r") as part:
-            n_frames, columns = part["view_0"].shape
-            chunk = min(n_frames, _chunk_frames(columns, self.dtype))
-            group.attrs["name"] = _printable(scene.name)
-            group.attrs["frame_rate"] = scene.frame_rate
-            group.attrs["drop_first"] = int(self.record["drop_first"])
-            group.attrs["n_source_frames"] = n_frames + int(self.record["drop_first"])
-            for name in (f"view_{view}" for view in range(int(self.record["views"]))):
-                dataset = group.create_dataset(
-                    name,
-                    (n_frames, columns),
-                    self.dtype,
-                    chunks=(chunk, columns),
-                    fletcher32=True,
-                )
-                for start in range(0, n_frames, chunk):
-                    dataset[start : start + chunk] = part[name][start : start + chunk]
-                    check()
+    def clear(self) -> None:
+        """Remove this job's parts, and what was half written when a run was killed."""
+        for pattern in (f"{self._name}*", ".*"):
+            for path in self.folder.glob(pattern):
+                path.unlink()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the plan and the SHA-256 of every source file."""
+        files = [self._digests_of(i) for i in range(len(self.source.scenes))]
+        return _sha256([self.plan, files])
+
+    def _digests_of(self, i: int) -> tuple[str, ...]:
+        """SHA-256 of the files of a scene, computed once."""
+        if i not in self._digests:
+            self._digests[i] = self.source.digests(i)
+        return self._digests[i]
+
+    def _part(self, i: int) -> Path:
+        """Luminance of a scene `(frames, views, columns)`, as plain numbers one after another."""
+        return self.folder / f"{self._name}-{i:05d}-{_sha256(self._digests_of(i))[:16]}"
+
+    def _frames_in_part(self, i: int) -> int:
+        views, columns = self.frame_shape
+        return self._part(i).stat().st_size // (views * columns * self.dtype.itemsize)
+
+    def _describe_scene(self, group: h5py.Group, i: int, scene: Scene) -> None:
+        dropped = int(self.rendering["drop_first"])
+        group.attrs["name"] = _printable(scene.name)
+        group.attrs["frame_rate"] = scene.frame_rate
+        group.attrs["drop_first"] = dropped
+        group.attrs["n_source_frames"] = self._frames_in_part(i) + dropped
         if scene.files:
             names = [_printable(file.name).encode() for file in scene.files]
             group["files"] = np.array(names, h5py.string_dtype("utf-8", max(map(len, names))))
-            group["sha256"] = np.array([d.encode() for d in self.digests(i)], "S64")
+            group["sha256"] = np.array([d.encode() for d in self._digests_of(i)], "S64")
+
+    def _copy_part(self, group: h5py.Group, i: int, check: Callable[[], None]) -> None:
+        views, columns = self.frame_shape
+        n_frames = self._frames_in_part(i)
+        chunk = max(1, min(256, n_frames, CHUNK_BYTES // (columns * self.dtype.itemsize)))
+        datasets = [
+            group.create_dataset(
+                f"view_{view}",
+                (n_frames, columns),
+                self.dtype,
+                chunks=(chunk, columns),
+                fletcher32=True,
+            )
+            for view in range(views)
+        ]
+        with self._part(i).open("rb") as stream:
+            for start in range(0, n_frames, chunk):
+                piece = np.fromfile(stream, self.dtype, chunk * views * columns)
+                piece = piece.reshape(-1, views, columns)
+                for view, dataset in enumerate(datasets):
+                    dataset[start : start + len(piece)] = piece[:, view]
+                check()
 
 
-def _blocks(frames: Iterator[NDArray[np.float32]], length: int) -> Iterator[NDArray[np.float32]]:
-    """Frames `(views, columns)` gathered to `(views, up to length, columns)`."""
-    gathered: list[NDArray[np.float32]] = []
-    for frame in frames:
-        gathered.append(frame)
-        if len(gathered) == length:
-            yield np.stack(gathered, axis=1)
-            gathered = []
-    if gathered:
-        yield np.stack(gathered, axis=1)
-
-
-def _chunk_frames(columns: int, dtype: np.dtype[Any]) -> int:
-    return max(1, min(256, CHUNK_BYTES // (columns * dtype.itemsize)))
-
-
-def _write_whole(path: Path, write: Callable[[Path], None], beside: Path | None = None) -> None:
-    """Write to a file beside `path`, see it to the disk, and rename it."""
-    beside = beside or path.with_name(path.name + ".tmp")
-    try:
-        write(beside)
-        with beside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="ascii")
-
-
-def _ascii_json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=True)
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()
 
 
 def _printable(name: str) -> str:
-    """A name as UTF-8 can hold it: bytes of a file name that are none become escapes."""
+    """A name in valid UTF-8: bytes of a file name that are not become escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Hold the right to write `out`; the system lets go of it when the process ends."""
-    # Imported here, so that all but rendering also works where there is no such lock.
-    import fcntl
-
-    path = out.with_name(out.name + ".lock")
-    while True:
-        stream = path.open("a")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            stream.close()
-            raise RuntimeError(
-                f"expected to be alone in rendering to {out}, got another process at it; "
-                "wait for it, or choose another name"
-            ) from error
-        # The holder before us removes the file as it leaves: then we hold a file without a name,
-        # which keeps nobody out, and try again.
-        try:
-            if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
-                break
-        except FileNotFoundError:
-            pass
-        stream.close()
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        stream.close()
-
-
-@contextmanager
 def _bar(counts: Sequence[int | None], shown: bool) -> Iterator[Callable[[str, int], None]]:
-    """A progress bar over frames; yields what moves it on by a number of frames of a scene."""
+    """A progress bar over frames; yields a function that adds a scene's frames to it."""
     total = None if None in counts else sum(n or 0 for n in counts)
     columns = (
         TextColumn("{task.description}"),

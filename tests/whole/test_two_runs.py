@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from stimopt.cli import main
-from stimopt.movies.building import _locked
 from stimopt.results import result as results
-from stimopt.storage.files import only_run_in
+from stimopt.storage.files import only_run_in, only_writer_of
 from tests.whole.commandline import (
     Files,
     contents,
@@ -55,7 +54,7 @@ def test_a_second_run_is_refused(
     files.copied("store.h5", out)
     held: AbstractContextManager[object] = only_run_in(out)
     if command == "render":
-        held = _locked(out / "store.h5")
+        held = only_writer_of(out / "store.h5")
     before = contents(tmp_path)
     with held:
         line = refusal(command_of(command, files, out), capsys)
