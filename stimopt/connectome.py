@@ -1,9 +1,7 @@
-"""Which cell types there are and which are connected: the connectome in flyvis's JSON format."""
+"""The connectome: cell types, the taps between them, and the parameters a network adds."""
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stimopt import expect
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -120,21 +120,22 @@ class Connectome:
                 f"{origin}, got a missing or malformed field ({type(error).__name__}: {error}); "
                 "compare it with that file"
             ) from error
-        if not cell_types or len(set(cell_types)) != len(cell_types):
-            raise ValueError(
-                f"expected distinct cell types in {origin}, got {len(cell_types)} nodes with "
-                f"{len(set(cell_types))} names; name each type once"
-            )
+        expect.that(
+            cell_types and len(set(cell_types)) == len(cell_types),
+            f"distinct cell types in {origin}",
+            f"{len(cell_types)} nodes with {len(set(cell_types))} names",
+            "name each type once",
+        )
         named = {*input_types, *output_types, *(n for src, tar, *_ in listed for n in (src, tar))}
-        if unknown := sorted(named - set(cell_types)):
-            raise ValueError(
-                f"expected edges and units between the {len(cell_types)} listed cell types in "
-                f"{origin}, got unknown {unknown[:5]}; list them under nodes"
-            )
-        if not input_types:
-            raise ValueError(
-                f"expected at least one input unit in {origin}, got none; name the photoreceptors"
-            )
+        expect.that(
+            named <= set(cell_types),
+            f"edges and units between the {len(cell_types)} listed cell types in {origin}",
+            f"unknown {sorted(named - set(cell_types))[:5]}",
+            "list them under nodes",
+        )
+        expect.that(
+            input_types, f"at least one input unit in {origin}", "none", "name the photoreceptors"
+        )
         return cls._assemble(cell_types, strides, input_types, output_types, listed)
 
     @classmethod
@@ -172,28 +173,31 @@ class Connectome:
         return cls(cell_types, strides, input_types, output_types, tuple(pairs), signs, taps)
 
 
-def find_connectome() -> Path:
-    """The connectome file inside an installed flyvis, found without importing flyvis.
+@dataclass(frozen=True)
+class NetworkParameters:
+    """Free parameters of one network on a connectome.
 
-    Raises:
-        ValueError: if flyvis is not installed, saying how to get the file.
+    Args:
+        name: where they come from, for people.
+        bias: resting potential, `(types,)`.
+        time_const: membrane time constant in seconds, `(types,)`.
+        syn_strength: weight of one synapse, `(pairs,)`.
+        sign: +1 or -1, `(pairs,)`.
+        syn_count: synapses of every tap, `(taps,)`.
     """
-    found = importlib.util.find_spec("flyvis")
-    for folder in (found.submodule_search_locations or []) if found else []:
-        candidate = Path(folder) / "connectome" / CONNECTOME_FILE
-        if candidate.is_file():
-            return candidate
-    raise ValueError(
-        f"expected the connectome file {CONNECTOME_FILE}, got no path and no installed flyvis; "
-        f"give its path, or install it with: pip install flyvis"
-    )
 
+    name: str
+    bias: Floats
+    time_const: Floats
+    syn_strength: Floats
+    sign: Floats
+    syn_count: Floats
 
-def nearest_names(name: str, valid: Sequence[str], n: int = 3) -> list[str]:
-    """The valid names closest to a misspelt one, letter case aside."""
-    by_lower = {v.lower(): v for v in valid}
-    close = difflib.get_close_matches(name.lower(), list(by_lower), n=n, cutoff=0.3)
-    return [by_lower[c] for c in close]
+    def tap_weight(self, connectome: Connectome) -> Floats:
+        """Signed weight of every tap, w = sign * count * strength, `(taps,)`."""
+        pair, multiplicity = connectome.taps.pair, connectome.taps.multiplicity
+        weight: Floats = self.sign[pair] * self.syn_count * self.syn_strength[pair] * multiplicity
+        return weight
 
 
 def _stride(pattern: Any) -> tuple[int, int]:

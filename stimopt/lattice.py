@@ -1,4 +1,4 @@
-"""The hexagonal lattice of columns: axial coordinates and picture coordinates, in numpy alone."""
+"""The hexagonal lattice of columns: axial and picture coordinates, rotations, mirrorings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from stimopt import expect
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MAX_EXTENT = 200
-"""Rings beyond which a lattice (120,601 columns) is a slip of the pen rather than an eye."""
+"""Rings; a larger lattice (200 rings are 120,601 columns) is a typing error rather than an eye."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,8 @@ class HexLattice:
     extent: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.extent, bool) or not isinstance(self.extent, (int, np.integer)):
-            raise ValueError(
-                f"expected a whole number of rings as extent, got {self.extent!r}; "
-                "15 gives the 721 columns of the published network"
-            )
-        if self.extent < 0:
-            raise ValueError(
-                f"expected extent >= 0, got {self.extent}; 15 gives 721 columns, 0 a single one"
-            )
-        if self.extent > MAX_EXTENT:
-            raise ValueError(
-                f"expected extent <= {MAX_EXTENT}, got {self.extent}; 15 gives 721 columns"
-            )
+        advice = "15 gives the 721 columns of the published network, 0 a single one"
+        expect.whole("extent (rings of columns)", self.extent, advice, at_most=MAX_EXTENT)
 
     @property
     def n_columns(self) -> int:
@@ -81,12 +72,12 @@ class HexLattice:
         return grid
 
     def index(self, u: Ints | int, v: Ints | int) -> Ints:
-        """Column index of axial coordinates, -1 where no column stands; shapes broadcast."""
+        """Column index of axial coordinates, -1 where there is no column; shapes broadcast."""
         u, v = np.broadcast_arrays(np.asarray(u), np.asarray(v))
         n = self.extent
         inside = (np.abs(u) <= n) & (np.abs(v) <= n) & (np.abs(u + v) <= n)
-        found = self._grid[np.where(inside, u + n, 0), np.where(inside, v + n, 0)]
-        return np.where(inside, found, -1)
+        column = self._grid[np.where(inside, u + n, 0), np.where(inside, v + n, 0)]
+        return np.where(inside, column, -1)
 
     def picture_coordinates(self) -> tuple[Floats, Floats]:
         """Centres in a picture, x to the right and y upward, `(columns,)` each.
@@ -108,8 +99,8 @@ class HexLattice:
     def rotation(self, k: int) -> Ints:
         """Permutation that rotates a picture counter-clockwise by k times 60 degrees.
 
-        `luminance[..., lattice.rotation(k)]` is the rotated picture: what stood in column (u, v)
-        stands in (-v, u + v) after one step. Negative k rotates clockwise; k counts modulo 6.
+        `luminance[..., lattice.rotation(k)]` is the rotated picture: one step moves the content of
+        column (u, v) to (-v, u + v). Negative k rotates clockwise; k counts modulo 6.
 
         Returns:
             Column indices, `(columns,)`.
@@ -124,7 +115,7 @@ class HexLattice:
         """Permutation that mirrors a picture; the axes are numbered as in flyvis.
 
         Args:
-            axis: 0 leaves the picture as it is. 1 swaps left and right (mirror line upright);
+            axis: 0 leaves the picture unchanged. 1 swaps left and right (mirror line upright);
                 2 and 3 mirror across the lines at 150 and 30 degrees counter-clockwise from the
                 x axis, and equal axis 1 followed by rotation(2) and rotation(4).
 
@@ -135,11 +126,7 @@ class HexLattice:
             ValueError: for an axis other than 0, 1, 2 or 3.
         """
         u, v = self.u, self.v
-        if axis not in (0, 1, 2, 3):
-            raise ValueError(
-                f"expected a mirroring axis of 0 (none), 1, 2 or 3, got {axis!r}; "
-                "1 swaps left and right"
-            )
+        expect.one_of("mirroring axis", axis, (0, 1, 2, 3), "1 swaps left and right")
         return self.index(*((u, v), (u + v, -v), (-u, u + v), (-v, -u))[axis])
 
     def neighbour_pairs(self) -> Ints:

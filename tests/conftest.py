@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import pytest
 
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.runs.checkpointing import SafeCheckpointIO
 
 
@@ -42,7 +43,7 @@ def trained_folder(shared: Path) -> Path:
 @pytest.fixture(scope="session")
 def real_network(trained_folder: Path, connectome_file: Path) -> FrozenNetwork:
     """Network 000."""
-    return FrozenNetwork.from_flyvis(trained_folder / "000", connectome_file)
+    return flyvis_network(trained_folder / "000", connectome_file)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +56,7 @@ def recorded(shared: Path) -> Iterator[h5py.File]:
 @pytest.fixture(scope="session")
 def small_network() -> FrozenNetwork:
     """The built-in circuit on 61 columns: the real code path in a tenth of a second."""
-    return FrozenNetwork.builtin(extent=4)
+    return builtin_network(extent=4)
 
 
 @pytest.fixture

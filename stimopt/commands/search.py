@@ -13,7 +13,6 @@ from rich.console import Console
 
 from stimopt.commands.base import RunCLI, interruptible, quiet_lightning
 from stimopt.movies.datamodule import StimulusDataModule
-from stimopt.networks.frozen import BUILTIN_EXTENT, FLYVIS_EXTENT
 from stimopt.networks.opening import NetworkSource
 from stimopt.report.tables import winners_table
 from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, going_on_from
@@ -95,9 +94,7 @@ def search_or_go_on(
 
 
 def _extent(source: NetworkSource) -> int:
-    if source.extent is not None:
-        return source.extent
-    return BUILTIN_EXTENT if source.path is None else FLYVIS_EXTENT
+    return source.extent
 
 
 def resumed_sample(checkpoints: Path) -> int | None:

@@ -1,1 +1,1 @@
-"""The networks that are asked: what any of them offers, and where they come from."""
+"""Networks: what all of them offer, the connectome-constrained one, and modules as networks."""

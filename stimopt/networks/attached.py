@@ -31,10 +31,8 @@ class HoldsNetwork(nn.Module):
         """Store the network, freeze its parameters and put it in eval mode."""
         # Past nn.Module's own `__setattr__`, which would register a submodule.
         object.__setattr__(self, "network", network)
-        if isinstance(network, nn.Module):
-            network.requires_grad_(False).eval()
+        network.requires_grad_(False).eval()
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
-        if isinstance(self.network, nn.Module):
-            self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

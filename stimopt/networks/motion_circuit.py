@@ -45,11 +45,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stimopt.connectome import Connectome
+from stimopt.connectome import Connectome, NetworkParameters
 
-Floats = NDArray[np.float64]
 Synapses = dict[tuple[int, int], float]
 """Synapse count by the source's place relative to the target, (du, dv)."""
 
@@ -78,20 +76,18 @@ def motion_circuit_spec() -> dict[str, Any]:
     }
 
 
-def motion_circuit_parameters() -> tuple[Floats, Floats, Floats]:
-    """The circuit's parameters, in the order of the `Connectome` built from its specification.
-
-    Returns:
-        bias `(types,)`, time constant in seconds `(types,)`, and strength of one synapse
-        `(pairs,)`, positive; weight = sign * synapse count * strength.
-    """
+def motion_circuit_parameters() -> NetworkParameters:
+    """The circuit's parameters, in the order of the `Connectome` built from its specification."""
     connectome = Connectome.from_spec(motion_circuit_spec(), "the built-in motion circuit")
     cells = [CELLS[name] for name in connectome.cell_types]
     strength = {(e.source, e.target): e.gain / sum(e.synapses.values()) for e in EDGES}
-    return (
-        np.array([cell.bias for cell in cells]),
-        np.array([cell.time_const for cell in cells]),
-        np.array([strength[pair] for pair in connectome.pairs]),
+    return NetworkParameters(
+        name="builtin",
+        bias=np.array([cell.bias for cell in cells]),
+        time_const=np.array([cell.time_const for cell in cells]),
+        syn_strength=np.array([strength[pair] for pair in connectome.pairs]),
+        sign=connectome.signs,
+        syn_count=connectome.taps.n_syn,
     )
 
 

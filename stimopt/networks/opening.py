@@ -1,17 +1,75 @@
-"""Where a network comes from, in words a config can hold."""
+"""The ways to open a network: the built-in circuit, trained flyvis networks, and from a config."""
 
 from __future__ import annotations
 
-from stimopt.networks.frozen import BUILTIN_EXTENT, FLYVIS_EXTENT, FrozenNetwork
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stimopt import expect
+from stimopt.connectome import Connectome
+from stimopt.networks.flyvis import read_trained
+from stimopt.networks.flyvis_files import find_connectome, find_network
+from stimopt.networks.frozen import FLYVIS_EXTENT, FrozenNetwork
+from stimopt.networks.motion_circuit import motion_circuit_parameters, motion_circuit_spec
+
+BUILTIN_EXTENT = 8
+"""Rings of columns; room for a 200 ms edge around the centre at a tenth of the cost of 15 rings."""
+
+
+def builtin_network(extent: int = BUILTIN_EXTENT, **options: Any) -> FrozenNetwork:
+    """The motion circuit that comes with stimopt; see `stimopt.networks.motion_circuit`.
+
+    Example:
+        >>> network = builtin_network()
+        >>> network.cell_types[-8:]
+        ('T4a', 'T4b', 'T4c', 'T4d', 'T5a', 'T5b', 'T5c', 'T5d')
+
+    Args:
+        extent: rings of columns around the centre.
+        **options: as for `FrozenNetwork`.
+    """
+    connectome = Connectome.from_spec(motion_circuit_spec(), "the built-in motion circuit")
+    return FrozenNetwork(connectome, [motion_circuit_parameters()], extent, **options)
+
+
+def flyvis_network(
+    path: str | Path | Sequence[str | Path],
+    connectome: str | Path | None = None,
+    extent: int = FLYVIS_EXTENT,
+    **options: Any,
+) -> FrozenNetwork:
+    """One or several trained flyvis networks, all on the same connectome.
+
+    Example:
+        >>> network = flyvis_network("flow/0000/000")  # doctest: +SKIP
+
+    Args:
+        path: a folder or a flyvis name such as `flow/0000/000`, or several. Names are looked up
+            as in flyvis, see `stimopt.networks.flyvis_files`.
+        connectome: the connectome file; by default the one of an installed flyvis, or in
+            `connectome/` at or beside the folder `$FLYVIS_ROOT_DIR`.
+        extent: rings of columns around the centre; the weights are shared by all columns, so any
+            number works.
+        **options: as for `FrozenNetwork`.
+
+    Raises:
+        ValueError: if a file is missing, damaged or unsafe, or does not fit the others.
+    """
+    paths = [path] if isinstance(path, (str, Path)) else list(path)
+    folders = [find_network(each) for each in paths]
+    read = Connectome.from_json(find_connectome() if connectome is None else connectome)
+    return FrozenNetwork(read, [read_trained(each, read) for each in folders], extent, **options)
 
 
 class NetworkSource:
-    """A network to be opened: trained flyvis networks, or the built-in motion circuit.
+    """A network to be opened, as a config describes it.
 
     Args:
-        path: folder of a trained network such as `flow/0000/000`, or several; none is the
-            built-in circuit.
-        connectome: the connectome file; by default the one in an installed flyvis.
+        path: folder or flyvis name of a trained network, such as `flow/0000/000`, or several;
+            None is the built-in motion circuit.
+        connectome: the connectome file; by default the one of an installed flyvis, or in
+            `connectome/` at or beside the folder `$FLYVIS_ROOT_DIR`.
         extent: rings of columns; by default 15 for trained networks and 8 for the built-in one.
         backend: `auto`, or a name of `stimopt.dynamics.select.BACKENDS`.
         segment: recompute in segments of so many frames, for very long stimuli.
@@ -25,27 +83,24 @@ class NetworkSource:
         backend: str = "auto",
         segment: int | None = None,
     ) -> None:
-        self.path, self.connectome, self.extent = path, connectome, extent
-        self.backend, self.segment = backend, segment
+        default = BUILTIN_EXTENT if path is None else FLYVIS_EXTENT
+        self.path, self.connectome = path, connectome
+        self.extent = default if extent is None else extent
+        self._options = {"backend": backend, "segment": segment}
 
     def open(self) -> FrozenNetwork:
         """Read the files and build the network.
 
         Raises:
-            ValueError: if a file is missing, damaged or does not fit.
+            ValueError: if a connectome comes without a path, or a file is missing, damaged or
+                does not fit.
         """
-        if self.path is None:
-            if self.connectome is not None:
-                raise ValueError(
-                    f"expected a network path with connectome {self.connectome}, got none; give "
-                    "--network.path, or leave the connectome out for the built-in circuit"
-                )
-            extent = BUILTIN_EXTENT if self.extent is None else self.extent
-            return FrozenNetwork.builtin(extent, backend=self.backend, segment=self.segment)
-        return FrozenNetwork.from_flyvis(
-            self.path,
-            self.connectome,
-            FLYVIS_EXTENT if self.extent is None else self.extent,
-            backend=self.backend,
-            segment=self.segment,
+        expect.that(
+            self.path is not None or self.connectome is None,
+            f"a network path with connectome {self.connectome}",
+            "none",
+            "give --network.path, or leave the connectome out for the built-in circuit",
         )
+        if self.path is None:
+            return builtin_network(self.extent, **self._options)
+        return flyvis_network(self.path, self.connectome, self.extent, **self._options)

@@ -1,68 +1,82 @@
-"""What light reaches: cell types on a path of synapses, and responses with a gradient."""
+"""Checks before a network is simulated: the Euler step suits it, and light reaches its cells."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from stimopt.networks.frozen import FrozenNetwork
-from stimopt.networks.model import ResponseModel
+from stimopt.connectome import Connectome
+from stimopt.networks.stability import LinearizedNetwork
 
-
-def unreached(
-    network: ResponseModel, cell_types: Sequence[str], positions: Sequence[int]
-) -> list[str]:
-    """Those of the cell types that no path of non-zero weights reaches, in any of the networks.
-
-    Only paths between types are looked at, and of `FrozenNetwork` alone; another module may have
-    any wiring, so all of its types count as reached.
-
-    Args:
-        network: the networks.
-        cell_types: asked for.
-        positions: of the networks asked.
-    """
-    if not isinstance(network, FrozenNetwork):
-        return []
-    reached = set().union(*(_reached(network, position) for position in positions))
-    return [name for name in cell_types if name not in reached]
+ALIKE = 1 + 1e-5
+"""A time constant of 10 ms stored in float32 is not shorter than a step of 10 ms."""
 
 
-def _reached(network: FrozenNetwork, position: int) -> set[str]:
-    connectome = network.connectome
-    taps, used = connectome.taps, (network.tap_weight[position] != 0).cpu().numpy()
-    edges = set(zip(taps.source[used].tolist(), taps.target[used].tolist(), strict=True))
-    found = {connectome.type_index[name] for name in connectome.input_types}
-    while more := {target for source, target in edges if source in found} - found:
-        found |= more
-    return {connectome.cell_types[i] for i in found}
-
-
-def require_gradient(activity: Tensor, stimulus: Tensor, labels: Sequence[str]) -> None:
-    """Each item's own response must move its stimulus.
+def require_stable_step(linear: LinearizedNetwork, dt: float, name: str) -> None:
+    """Refuse a step at which the simulation of a network is unstable.
 
     Args:
-        activity: of each item, `(items,)`.
-        stimulus: what it should depend on, `(items, frames, columns)`.
-        labels: of the items.
+        linear: the network, linearized.
+        dt: the step in seconds.
+        name: of the network.
 
     Raises:
-        RuntimeError: naming the items whose stimulus it does not move.
+        ValueError: with the largest stable step.
     """
-    gradient = None
-    if activity.requires_grad:
-        (gradient,) = torch.autograd.grad(activity.sum(), stimulus, allow_unused=True)
-    if gradient is None:
-        stuck = list(labels)
-    else:
-        # NaN counts as reached: the item will stop with that as its reason.
-        reached = (gradient != 0).flatten(1).any(1)
-        stuck = [label for label, ok in zip(labels, reached.tolist(), strict=True) if not ok]
-    if stuck:
-        raise RuntimeError(
-            f"expected a gradient from the response of every item to its stimulus, got none for "
-            f"{', '.join(stuck[:10])}; start from another stimulus, or check that photoreceptors "
-            "reach the cell within the stimulus"
+    if linear.growth(dt) > 1:
+        limit = f"{_rounded_down(linear.largest_stable_step()):g}"
+        raise ValueError(
+            f"expected dt of at most {limit} s, the largest stable step of {name}, got {dt:g} s; "
+            f"set protocol.dt to {limit} or less, or leave this network out"
         )
+
+
+def warn_if_coarse(time_const: Mapping[str, float], dt: float, name: str) -> None:
+    """Warn of a step that is longer than the time constant of some cell types.
+
+    Args:
+        time_const: of each cell type, in seconds.
+        dt: the step in seconds.
+        name: of the network.
+    """
+    types = faster_types(time_const, dt)
+    if types:
+        shortest = min(time_const.values())
+        listed = ", ".join(types[:4]) + (", ..." if len(types) > 4 else "")
+        warnings.warn(
+            f"dt = {1000 * dt:g} ms is longer than the time constant of {len(types)} of "
+            f"{len(time_const)} cell types of {name} ({listed}; the shortest is "
+            f"{1000 * shortest:.3g} ms): these follow their input at once, and responses differ "
+            "from those at shorter steps by more than in proportion to dt; set protocol.dt to "
+            f"{_rounded_down(shortest * ALIKE):g} s or less to avoid it",
+            stacklevel=3,
+        )
+
+
+def faster_types(time_const: Mapping[str, float], dt: float) -> list[str]:
+    """Cell types whose time constant is shorter than a step: they follow their input at once."""
+    return [name for name, tau in time_const.items() if dt > tau * ALIKE]
+
+
+def reached_types(connectome: Connectome, used: NDArray[np.bool_]) -> set[str]:
+    """Cell types on a path of taps that starts at a photoreceptor.
+
+    Args:
+        connectome: cell types and taps.
+        used: taps to follow, `(taps,)`.
+    """
+    taps = connectome.taps
+    edges = set(zip(taps.source[used].tolist(), taps.target[used].tolist(), strict=True))
+    reached = {connectome.type_index[name] for name in connectome.input_types}
+    while more := {target for source, target in edges if source in reached} - reached:
+        reached |= more
+    return {connectome.cell_types[i] for i in reached}
+
+
+def _rounded_down(seconds: float) -> float:
+    """To two significant digits, so that the step named is itself stable."""
+    unit = 10.0 ** (np.floor(np.log10(seconds)) - 1)
+    return float(np.floor(seconds / unit) * unit)

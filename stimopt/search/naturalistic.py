@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from stimopt.items import ALL, label_items, make_items, readout_cells
 from stimopt.movies.datamodule import StimulusBatch, StimulusDataModule
 from stimopt.networks.model import ResponseModel
-from stimopt.networks.precheck import unreached
-from stimopt.networks.stability import check_step
 from stimopt.protocol import Protocol
 from stimopt.search.argmax import PeakTable, RunningArgmax, TopSamples, empty_top, unpack
 
@@ -146,7 +144,7 @@ class NaturalisticSearch(pl.LightningModule):
     def test_step(self, batch: StimulusBatch, batch_idx: int) -> None:
         """Take the peak responses of a batch into the table."""
         self._require_shared_out(batch, batch_idx)
-        with self.network.threads():
+        with self.network.busy():
             response, peak_frame = self.peaks(batch)
         windows = torch.as_tensor(self.data.index.windows_of(batch.sample.cpu().numpy()))
         self.best.update(response, peak_frame, batch.sample, windows.to(batch.sample.device))
@@ -226,7 +224,7 @@ class NaturalisticSearch(pl.LightningModule):
                 f"expected at least one sample, got {data.samples}; move start_sample or "
                 "stop_sample"
             )
-        check_step(self.network, self.protocol, self.positions)
+        self.network.precheck(self.protocol, self.positions)
         self._require_light()
         self._data, self._first = data, data.samples.start
         self.next_sample = self._first
@@ -322,7 +320,7 @@ class NaturalisticSearch(pl.LightningModule):
     def _require_light(self) -> None:
         """Say which cell types see nothing: any clip is their best, the first as good as any."""
         names = list(dict.fromkeys(item.cell_type for item in self.items))
-        dark = unreached(self.network, names, self.positions)
+        dark = self.network.unreached(names, self.positions)
         if len(dark) == len(names):
             raise ValueError(
                 f"expected a path from the photoreceptors to a cell type, got none to "

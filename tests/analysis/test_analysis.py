@@ -32,7 +32,8 @@ from stimopt.analysis import (
 from stimopt.connectome import CONNECTOME_FILE
 from stimopt.lattice import HexLattice
 from stimopt.networks.frozen import FrozenNetwork
-from stimopt.networks.model import ModuleNetwork
+from stimopt.networks.module import ModuleNetwork
+from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
 
@@ -45,7 +46,7 @@ PREFERRED = {"a": 180.0, "b": 0.0, "c": 90.0, "d": 270.0}
 
 @pytest.fixture(scope="module")
 def circuit() -> FrozenNetwork:
-    return FrozenNetwork.builtin(extent=5)
+    return builtin_network(extent=5)
 
 
 @pytest.fixture(scope="module")
@@ -210,9 +211,9 @@ def test_any_module_can_be_asked() -> None:
 
 
 def test_each_network_held_has_its_own_tuning() -> None:
-    connectome = FrozenNetwork.builtin(extent=3)
-    weak = FrozenNetwork.builtin(extent=3)
-    both = FrozenNetwork.builtin(extent=3)
+    connectome = builtin_network(extent=3)
+    weak = builtin_network(extent=3)
+    both = builtin_network(extent=3)
     t4c = connectome.connectome.type_index["T4c"]
     weak.bias[0, t4c] -= 0.5
     for name in ("bias", "time_const", "tap_weight"):
@@ -253,7 +254,7 @@ RECORDED = {
 
 def test_trained_network_has_its_recorded_tuning(shared: Path) -> None:
     flyvis = shared / "data/flyvis"
-    network = FrozenNetwork.from_flyvis(
+    network = flyvis_network(
         flyvis / "results/flow/0000/000", flyvis / "connectome" / CONNECTOME_FILE
     )
     tuning = edge_tuning(network, DETECTORS, PROTOCOL, speeds=(19.0,))

@@ -10,7 +10,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stimopt.cli import main
-from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network
 from stimopt.results import result as results
 from stimopt.storage.files import only_run_in, replacing
 
@@ -39,7 +39,7 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
     result = results.read(finished / "result.h5")
     assert list(result["cell_type"]) == ["T4c", "T5a"]
     assert result["losses"].shape == (7, 2)
-    assert result.check(FrozenNetwork.builtin(4)) <= 1e-6
+    assert result.check(builtin_network(4)) <= 1e-6
     for name in ("T4c.png", "T5a.png"):
         assert (finished / name).read_bytes().startswith(b"\x89PNG")
     config = yaml.safe_load((finished / "config.yaml").read_text(encoding="utf-8"))

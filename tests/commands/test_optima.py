@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import stimopt
 from stimopt.cli import main
-from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.results.result import read
 from stimopt.results.three_optima import KINDS, Walk
 from tests.search.cases import EXTENT, noise_store
@@ -88,7 +88,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
 
 def test_a_walk_leaves_what_it_promises(whole: Path) -> None:
     kept = Walk.read(whole / "walk.h5")
-    network = FrozenNetwork.builtin(EXTENT)
+    network = builtin_network(EXTENT)
     for kind in KINDS:
         assert getattr(kept, kind).check(network) <= 1e-6
     assert [item.label for item in kept] == ["T4c", "T5a"]
@@ -352,7 +352,7 @@ def test_several_networks_and_seeds_are_items_of_one_fit(
     assert len(kept.regularized["cell_type"]) == len(kept.naturalistic["cell_type"]) == 2
     np.testing.assert_array_equal(kept[0].regularized.stimulus, kept[1].regularized.stimulus)
     assert kept[0].naturalistic.peak != kept[2].naturalistic.peak
-    network = FrozenNetwork.from_flyvis(folders, connectome_file, EXTENT)
+    network = flyvis_network(folders, connectome_file, EXTENT)
     for item in kept:
         cells = torch.tensor([network.cell_index("T4c")])
         said = network.respond(

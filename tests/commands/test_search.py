@@ -178,7 +178,7 @@ import sys
 from pathlib import Path
 import lightning.pytorch as pl
 from stimopt.movies.datamodule import StimulusDataModule
-from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network
 from stimopt.search.naturalistic import NaturalisticSearch
 from stimopt.search.result import search_result
 from stimopt.search.callbacks import SearchCheckpoint
@@ -194,7 +194,7 @@ class Watch(pl.Callback):
 
 data = StimulusDataModule([store] * 10, batch_size=4)
 search = NaturalisticSearch(
-    FrozenNetwork.builtin(extent), top_k=3, one_per_window=True, keep_all=True
+    builtin_network(extent), top_k=3, one_per_window=True, keep_all=True
 )
 trainer = pl.Trainer(
     accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False,

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from stimopt.connectome import Connectome
 from stimopt.movies import render
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.movies.eye import RenderSettings
-from stimopt.networks.flyvis import NetworkParameters
 from stimopt.networks.frozen import FrozenNetwork
-from stimopt.networks.model import ModuleNetwork
-from stimopt.networks.motion_circuit import motion_circuit_spec
+from stimopt.networks.module import ModuleNetwork
+from stimopt.networks.motion_circuit import motion_circuit_parameters
+from stimopt.networks.opening import builtin_network
 from stimopt.runs.checkpointing import SafeCheckpointIO
 from stimopt.search.callbacks import SearchCheckpoint
 from stimopt.search.naturalistic import NaturalisticSearch
@@ -78,25 +77,13 @@ def linear_network(extent: int = EXTENT) -> ModuleNetwork:
 
 def two_networks(extent: int = EXTENT) -> FrozenNetwork:
     """The built-in circuit, and the same with other biases."""
-    one = FrozenNetwork.builtin(extent)
-    connectome = Connectome.from_spec(motion_circuit_spec())
-    from stimopt.networks.motion_circuit import motion_circuit_parameters
-
-    bias, time_const, strength = motion_circuit_parameters()
-    first = NetworkParameters(
-        name="first",
-        bias=np.asarray(bias, dtype=np.float64),
-        time_const=np.asarray(time_const, dtype=np.float64),
-        syn_strength=np.asarray(strength, dtype=np.float64),
-        sign=connectome.signs,
-        syn_count=connectome.taps.n_syn,
-    )
+    one = builtin_network(extent)
+    first = dataclasses.replace(motion_circuit_parameters(), name="first")
     random = np.random.default_rng(1)
     other = dataclasses.replace(
         first, name="other", bias=first.bias + random.normal(0, 0.2, len(first.bias))
     )
-    assert one.cell_types == connectome.cell_types
-    return FrozenNetwork(connectome, [first, other], extent)
+    return FrozenNetwork(one.connectome, [first, other], extent)
 
 
 def trainer(folder: Path | None = None, **options: Any) -> pl.Trainer:

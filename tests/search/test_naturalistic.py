@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Subset
 from stimopt.movies import render
 from stimopt.movies.datamodule import StimulusDataModule, StimulusDataset, collate
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.protocol import Protocol
 from stimopt.results.result import read
 from stimopt.runs.checkpointing import SafeCheckpointIO
@@ -224,7 +225,7 @@ def test_an_altered_checkpoint_is_refused(
         ({"top_k": 2}, "expected top_k = 1 as in the checkpoint, got 2"),
         ({"cell_types": ["T4a"]}, "expected cell_types"),
         ({"protocol": PROTOCOLS[1]}, "expected protocol.t_pre = 0.2 as in the checkpoint, got 0.0"),
-        ({"network": FrozenNetwork.builtin(EXTENT)}, "expected network_hash"),
+        ({"network": builtin_network(EXTENT)}, "expected network_hash"),
         ({"data": {"rotations": [0]}}, "expected data"),
         ({"data": {"stop_sample": 30}}, "expected stop_sample"),
     ],
@@ -250,7 +251,7 @@ def test_what_cannot_be_searched_is_refused_before_it_starts(
         searched(NaturalisticSearch(network, protocol), StimulusDataModule(str(store), **data))
 
     with pytest.raises(ValueError, match=r"expected movies of extent 2 .*, got 3"):
-        run(FrozenNetwork.builtin(2), Protocol())
+        run(builtin_network(2), Protocol())
     with pytest.raises(
         ValueError, match=r"expected samples at the protocol's dt of 0\.02 s, got 0\.01"
     ):
@@ -354,7 +355,7 @@ def film(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(shared: Path) -> FrozenNetwork:
     flyvis = shared / "data/flyvis"
-    return FrozenNetwork.from_flyvis(
+    return flyvis_network(
         flyvis / "results/flow/0000/000", flyvis / "connectome/fib25-fib19_v2.2.json"
     )
 

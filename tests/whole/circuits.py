@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stimopt.connectome import Connectome
-from stimopt.networks.flyvis import NetworkParameters
+from stimopt.connectome import Connectome, NetworkParameters
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.motion_circuit import motion_circuit_parameters, motion_circuit_spec
 
@@ -29,14 +28,14 @@ def write_circuit(
     folder.mkdir(parents=True, exist_ok=True)
     spec = motion_circuit_spec()
     whole = Connectome.from_spec(spec)
-    bias, time_const, strength = motion_circuit_parameters()
-    by_pair = dict(zip(whole.pairs, strength, strict=True))
+    parameters = motion_circuit_parameters()
+    by_pair = dict(zip(whole.pairs, parameters.syn_strength, strict=True))
     if change_spec is not None:
         change_spec(spec)
     connectome = Connectome.from_spec(spec)
     tensors: dict[str, Any] = {
-        "nodes_bias": torch.tensor(bias),
-        "nodes_time_const": torch.tensor(time_const),
+        "nodes_bias": torch.tensor(parameters.bias),
+        "nodes_time_const": torch.tensor(parameters.time_const),
         "edges_sign": torch.tensor(connectome.signs),
         "edges_syn_count": torch.tensor(connectome.taps.n_syn).log(),
         "edges_syn_strength": torch.tensor([by_pair[pair] for pair in connectome.pairs]),

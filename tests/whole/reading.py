@@ -12,15 +12,17 @@ from stimopt.movies import MovieStore
 from stimopt.networks.flyvis import read_trained
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.motion_circuit import motion_circuit_spec
+from stimopt.networks.opening import builtin_network
 from stimopt.optimize.starts import naturalistic_start
 from stimopt.results import result as results
+from tests.movies.cases import read_all
 from tests.whole.commandline import EXTENT
 
 
 @functools.cache
 def builtin() -> FrozenNetwork:
     """The network that winners are started on."""
-    return FrozenNetwork.builtin(EXTENT)
+    return builtin_network(EXTENT)
 
 
 def read_winner(path: Path) -> None:
@@ -36,7 +38,7 @@ def read_result(path: Path) -> None:
 def read_store(path: Path) -> None:
     """All of a store, against its check sums."""
     with MovieStore(path) as store:
-        store.verify()
+        read_all(store)
 
 
 def read_network(path: Path) -> None:

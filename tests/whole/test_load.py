@@ -16,6 +16,7 @@ import torch
 import stimopt
 from stimopt.cli import main
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
 from stimopt.results import result as results
@@ -45,7 +46,7 @@ def test_65_types_of_4_networks_in_one_fit(
     trained_folder: Path, connectome_file: Path, make_trainer: Trainers, tmp_path: Path
 ) -> None:
     folders = [trained_folder / name for name in ("000", "001", "002", "003")]
-    network = FrozenNetwork.from_flyvis(folders, connectome_file)
+    network = flyvis_network(folders, connectome_file)
     before = peak_kilobytes()
     # An item more or fewer beside it changes nothing: one alone has the same losses.
     fit = StimulusGenerator(network, "all", t_stim=0.3, objective="last_frame", grey_weight=1.0)
@@ -120,7 +121,7 @@ def test_100_000_samples_searched_in_flat_memory(tmp_path: Path) -> None:
 
 def test_a_stimulus_of_10_seconds(small_network: FrozenNetwork, make_trainer: Trainers) -> None:
     def generator(segment: int | None) -> StimulusGenerator:
-        network = FrozenNetwork.builtin(small_network.lattice.extent, segment=segment)
+        network = builtin_network(small_network.lattice.extent, segment=segment)
         return StimulusGenerator(network, "T4c", t_stim=10.0, objective="last_frame")
 
     fits = {segment: generator(segment) for segment in (None, 100)}
@@ -136,10 +137,10 @@ def test_1000_frames_of_a_whole_eye(trained_folder: Path, connectome_file: Path)
     """A gate is a byte for `sparse`, 46 MB for 45,669 cells, and a bit for `fused`."""
     script = f"""{PEAK}
 import sys, torch
-from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import flyvis_network
 from stimopt.protocol import Protocol
 segment = None if sys.argv[4] == "None" else int(sys.argv[4])
-network = FrozenNetwork.from_flyvis(*sys.argv[1:3], backend=sys.argv[3], segment=segment)
+network = flyvis_network(*sys.argv[1:3], backend=sys.argv[3], segment=segment)
 cell, protocol = torch.tensor([network.cell_index("T4c")]), Protocol(t_pre=0.1)
 
 def gradient(n_frames):
@@ -172,7 +173,7 @@ print(peak() - before)
 def test_lattices_of_any_extent(
     extent: int, trained_folder: Path, connectome_file: Path, make_trainer: Trainers
 ) -> None:
-    network = FrozenNetwork.from_flyvis(trained_folder / "000", connectome_file, extent)
+    network = flyvis_network(trained_folder / "000", connectome_file, extent)
     assert network.lattice.n_columns == 1 + 3 * extent * (extent + 1)
     fit = StimulusGenerator(network, "T4c,T5a", Protocol(t_pre=0.5), t_stim=0.3)
     make_trainer(3).fit(fit)
@@ -187,7 +188,7 @@ def test_the_centre_hardly_sees_how_large_the_lattice_is(
     """A stimulus on the inner rings, grey beyond, gives the same response from extent 15 on."""
     found: dict[int, Any] = {}
     for extent in (15, 25):
-        network = FrozenNetwork.from_flyvis(trained_folder / "000", connectome_file, extent)
+        network = flyvis_network(trained_folder / "000", connectome_file, extent)
         lattice = network.lattice
         ring = np.maximum.reduce([abs(lattice.u), abs(lattice.v), abs(lattice.u + lattice.v)])
         x = torch.full((1, 40, lattice.n_columns), 0.5)

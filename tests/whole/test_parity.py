@@ -1,7 +1,7 @@
-"""Version 0.1's results, recorded by it, come out again: losses, stimuli, best steps, winners.
+"""Searches and fits give what version 0.1 gave: losses, stimuli, best steps and winners.
 
-`recorded-0.1.h5` holds its runs on the built-in network, `stimopt-0.1.h5` in the shared folder those
-on the trained one (torch 2.13 on a CPU).  Another summation order moves a loss by a few 1e-7 of it.
+`recorded-0.1.h5` holds runs of version 0.1 on the built-in network, `stimopt-0.1.h5` in the shared
+folder runs on a trained one (both made with torch 2.13 on a CPU).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.regularize import StimulusRegularizer
@@ -45,7 +46,7 @@ def trained(shared: Path) -> Iterator[h5py.File]:
 
 @pytest.fixture(scope="module")
 def circuit() -> FrozenNetwork:
-    return FrozenNetwork.builtin()
+    return builtin_network()
 
 
 def suppressor(network: FrozenNetwork) -> StimulusModule:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stimopt.cli import main
-from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network
 from stimopt.optimize import penalties
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.regularize import StimulusRegularizer
@@ -44,7 +44,7 @@ def use_threads(n: int) -> None:
 def fit(case: str, steps: int = 2) -> dict[str, np.ndarray]:
     """A short fit, and all numbers of its result."""
     kind, _, backend = case.partition(" ")
-    network = FrozenNetwork.builtin(EXTENT, backend=backend)
+    network = builtin_network(EXTENT, backend=backend)
     protocol = Protocol(t_pre=0.2)
     if kind == "regularize":
         start = torch.rand(

@@ -1,0 +1,111 @@
+"""Any causal torch module as a network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from stimopt import expect
+from stimopt.lattice import HexLattice
+from stimopt.networks.model import ResponseModel, fade_in, select_cells, subtract_baseline
+from stimopt.networks.validate import check_module
+from stimopt.protocol import GREY, Protocol
+
+
+class ModuleNetwork(ResponseModel):
+    """Any module from luminance `(items, frames, columns)` to `(items, frames, cells)`.
+
+    The module is frozen and put in eval mode. The pre-stimulus of the protocol is shown to it as
+    frames before the stimulus, and its responses to them are dropped, so it may have any state.
+
+    Example:
+        >>> center = torch.nn.Linear(7, 1)
+        >>> network = ModuleNetwork(center, {"cell": 0}, extent=1)
+        >>> network.respond(torch.rand(2, 10, 7), Protocol()).shape
+        torch.Size([2, 10, 1])
+
+    Args:
+        module: the network; output frame t may depend on input frames up to t only.
+        cells: for each cell type its cell in the central column, or `(columns,)` of them with -1
+            where there is none.
+        extent: rings of columns of the lattice the module reads.
+        name: for people.
+        check: try the module on noise first, see `check_module`.
+
+    Raises:
+        ValueError: if the module cannot be used, with the reason.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        cells: Mapping[str, int | Sequence[int]],
+        extent: int,
+        *,
+        name: str = "module",
+        check: bool = True,
+    ) -> None:
+        super().__init__()
+        self.lattice = HexLattice(extent)
+        self.names = (name,)
+        self.module = module.eval().requires_grad_(False)
+        self._cells = {kind: self._in_columns(kind, cell) for kind, cell in cells.items()}
+        if check:
+            check_module(self.module, self.lattice.n_columns)
+
+    def _in_columns(self, cell_type: str, cell: int | Sequence[int]) -> Tensor:
+        columns = self.lattice.n_columns
+        if isinstance(cell, int):
+            everywhere = torch.full((columns,), -1, dtype=torch.int64)
+            everywhere[self.lattice.center] = cell
+            return everywhere
+        expect.that(
+            len(cell) == columns,
+            f"one cell or {columns} cells (columns) for {cell_type}",
+            len(cell),
+            "use -1 for columns without one",
+        )
+        return torch.as_tensor(cell, dtype=torch.int64)
+
+    @property
+    def cell_types(self) -> tuple[str, ...]:
+        """Names of the cell types, as passed."""
+        return tuple(self._cells)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the module's description and state, and of the cells that are read out."""
+        digest = hashlib.sha256(f"{self.module}{self.lattice.extent}".encode())
+        for key, value in sorted(self.module.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().to(torch.float64).numpy().tobytes())
+        for cell_type, cells in sorted(self._cells.items()):
+            digest.update(cell_type.encode())
+            digest.update(cells.numpy().tobytes())
+        return digest.hexdigest()
+
+    def cells_of(self, cell_type: str) -> Tensor:
+        """See `ResponseModel.cells_of`."""
+        expect.one_of("cell type", cell_type, self.cell_types)
+        return self._cells[cell_type]
+
+    def respond(
+        self,
+        luminance: Tensor,
+        protocol: Protocol,
+        readout: Tensor | None = None,
+        network_index: Tensor | None = None,
+    ) -> Tensor:
+        """See `ResponseModel.respond`; there is one network, so the index is not used."""
+        items, _, columns = luminance.shape
+        grey = luminance.new_full((items, protocol.frames(protocol.t_pre), columns), GREY)
+        before = torch.cat([grey, fade_in(luminance, protocol)], dim=1)
+        onset = before.shape[1]
+        responses = self.module(torch.cat([before, luminance], dim=1))
+        responses = select_cells(responses, readout)
+        if onset > 0:
+            responses = subtract_baseline(responses, responses[:, onset - 1 : onset], protocol)
+        return responses[:, onset:]
