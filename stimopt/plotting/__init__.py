@@ -1,32 +1,34 @@
-"""Pictures: strips on the lattice, traces, tuning and animations. The only importer of matplotlib.
+"""Pictures of arrays on the lattice: strips, traces, tuning and films.
 
-Everything is drawn on `matplotlib.figure.Figure` objects: pyplot is never imported, no backend is
-chosen and no setting is changed, so a script's own plotting is left as it was.
+No other room imports matplotlib. Everything is drawn on `matplotlib.figure.Figure` objects: pyplot
+is never imported, no backend is chosen and no setting is changed, so a script's own plots are not
+affected.
 """
 
 from stimopt.plotting.animation import animate
 from stimopt.plotting.files import figure_image, save_figure
 from stimopt.plotting.hexagons import hex_frame
-from stimopt.plotting.selection import strip_frames
+from stimopt.plotting.selection import StripOptions, strip_frames
 from stimopt.plotting.strips import StimResponsePlot, plot_stim_response
-from stimopt.plotting.tensorboard import stimulus_strip_image, trace_image
-from stimopt.plotting.three_optima import walk_figure
-from stimopt.plotting.traces import plot_losses, plot_traces, plot_tradeoff
+from stimopt.plotting.tensorboard import FitPictures
+from stimopt.plotting.three_optima import plot_optima
+from stimopt.plotting.traces import plot_losses, plot_traces
+from stimopt.plotting.tradeoff import plot_tradeoff
 from stimopt.plotting.tuning import plot_tuning
 
 __all__ = [
+    "FitPictures",
     "StimResponsePlot",
+    "StripOptions",
     "animate",
     "figure_image",
     "hex_frame",
     "plot_losses",
+    "plot_optima",
     "plot_stim_response",
     "plot_tradeoff",
     "plot_traces",
     "plot_tuning",
     "save_figure",
-    "stimulus_strip_image",
     "strip_frames",
-    "trace_image",
-    "walk_figure",
 ]

@@ -18,7 +18,9 @@ from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from stimopt.lattice import HexLattice
+from stimopt import expect
+from stimopt.lattice import Floats, HexLattice
+from stimopt.plotting import style
 from stimopt.plotting.files import figure_image
 from stimopt.plotting.hexagons import (
     CROSSHAIR,
@@ -30,25 +32,14 @@ from stimopt.plotting.hexagons import (
 from stimopt.plotting.selection import (
     baseline_values,
     checked_pair,
+    drawn_rows,
     response_label,
     symmetric_limit,
-)
-from stimopt.plotting.style import (
-    DPI,
-    LABEL_SIZE,
-    LUMINANCE_LABEL,
-    RESPONSE_CMAP,
-    SERIES,
-    STIMULUS_CMAP,
-    TITLE_SIZE,
-    fit_width,
-    milliseconds,
 )
 from stimopt.plotting.traces import plot_traces
 from stimopt.protocol import Protocol
 from stimopt.storage.files import replacing
 
-Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
 # Inches: frames, margins and the trace below them.
@@ -71,20 +62,25 @@ def animate(
 ) -> Path:
     """Write a film of stimulus and response side by side, the central response running below.
 
-    Every frame of the stimulus is one of the film; at the default 10 frames a second and dt 10 ms
-    time runs ten times slower, which is printed. The file is written beside its place and renamed
-    into it: a failure leaves an older file as it was.
+    Every frame of the stimulus is a frame of the film. At the default 10 frames a second and dt
+    10 ms the film runs ten times slower than the stimulus, which is printed. The film is written to
+    a temporary file, which then replaces `path`: a failure leaves an older file intact.
+
+    Example:
+        >>> lattice = HexLattice(3)
+        >>> stimulus, response = np.random.default_rng(0).random((2, 5, lattice.n_columns))
+        >>> path = animate(stimulus, response, lattice, 0.01, "film.gif")
 
     Args:
         stimulus: luminance in [0, 1], `(frames, columns)`.
         response: one cell type's voltage, `(frames, columns)`; NaN where it has no cell.
         lattice: the columns.
         dt: duration of a frame of the stimulus in seconds.
-        path: where to; ends in .gif, or in .mp4 where the program ffmpeg is installed.
-        fps: frames of the film a second. GIF counts hundredths of a second and browsers slow
-            what lasts less than two: 50 at most.
+        path: name of the file; ends in .gif, or in .mp4 where the program ffmpeg is installed.
+        fps: frames of the film per second. At most 50 for GIF, whose frames last whole hundredths
+            of a second and are slowed by browsers if they last one.
         max_extent: rings drawn around the centre; None for all.
-        baseline: what is taken off the response, as in `plot_stim_response`.
+        baseline: what is subtracted from the response, as in `StripOptions`.
         title: printed above.
         dpi: dots per inch.
 
@@ -120,8 +116,8 @@ def animate(
 
 
 def _write_gif(scene: _Scene, path: Path, fps: float, dpi: float) -> None:
-    # matplotlib's own writer lets every frame choose its 256 colours, so that still parts flicker
-    # and the colour scales break into steps; here all frames share one palette.
+    # matplotlib's own writer chooses 256 colours for every frame, so that unchanged parts flicker
+    # and the colour scales break into steps. Here all frames share one palette.
     palette = _palette()
     images = []
     for _ in scene.play():
@@ -139,17 +135,17 @@ def _write_gif(scene: _Scene, path: Path, fps: float, dpi: float) -> None:
 
 
 def _palette() -> Pixels:
-    """Up to 256 colours `(colors, 3)`: both scales, and lines with their anti-aliased borders."""
-    greys = colormaps[STIMULUS_CMAP](np.linspace(0, 1, 97))[:, :3]
-    signed = colormaps[RESPONSE_CMAP](np.linspace(0, 1, 129))[:, :3]
+    """Up to 256 colours `(colors, 3)`: both scales, and lines with anti-aliased borders."""
+    greys = colormaps[style.STIMULUS_CMAP](np.linspace(0, 1, 97))[:, :3]
+    signed = colormaps[style.RESPONSE_CMAP](np.linspace(0, 1, 129))[:, :3]
     paper, middle, zero = greys[-1], greys[48], signed[64]
     blends = [
         share * np.array(to_rgb(line)) + (1 - share) * ground
         for line, ground in (
             (CROSSHAIR, middle),
             (CROSSHAIR, zero),
-            (SERIES[0], paper),
-            (SERIES[1], paper),
+            (style.SERIES[0], paper),
+            (style.SERIES[1], paper),
         )
         for share in (0.25, 0.5, 0.75, 1.0)
     ]
@@ -161,7 +157,7 @@ def _nearest(pixels: Pixels, palette: Pixels) -> Pixels:
     """Index of the nearest palette colour for pixels `(height, width, 3)`."""
     r, g, b = (pixels[..., i].astype(np.uint32) for i in range(3))
     packed, where = np.unique((r << 16) | (g << 8) | b, return_inverse=True)
-    # Pictures have a few thousand colours of their own, so all distances are cheap.
+    # A picture has a few thousand different colours, so all distances are cheap.
     colors = np.stack([packed >> 16, (packed >> 8) & 255, packed & 255], axis=-1).astype(np.int32)
     distance = ((colors[:, None, :] - palette.astype(np.int32)) ** 2).sum(axis=-1)
     nearest = np.asarray(distance.argmin(axis=1), dtype=np.uint8)
@@ -169,7 +165,7 @@ def _nearest(pixels: Pixels, palette: Pixels) -> Pixels:
 
 
 def _write_mp4(scene: _Scene, path: Path, fps: float, dpi: float) -> None:
-    # yuv420p is what browsers play; for h264 the writer itself makes the sides even.
+    # Browsers play yuv420p. For h264 the writer itself makes width and height even.
     writer = FFMpegWriter(fps=fps, codec="h264", extra_args=["-pix_fmt", "yuv420p"])  # type: ignore[arg-type]
     with writer.saving(scene.fig, str(path), dpi):
         for _ in scene.play():
@@ -178,24 +174,23 @@ def _write_mp4(scene: _Scene, path: Path, fps: float, dpi: float) -> None:
 
 def _check_format(path: Path, fps: float) -> None:
     suffix = path.suffix.lower()
-    if suffix not in (".gif", ".mp4"):
-        raise ValueError(
-            f"expected a file name ending in .gif or .mp4, got {path.name!r}; "
-            "the suffix chooses the format"
-        )
+    advice = "the suffix chooses the format"
+    known = suffix in (".gif", ".mp4")
+    expect.that(known, "a file name ending in .gif or .mp4", repr(path.name), advice)
     most = 50 if suffix == ".gif" else 240
-    if not 0 < fps <= most:
-        raise ValueError(f"expected 0 < fps <= {most} for {suffix}, got {fps}; take fewer")
-    if suffix == ".mp4" and not FFMpegWriter.isAvailable():
-        raise RuntimeError(
-            f"expected the program ffmpeg to write {path.name}, got none on the search path; "
-            f"install it, or write {path.with_suffix('.gif').name}, which needs no program"
-        )
+    expect.number(f"fps for {suffix}", fps, "10 is usual", above=0, at_most=most)
+    expect.that(
+        suffix == ".gif" or FFMpegWriter.isAvailable(),
+        f"the program ffmpeg to write {path.name}",
+        "none on the search path",
+        f"install it, or write {path.with_suffix('.gif').name}, which needs no program",
+        RuntimeError,
+    )
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """The figure, and what changes in it from frame to frame."""
+    """The figure of a film, and the artists that change from frame to frame."""
 
     fig: Figure
     hexagons: tuple[PolyCollection, PolyCollection]
@@ -220,11 +215,11 @@ class _Scene:
 
     def _clock_text(self, ms: float) -> str:
         if np.isclose(self.slowed, 1):
-            return f"{milliseconds(ms)} ms"
+            return f"{style.milliseconds(ms)} ms"
         speed = f"slowed {self.slowed:.3g} times"
         if self.slowed < 1:
             speed = f"sped up {1 / self.slowed:.3g} times"
-        return f"{milliseconds(ms)} ms, {speed}"
+        return f"{style.milliseconds(ms)} ms, {speed}"
 
     @classmethod
     def build(
@@ -244,7 +239,7 @@ class _Scene:
         frame_width = _FRAME_HEIGHT * x / y
         width = _LEFT + 2 * frame_width + _GAP + _RIGHT
         height = _BOTTOM + _TRACE_HEIGHT + _BETWEEN + _FRAME_HEIGHT + _HEAD
-        fig = Figure(figsize=(width, height), dpi=DPI)
+        fig = Figure(figsize=(width, height), dpi=style.DPI)
 
         def axes(left: float, bottom: float, w: float, h: float) -> Axes:
             return fig.add_axes((left / width, bottom / height, w / width, h / height))
@@ -252,41 +247,42 @@ class _Scene:
         base = _BOTTOM + _TRACE_HEIGHT + _BETWEEN
         limit = symmetric_limit(shown, lattice, max_extent)
         hexagons = []
-        for i, (values, low, high, cmap, name, unit) in enumerate(
-            (
-                (stimulus, 0.0, 1.0, STIMULUS_CMAP, "stimulus", LUMINANCE_LABEL),
-                (shown, -limit, limit, RESPONSE_CMAP, "response", label),
-            )
-        ):
+        for i, row in enumerate(drawn_rows(stimulus, shown, limit, label)):
             left = _LEFT + i * (frame_width + _GAP)
             ax = axes(left, base, frame_width, _FRAME_HEIGHT)
             hexagons.append(
                 hex_frame(
                     ax,
                     lattice,
-                    values[0],
-                    vmin=low,
-                    vmax=high,
-                    cmap=cmap,
+                    row.values[0],
+                    vmin=row.low,
+                    vmax=row.high,
+                    cmap=row.cmap,
                     max_extent=max_extent,
                     crosshair=True,
                 )
             )
-            ax.set_title(name, fontsize=LABEL_SIZE, pad=2)
+            ax.set_title(row.name, fontsize=style.LABEL_SIZE, pad=2)
             bar_axes = axes(
                 left + frame_width + 0.08, base + 0.25 * _FRAME_HEIGHT, 0.08, _FRAME_HEIGHT / 2
             )
-            add_colorbar(bar_axes, hexagons[-1], unit)
+            add_colorbar(bar_axes, hexagons[-1], row.label)
         ax = axes(_LEFT + 0.1, _BOTTOM, width - _LEFT - 0.1 - _RIGHT, _TRACE_HEIGHT)
         ms = 1000 * dt * np.arange(len(central))
         plot_traces(ax, ms, {"": central}, peaks=False, legend=False)
-        ax.set_ylabel("central\nresponse (a.u.)", fontsize=LABEL_SIZE)
+        ax.set_ylabel("central\nresponse (a.u.)", fontsize=style.LABEL_SIZE)
         cursor = ax.axvline(0, color="0.6", lw=0.8, zorder=1)
-        (dot,) = ax.plot([0], [central[0]], "o", color=SERIES[1], ms=5, mec="white", zorder=3)
+        (dot,) = ax.plot([0], [central[0]], "o", color=style.SERIES[1], ms=5, mec="white", zorder=3)
         top = (height - 0.1) / height
-        heading = fig.text(_LEFT / width, top, title, fontsize=TITLE_SIZE, va="top")
+        heading = fig.text(_LEFT / width, top, title, fontsize=style.TITLE_SIZE, va="top")
         clock = fig.text(
-            1 - 0.15 / width, top, "", fontsize=LABEL_SIZE, va="top", ha="right", family="monospace"
+            1 - 0.15 / width,
+            top,
+            "",
+            fontsize=style.LABEL_SIZE,
+            va="top",
+            ha="right",
+            family="monospace",
         )
         columns = drawn_columns(lattice, max_extent)
         scene = cls(
@@ -302,5 +298,5 @@ class _Scene:
         )
         clock.set_text(scene._clock_text(1000 * dt * len(central)))
         room = width - _LEFT - 0.3 - clock.get_window_extent().width / fig.dpi
-        fit_width(heading, room)
+        style.fit_width(heading, room)
         return scene

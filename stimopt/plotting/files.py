@@ -1,4 +1,4 @@
-"""Figures into files, whole or not at all, and into arrays."""
+"""Write figures to files, whole or not at all, and render them to arrays."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stimopt.plotting.style import DPI
+from stimopt import expect
+from stimopt.plotting import style
 from stimopt.storage.files import replacing
 
 Pixels = NDArray[np.uint8]
 
-# None leaves an entry out: no dates and no versions, so the same figure gives the same bytes.
+# None leaves an entry out. Without dates and versions the same figure gives the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -25,15 +26,18 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-def save_figure(fig: Figure, path: str | Path, *, dpi: float = DPI) -> Path:
+def save_figure(fig: Figure, path: str | Path, *, dpi: float = style.DPI) -> Path:
     """Write a figure as PNG, PDF or SVG, chosen by the suffix.
 
-    The file is written beside its place and renamed into it: a failure leaves an older file as it
-    was. The same figure gives the same bytes. Missing folders are made.
+    The figure is written to a temporary file, which then replaces `path`: a failure leaves an older
+    file intact. The same figure gives the same bytes. Missing folders are created.
+
+    Example:
+        >>> path = save_figure(Figure(), "figure.png")
 
     Args:
         fig: the figure.
-        path: where to; ends in .png, .pdf or .svg.
+        path: name of the file; ends in .png, .pdf or .svg.
         dpi: dots per inch of a PNG.
 
     Returns:
@@ -44,25 +48,22 @@ def save_figure(fig: Figure, path: str | Path, *, dpi: float = DPI) -> Path:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in _METADATA:
-        raise ValueError(
-            f"expected a file name ending in {', '.join(_METADATA)}, got {path.name!r}; "
-            "the suffix chooses the format"
-        )
-    # SVG names its clip paths by a hash salted at random unless told; the setting lasts as long
-    # as the writing.
-    fixed_names = matplotlib.rc_context({"svg.hashsalt": "stimopt"})
-    with fixed_names if suffix == ".svg" else nullcontext(), replacing(path) as part:
+    listed, advice = ", ".join(_METADATA), "the suffix chooses the format"
+    expect.that(suffix in _METADATA, f"a file name ending in {listed}", repr(path.name), advice)
+    # matplotlib names the clip paths of an SVG by a hash with a random salt. A fixed salt makes the
+    # names repeatable; the setting is restored after writing.
+    fixed_salt = matplotlib.rc_context({"svg.hashsalt": "stimopt"})
+    with fixed_salt if suffix == ".svg" else nullcontext(), replacing(path) as part:
         fig.savefig(part, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
     return path
 
 
 def figure_image(fig: Figure, *, dpi: float | None = None) -> Pixels:
-    """A figure as pixels `(height, width, 3)`, red, green, blue, 0 to 255.
+    """Render a figure as pixels `(height, width, 3)`: red, green, blue, 0 to 255.
 
     Args:
         fig: the figure.
-        dpi: dots per inch; None keeps the figure's own. The figure is left at it.
+        dpi: dots per inch, which the figure is set to; None keeps its own.
     """
     if dpi is not None:
         fig.set_dpi(dpi)

@@ -1,4 +1,4 @@
-"""One frame on the lattice: a hexagon per column, where the eye would see it."""
+"""One frame on the lattice: a hexagon per column, at its place in the visual field."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, Normalize
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from stimopt.lattice import HexLattice
-from stimopt.plotting.style import TICK_SIZE, number
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from stimopt import expect
+from stimopt.lattice import Floats, HexLattice, Ints
+from stimopt.plotting import style
 
 _CORNERS = np.deg2rad(60.0 * np.arange(6))
 CROSSHAIR = "#1a7f37"  # green: in neither the grey nor the blue-to-red scale
@@ -31,38 +30,34 @@ def hex_frame(
     max_extent: int | None = 6,
     crosshair: bool = False,
 ) -> PolyCollection:
-    """Draw one value per column as hexagons, upward on the lattice upward in the picture.
+    """Draw one value per column as hexagons; upward on the lattice is upward in the picture.
 
-    The axes get equal aspect, no frame and limits that hold the drawn columns.
+    The axes get equal aspect, no frame, and limits around the drawn columns.
 
     Args:
         ax: axes to draw on.
         lattice: the columns.
-        values: `(columns,)`; NaN where there is no cell, which is drawn as an empty outline.
+        values: `(columns,)`; NaN where there is no cell, drawn as an empty outline.
         vmin: value of the colour map's lower end.
         vmax: value of the colour map's upper end.
         cmap: colour map.
-        max_extent: rings drawn around the centre, as far as the lattice has them; None for all.
+        max_extent: rings of columns drawn around the centre; None for all of the lattice.
         crosshair: mark the central column.
 
     Returns:
-        The hexagons, in the lattice's order of columns; `set_array` gives them other values
-        (those of `drawn_columns(lattice, max_extent)`).
+        The hexagons, in the lattice's order of columns. `set_array` changes their values (those of
+        `drawn_columns(lattice, max_extent)`).
 
     Raises:
         ValueError: if there is not one value per column, or `vmin` is not below `vmax`.
     """
     values = np.asarray(values, dtype=np.float64)
-    if values.shape != (lattice.n_columns,):
-        raise ValueError(
-            f"expected values of shape ({lattice.n_columns},), one per column of a lattice of "
-            f"extent {lattice.extent}, got {values.shape}; give one frame of that lattice"
-        )
-    if not vmin < vmax:
-        raise ValueError(f"expected vmin < vmax, got {vmin} and {vmax}; widen the colour limits")
+    advice = f"pass one frame of a lattice of extent {lattice.extent}"
+    expect.shape("values of shape", values, (lattice.n_columns,), advice)
+    expect.that(vmin < vmax, "vmin < vmax", f"{vmin} and {vmax}", "widen the colour limits")
     columns = drawn_columns(lattice, max_extent)
     shown = np.ma.masked_invalid(values[columns])
-    # An array is drawn faster than the list of arrays that the stub asks for.
+    # matplotlib draws an array faster than the list of arrays that its stub asks for.
     corners: Any = _hexagons(lattice, columns)
     if np.ma.getmaskarray(shown).any():
         outline = PolyCollection(
@@ -74,8 +69,7 @@ def hex_frame(
         array=shown,
         cmap=cmap,
         norm=Normalize(vmin, vmax),
-        # Edges in the face's colour close the hairlines that anti-aliasing leaves between
-        # neighbours.
+        # Edges in the colour of the face close the hairlines between anti-aliased neighbours.
         edgecolors="face",
         linewidths=0.2,
     )
@@ -98,34 +92,36 @@ def drawn_columns(lattice: HexLattice, max_extent: int | None) -> Ints:
     """
     if max_extent is None:
         return np.arange(lattice.n_columns, dtype=np.int64)
-    if max_extent < 0:
-        raise ValueError(
-            f"expected max_extent >= 0 rings, got {max_extent}; 0 draws the central column alone"
-        )
+    expect.whole("max_extent", max_extent, "0 draws the central column alone")
     u, v = lattice.u, lattice.v
     rings = np.maximum(np.maximum(np.abs(u), np.abs(v)), np.abs(u + v))
     return np.flatnonzero(rings <= max_extent).astype(np.int64)
 
 
 def frame_size(lattice: HexLattice, max_extent: int | None) -> tuple[float, float]:
-    """Width and height of a drawn frame in picture coordinates, with a narrow margin."""
+    """Width and height of a frame with a narrow margin, in picture coordinates."""
     rings = lattice.extent if max_extent is None else min(max_extent, lattice.extent)
     margin = 0.2
     return 3.0 * rings + 2.0 + margin, np.sqrt(3.0) * (2.0 * rings + 1.0) + margin
 
 
-def add_colorbar(ax: Axes, hexagons: PolyCollection, label: str) -> None:
-    """Fill `ax` with a colour bar: both ends and the middle, and what it shows with its unit."""
+def add_colorbar(ax: Axes, hexagons: PolyCollection, label: str) -> Colorbar:
+    """Fill `ax` with a colour bar whose ticks are both ends and the middle."""
     fig = ax.get_figure(root=True)
     assert fig is not None
     bar = fig.colorbar(hexagons, cax=ax)
-    low, high = hexagons.get_clim()
-    assert low is not None and high is not None
-    ticks = [low, (low + high) / 2, high]
-    bar.set_ticks(ticks, labels=[f"{t:g}" if low == 0 else number(t) for t in ticks])
+    label_colorbar(bar)
     bar.outline.set_linewidth(0.4)
-    ax.tick_params(labelsize=TICK_SIZE, length=2, width=0.4, pad=1.5)
-    ax.set_ylabel(label, fontsize=TICK_SIZE, labelpad=1.5)
+    ax.tick_params(labelsize=style.TICK_SIZE, length=2, width=0.4, pad=1.5)
+    ax.set_ylabel(label, fontsize=style.TICK_SIZE, labelpad=1.5)
+    return bar
+
+
+def label_colorbar(bar: Colorbar) -> None:
+    """Write the present colour limits and their middle beside the bar."""
+    low, high = bar.mappable.get_clim()
+    ticks = [low, (low + high) / 2, high]
+    bar.set_ticks(ticks, labels=[f"{t:g}" if low == 0 else style.number(t) for t in ticks])
 
 
 def _hexagons(lattice: HexLattice, columns: Ints) -> Floats:

@@ -7,33 +7,34 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 
 DPI = 150
-"""Dots per inch of a figure unless told otherwise; sizes below are in points at that size."""
+"""Default dots per inch of a figure; the sizes below are in points."""
 
 TITLE_SIZE = 9.0
 LABEL_SIZE = 8.0
 TICK_SIZE = 7.0
-"""The smallest text anywhere; smaller is hard to read in print."""
+"""The smallest text in any figure; smaller text is hard to read in print."""
 
 STIMULUS_CMAP = "gray"
 RESPONSE_CMAP = "coolwarm"
-"""Light grey in the middle, so that no response differs from no cell, which is left blank."""
+"""Light grey in the middle, so that a response of zero differs from a missing cell, left blank."""
 
 LUMINANCE_LABEL = "luminance"
 RESPONSE_LABEL = "response (a.u.)"
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours told apart by the colour-blind (Okabe and Ito, Color Universal Design, 2008)."""
+"""Colours that the colour-blind can distinguish (Okabe and Ito, Color Universal Design, 2008)."""
 
 
 def figure_size(fig: Figure | SubFigure) -> tuple[float, float]:
-    """Width and height in inches, of a part of a figure too."""
+    """Width and height of a figure, or of a part of one, in inches."""
     return fig.bbox.width / fig.dpi, fig.bbox.height / fig.dpi
 
 
 def number(value: float) -> str:
-    """Three significant digits, at most eight characters, with a true minus sign.
+    """Format with three significant digits and a true minus sign, in at most eight characters.
 
-    Whole numbers have all their digits; beyond 0.001 and 99,999 an exponent is written.
+    Values of 1000 and more are rounded to whole numbers; those below 0.001 or above 99,999 get an
+    exponent.
     """
     size = abs(value)
     if not np.isfinite(value):
@@ -51,14 +52,14 @@ def number(value: float) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Whole milliseconds, tenths where there are any, with a true minus sign."""
+    """Format as whole milliseconds, with tenths where there are any, and a true minus sign."""
     rounded = round(value, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
     text = f"{rounded:.0f}" if rounded == round(rounded) else f"{rounded:.1f}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
 def fit_width(text: Text, inches: float) -> None:
-    """Shrink a line of text to a width, to `TICK_SIZE` at least, then cut its end off with "…"."""
+    """Shrink a line of text to a width, down to `TICK_SIZE`, then shorten it to end in "…"."""
     fig = text.get_figure(root=True)
     assert fig is not None
 

@@ -1,38 +1,21 @@
-"""The whole walk on one page: each optimum as a strip, then their central traces together."""
+"""The three optima of a cell type on one page: each as a strip, then their central traces."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from stimopt.lattice import HexLattice
-from stimopt.plotting.selection import checked_pair, find_peak, strip_frames, symmetric_limit
-from stimopt.plotting.strips import (
-    FRAME_WIDTH,
-    GAP,
-    LEFT,
-    RIGHT,
-    plot_stim_response,
-    region_height,
-)
-from stimopt.plotting.style import (
-    DPI,
-    LABEL_SIZE,
-    SERIES,
-    TITLE_SIZE,
-    figure_size,
-    fit_width,
-    number,
-)
-from stimopt.plotting.traces import plot_traces
-
-Floats = NDArray[np.float64]
+from stimopt import expect
+from stimopt.lattice import Floats, HexLattice
+from stimopt.plotting import strips, style
+from stimopt.plotting.selection import Strip, StripOptions, select_strip
+from stimopt.plotting.traces import plot_traces, short_ticks
 
 _WIDTH = 8.2
 """Inches; fits the width of an A4 page (8.27)."""
@@ -41,23 +24,21 @@ _HEAD, _TRACES = 0.34, 2.1
 _TRACE_TOP, _TRACE_BOTTOM = 0.14, 0.46
 
 
-def walk_figure(
+def plot_optima(
     results: Sequence[tuple[str, ArrayLike, ArrayLike]],
     lattice: HexLattice,
     dt: float,
     cell_type: str,
     *,
-    seconds: float = 0.2,
-    n_strips: int = 10,
-    max_extent: int | None = 6,
+    options: StripOptions | None = None,
     shared_scale: bool = False,
     title: str | None = None,
     peak_frames: Sequence[int | None] | None = None,
 ) -> Figure:
     """Draw several stimuli of one cell type over their responses, and the central traces below.
 
-    All end with the frame of their own peak. The traces stand on the time axis of the frames above,
-    with the responses at the peak written at their ends.
+    Each strip ends with the frame of its peak. The traces stand on the time axis of the frames
+    above, and the responses at the peak are written at their ends.
 
     Args:
         results: name, stimulus `(frames, columns)` in [0, 1] and response `(frames, columns)` of
@@ -65,160 +46,132 @@ def walk_figure(
         lattice: the columns.
         dt: duration of a frame in seconds.
         cell_type: named in the heading.
-        seconds: how far back from the peak to go.
-        n_strips: the most frames to draw of each.
-        max_extent: rings drawn around the centre; None for all.
+        options: stretch of time, number of frames, rings of columns and baseline.
         shared_scale: one colour scale for all responses, instead of one for each.
         title: heading in place of the usual one.
-        peak_frames: frame each ends with; None finds the peak of the central response.
+        peak_frames: last frame of each; None finds the peak of the central response.
 
     Returns:
         A figure 8.2 inches wide.
 
     Raises:
-        ValueError: if there is no result, two share a name, or one is not fit to be drawn.
+        ValueError: if there is no result, two share a name, or one cannot be drawn.
     """
     names = [name for name, _, _ in results]
-    if not names or len(set(names)) != len(names):
-        raise ValueError(
-            f"expected results with names of their own, got {names}; name each stimulus once"
+    unique = len(names) > 0 and len(set(names)) == len(names)
+    expect.that(unique, "results, each with a name of its own", names, "name each stimulus once")
+    selected = [
+        select_strip(stimulus, response, lattice, dt, options, peak_frame=peak)
+        for (_, stimulus, response), peak in zip(
+            results, peak_frames or [None] * len(results), strict=True
         )
-    pairs = [checked_pair(stimulus, response, lattice) for _, stimulus, response in results]
-    given = [None] * len(pairs) if peak_frames is None else peak_frames
-    peaks = [
-        find_peak(response[:, lattice.center], peak)
-        for (_, response), peak in zip(pairs, given, strict=True)
     ]
-    frames = [strip_frames(peak, dt, seconds, n_strips) for peak in peaks]
-    limits = [
-        symmetric_limit((response - response[0])[drawn], lattice, max_extent)
-        for (_, response), drawn in zip(pairs, frames, strict=True)
-    ]
-    slots = max(len(drawn) for drawn in frames)
-    # Few frames are not blown up: they keep the size at which ten fit, within reason.
-    frame_width = min((_WIDTH - LEFT - RIGHT) / slots - GAP, 2 * FRAME_WIDTH)
-    heights = [_HEAD, *[region_height(frame_width, lattice, max_extent)] * len(pairs), _TRACES]
-    fig = Figure(figsize=(_WIDTH, sum(heights)), dpi=DPI)
-    parts = fig.subfigures(len(heights), 1, height_ratios=heights, hspace=0, squeeze=False)[:, 0]
+    if shared_scale:
+        limit = max(strip.limit for strip in selected)
+        selected = [dataclasses.replace(strip, limit=limit) for strip in selected]
+    slots = max(len(strip.frames) for strip in selected)
+    fig, parts = _page(selected[0], len(results), slots)
     _draw_heading(parts[0], title or f"What {cell_type} responds to most")
     plots = [
-        plot_stim_response(
-            stimulus,
-            response,
-            lattice,
-            dt,
-            seconds=seconds,
-            n_strips=n_strips,
-            max_extent=max_extent,
-            title=name,
-            title_color=color,
-            peak_frame=peak,
-            limit=max(limits) if shared_scale else limit,
-            slots=slots,
-            fig=part,
-        )
-        for name, color, (stimulus, response), peak, limit, part in zip(
-            names, cycle(SERIES), pairs, peaks, limits, parts[1:-1], strict=False
+        strips.draw_strip(strip, title=name, title_color=color, slots=slots, fig=part)
+        for name, color, strip, part in zip(
+            names, cycle(style.SERIES), selected, parts[1:-1], strict=False
         )
     ]
     centrals = {
-        name: response[:, lattice.center] for name, (_, response) in zip(names, pairs, strict=True)
+        name: np.asarray(response, dtype=np.float64)[: strip.peak_frame + 1, lattice.center]
+        for (name, _, response), strip in zip(results, selected, strict=True)
     }
-    _draw_traces(
-        parts[-1], centrals, peaks, dt, max(plots, key=lambda plot: len(plot.frames)).time_axis
-    )
+    longest = max(plots, key=lambda plot: len(plot.strip.frames))
+    _draw_traces(parts[-1], centrals, dt, longest.time_axis)
     return fig
+
+
+def _page(strip: Strip, n_strips: int, slots: int) -> tuple[Figure, Sequence[SubFigure]]:
+    """A figure with a part for the heading, for each strip, and for the traces."""
+    # A few frames are not enlarged to fill the width, but stay near the usual size.
+    widest = (_WIDTH - strips.LEFT - strips.RIGHT) / slots - strips.GAP
+    frame_width = min(widest, 2 * strips.FRAME_WIDTH)
+    height = strips.region_height(frame_width, strip.lattice, strip.max_extent)
+    heights = [_HEAD, *[height] * n_strips, _TRACES]
+    fig = Figure(figsize=(_WIDTH, sum(heights)), dpi=style.DPI)
+    parts = fig.subfigures(len(heights), 1, height_ratios=heights, hspace=0, squeeze=False)
+    return fig, list(parts[:, 0])
 
 
 def _draw_heading(part: SubFigure, heading: str) -> None:
     text = part.text(
-        LEFT / _WIDTH,
+        strips.LEFT / _WIDTH,
         0.5,
         heading,
-        fontsize=TITLE_SIZE + 2,
+        fontsize=style.TITLE_SIZE + 2,
         fontweight="bold",
         ha="left",
         va="center",
     )
-    fit_width(text, _WIDTH - LEFT - 0.05)
+    style.fit_width(text, _WIDTH - strips.LEFT - 0.05)
 
 
 def _draw_traces(
-    part: SubFigure,
-    centrals: Mapping[str, Floats],
-    peaks: Sequence[int],
-    dt: float,
-    time_axis: Axes,
+    part: SubFigure, centrals: Mapping[str, Floats], dt: float, time_axis: Axes
 ) -> None:
-    """Central responses up to their peaks, on the time axis of the frames above."""
-    width, height = figure_size(part)
+    """Draw central responses up to their peaks, on the time axis of the frames above."""
+    width, height = style.figure_size(part)
     ax = part.add_axes(
         (
-            LEFT / width,
+            strips.LEFT / width,
             _TRACE_BOTTOM / height,
-            1 - (LEFT + RIGHT) / width,
+            1 - (strips.LEFT + strips.RIGHT) / width,
             1 - (_TRACE_TOP + _TRACE_BOTTOM) / height,
         )
     )
     times, traces = {}, {}
-    for (name, trace), peak in zip(centrals.items(), peaks, strict=True):
-        time = 1000 * dt * (np.arange(peak + 1) - peak)
+    for name, trace in centrals.items():
+        time = 1000 * dt * np.arange(1 - len(trace), 1)
         inside = time >= time_axis.get_xlim()[0]
-        times[name], traces[name] = time[inside], trace[: peak + 1][inside]
+        times[name], traces[name] = time[inside], trace[inside]
     plot_traces(ax, times, traces, peaks=False, legend=False, linestyles=("-",))
     ax.set_xlabel(time_axis.get_xlabel())
     ax.set_xticks(time_axis.get_xticks(), [t.get_text() for t in time_axis.get_xticklabels()])
     ax.set_xlim(time_axis.get_xlim())
     ax.margins(y=0.08)
     ax.yaxis.labelpad = 1.5
-    _keep_tick_labels_short(ax)
+    short_ticks(ax)
     ax.axvline(0, color="0.75", lw=0.6, zorder=0)
     ax.grid(axis="y", color="0.9", lw=0.5)
     ax.set_axisbelow(True)
     _name_peaks(ax, {name: float(trace[-1]) for name, trace in traces.items()})
 
 
-def _keep_tick_labels_short(ax: Axes) -> None:
-    """At most four characters and a sign, which is what the margin holds."""
-    low, high = ax.get_ylim()
-    # A range below a twentieth of the values would need further digits to tell ticks apart.
-    span = max(high - low, 0.05 * max(abs(low), abs(high)))
-    middle = (low + high) / 2
-    ax.set_ylim(middle - span / 2, middle + span / 2)
-    # Steps of 1, 2 or 5 and not 2.5, which takes a digit more.
-    ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    ax.ticklabel_format(axis="y", style="sci", scilimits=(-1, 3), useOffset=False)
-
-
 def _name_peaks(ax: Axes, peaks: Mapping[str, float]) -> None:
-    """Write name and response beside the right end of each trace, none over another."""
+    """Write name and response beside the right end of each trace, without overlap."""
     low, high = ax.get_ylim()
     height = ax.get_window_extent().height / ax.figure.dpi
-    line = 1.25 * LABEL_SIZE / 72  # inches
+    line = 1.25 * style.LABEL_SIZE / 72  # inches
     heights = [height * (value - low) / (high - low) for value in peaks.values()]
     for (name, value), color, y in zip(
-        peaks.items(), cycle(SERIES), spread(heights, 2 * line, height), strict=False
+        peaks.items(), cycle(style.SERIES), spread(heights, 2 * line, height), strict=False
     ):
         ax.plot(0, value, "o", color=color, ms=4.5, mec="white", mew=0.6, zorder=4)
-        for text, dy, weight in ((name, 0.5, "normal"), (number(value), -0.5, "bold")):
+        for text, dy, weight in ((name, 0.5, "normal"), (style.number(value), -0.5, "bold")):
             label = ax.text(
                 1.01,
                 (y + dy * line) / height,
                 text,
                 transform=ax.transAxes,
                 color=color,
-                fontsize=LABEL_SIZE,
+                fontsize=style.LABEL_SIZE,
                 fontweight=weight,
                 ha="left",
                 va="center",
             )
-            fit_width(label, RIGHT - 0.12)
+            style.fit_width(label, strips.RIGHT - 0.12)
 
 
 def spread(centers: Sequence[float], gap: float, height: float) -> list[float]:
     """Move labels so that neighbours are `gap` apart and all stay within 0 and `height`.
 
-    Their order is kept, and each moves no further up than the one below it demands.
+    The labels keep their order, and none moves further up than the one below it demands.
     """
     placed = np.asarray(centers, dtype=np.float64)
     order = np.argsort(placed, kind="stable")

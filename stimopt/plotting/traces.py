@@ -1,4 +1,4 @@
-"""Curves: central responses over time, losses over steps, greyness against tolerance."""
+"""Curves: central responses over time, and losses over steps."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import LineStyleType
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from stimopt.plotting.style import (
-    LABEL_SIZE,
-    RESPONSE_LABEL,
-    SERIES,
-    TICK_SIZE,
-    milliseconds,
-    number,
-)
-
-Floats = NDArray[np.float64]
+from stimopt import expect
+from stimopt.lattice import Floats
+from stimopt.plotting import style
 
 
 def plot_traces(
@@ -28,22 +22,27 @@ def plot_traces(
     time_ms: ArrayLike | Mapping[str, ArrayLike],
     traces: Mapping[str, ArrayLike],
     *,
-    peaks: bool = True,
+    peaks: bool | Mapping[str, int] = True,
     legend: bool = True,
-    colors: Sequence[str] = SERIES,
+    colors: Sequence[str] = style.SERIES,
     linestyles: Sequence[LineStyleType] = ("-", (0, (4, 1.5))),
     xlabel: str = "time (ms)",
 ) -> dict[str, Line2D]:
     """Draw central responses over each other.
 
+    Example:
+        >>> figure = Figure(figsize=(6, 3), layout="constrained")
+        >>> lines = plot_traces(figure.add_subplot(), [0, 10, 20], {"T4c": [0.0, 1.2, 0.4]})
+
     Args:
         ax: axes to draw on.
-        time_ms: times in ms, `(frames,)`, for all traces; or for each its own by name.
+        time_ms: times in ms, `(frames,)`, for all traces; or by name, for each its own.
         traces: central responses by name, `(frames,)`; NaN leaves a gap.
-        peaks: mark each largest value, and name value and time in the legend.
+        peaks: mark a frame of each trace, and write its value and time in the legend: True for
+            the largest value, or the frames by name.
         legend: name the traces.
         colors: taken in turn.
-        linestyles: taken in turn; every second is dashed unless told otherwise, as a prediction
+        linestyles: taken in turn. Every second line is dashed by default, because a prediction
             that meets its target would hide it.
         xlabel: label of the time axis.
 
@@ -53,20 +52,22 @@ def plot_traces(
     Raises:
         ValueError: if a trace does not fit its times, or there is none.
     """
-    if not traces:
-        raise ValueError("expected at least one trace, got none; give {name: trace}")
+    expect.that(traces, "at least one trace", "none", "pass {name: trace}")
     lines = {}
     for i, (name, values) in enumerate(traces.items()):
         time, trace = _checked_trace(name, time_ms, values)
         color = colors[i % len(colors)]
         label = name
         if peaks and not np.isnan(trace).all():
-            top = int(np.nanargmax(trace))
-            label = f"{name}: peak {number(trace[top])} at {milliseconds(time[top])} ms"
+            top = peaks[name] if isinstance(peaks, Mapping) else int(np.nanargmax(trace))
+            value, at = style.number(trace[top]), style.milliseconds(time[top])
+            label = f"{name}: peak {value} at {at} ms"
             ax.plot(time[top], trace[top], "o", color=color, ms=4, mec="white", mew=0.6, zorder=3)
-        style = linestyles[i % len(linestyles)]
-        (lines[name],) = ax.plot(time, trace, ls=style, color=color, lw=1.3, label=label)
-    finish_axes(ax, xlabel, f"central {RESPONSE_LABEL}")
+        line = linestyles[i % len(linestyles)]
+        (lines[name],) = ax.plot(time, trace, ls=line, color=color, lw=1.3, label=label)
+    # Every tick shows its own value, not "4.5" under a common "1e-1".
+    ax.ticklabel_format(axis="y", style="plain", useOffset=False)
+    finish_axes(ax, xlabel, f"central {style.RESPONSE_LABEL}")
     if legend:
         _add_legend(ax, list(lines.values()))
     return lines
@@ -80,6 +81,10 @@ def plot_losses(
 ) -> dict[str, Line2D]:
     """Draw losses over steps, from the start (step 0) on.
 
+    Example:
+        >>> figure = Figure(figsize=(6, 3), layout="constrained")
+        >>> lines = plot_losses(figure.add_subplot(), {"total": [3.0, 1.5, 1.2]})
+
     Args:
         ax: axes to draw on.
         losses: values by name, `(steps + 1,)`; one named `total` is drawn in black.
@@ -91,103 +96,68 @@ def plot_losses(
     Raises:
         ValueError: if there is none, or one is not one-dimensional.
     """
-    if not losses:
-        raise ValueError("expected at least one loss, got none; give {name: losses}")
-    colors = iter(SERIES * len(losses))
+    expect.that(losses, "at least one loss", "none", "pass {name: losses}")
+    colors = iter(style.SERIES * len(losses))
     lines = {}
     for name, values in losses.items():
         values = np.asarray(values, dtype=np.float64)
-        if values.ndim != 1:
-            raise ValueError(
-                f"expected losses {name!r} of shape (steps + 1,), got {values.shape}; "
-                "give those of one item"
-            )
+        advice = "pass the losses of one item"
+        expect.that(
+            values.ndim == 1, f"losses {name!r} of shape (steps + 1,)", values.shape, advice
+        )
         total = name.rsplit("/", 1)[-1] == "total"
         (lines[name],) = ax.plot(
             values,
             color="black" if total else next(colors),
             lw=1.6 if total else 1.2,
             zorder=3 if total else 2,
-            label=f"{name}: {number(values[-1])} at the end" if len(values) else name,
+            label=f"{name}: {style.number(values[-1])} at the end" if len(values) else name,
         )
     ax.set_yscale(scale)
+    if scale == "linear":
+        ax.ticklabel_format(axis="y", style="plain", useOffset=False)
     finish_axes(ax, "step", "loss")
     _add_legend(ax, list(lines.values()))
     return lines
 
 
-def plot_tradeoff(
-    ax: Axes, tolerance: ArrayLike, greyness: ArrayLike, *, chosen: float | None = None
-) -> Line2D:
-    """Draw how near to grey a stimulus can come when its response may stray by a tolerance.
-
-    Args:
-        ax: axes to draw on.
-        tolerance: fractions of the target trace's range, positive, `(points,)`.
-        greyness: sum of squares to grey reached at each, `(points,)`; NaN where no stimulus met
-            the tolerance, which leaves a gap.
-        chosen: a tolerance among them to mark.
-
-    Returns:
-        The curve.
-
-    Raises:
-        ValueError: if the two do not fit, a tolerance is not positive, or `chosen` is not among
-            them.
-    """
-    x = np.asarray(tolerance, dtype=np.float64)
-    y = np.asarray(greyness, dtype=np.float64)
-    if x.ndim != 1 or x.shape != y.shape or not len(x):
-        raise ValueError(
-            f"expected tolerances and greyness of one shape (points,), got {x.shape} and {y.shape}"
-            "; give one greyness per tolerance"
-        )
-    if not (x > 0).all():
-        raise ValueError(
-            f"expected tolerances > 0, got {x.min()}; the axis is logarithmic, leave that point out"
-        )
-    order = np.argsort(x)
-    x, y = x[order], y[order]
-    (line,) = ax.plot(100 * x, y, "o-", color=SERIES[0], lw=1.3, ms=4, mec="white", mew=0.6)
-    ax.set_xscale("log")
-    ax.set_xticks(100 * x, [f"{100 * t:g}" for t in x])
-    ax.minorticks_off()
-    if chosen is not None:
-        found = np.flatnonzero(np.isclose(x, chosen))
-        if not len(found):
-            raise ValueError(f"expected chosen among {x.tolist()}, got {chosen}; name one of them")
-        i = int(found[0])
-        ax.plot(100 * x[i], y[i], "o", color=SERIES[1], ms=6, mec="white", mew=0.6, zorder=3)
-        ax.annotate(
-            f"{100 * x[i]:g} %: {number(y[i])}",
-            (100 * x[i], y[i]),
-            xytext=(6, 6),
-            textcoords="offset points",
-            fontsize=TICK_SIZE,
-            color=SERIES[1],
-        )
-    finish_axes(ax, "tolerance (% of the target's range)", "distance to grey (sum of squares)")
-    return line
-
-
 def finish_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
-    """Labels and sizes that all curves share, and no more frame than the two axes."""
-    ax.set_xlabel(xlabel, fontsize=LABEL_SIZE)
-    ax.set_ylabel(ylabel, fontsize=LABEL_SIZE)
-    ax.tick_params(which="both", labelsize=TICK_SIZE, width=0.6)
-    ax.xaxis.get_offset_text().set_fontsize(TICK_SIZE)
-    ax.yaxis.get_offset_text().set_fontsize(TICK_SIZE)
+    """Set the labels and sizes that all curves share; leave the left and lower spine alone."""
+    ax.set_xlabel(xlabel, fontsize=style.LABEL_SIZE)
+    ax.set_ylabel(ylabel, fontsize=style.LABEL_SIZE)
+    ax.tick_params(which="both", labelsize=style.TICK_SIZE, width=0.6)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         ax.spines[side].set_linewidth(0.6)
 
 
+def short_ticks(ax: Axes) -> None:
+    """Shorten the ticks of the response axis to what a fixed margin holds.
+
+    The axis label, and not a number above the axis, names the power of ten that very small and very
+    large responses are counted in.
+    """
+    low, high = ax.get_ylim()
+    # A range below a twentieth of the values would need more digits to distinguish the ticks.
+    span = max(high - low, 0.05 * max(abs(low), abs(high)))
+    middle = (low + high) / 2
+    ax.set_ylim(middle - span / 2, middle + span / 2)
+    # Steps of 2.5 would take a digit more than 1, 2 or 5.
+    ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    ax.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useOffset=False)
+    formatter = ax.yaxis.get_major_formatter()
+    formatter.set_locs(list(ax.get_yticks()))
+    if power := formatter.get_offset():
+        ax.yaxis.get_offset_text().set_visible(False)
+        ax.set_ylabel(ax.get_ylabel().replace("(", f"({power} "))
+
+
 def _add_legend(ax: Axes, lines: Sequence[Line2D]) -> None:
-    # Above the axes, where no curve can run beneath it.
+    # Above the axes, where it covers no curve.
     ax.legend(
         handles=lines,
-        fontsize=TICK_SIZE,
+        fontsize=style.TICK_SIZE,
         frameon=False,
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
@@ -200,16 +170,15 @@ def _checked_trace(
     name: str, time_ms: ArrayLike | Mapping[str, ArrayLike], values: ArrayLike
 ) -> tuple[Floats, Floats]:
     if isinstance(time_ms, Mapping):
-        if name not in time_ms:
-            raise ValueError(
-                f"expected times for every trace, got none for {name!r}; add them under that name"
-            )
+        advice = "add them under that name"
+        expect.that(name in time_ms, "times for every trace", f"none for {name!r}", advice)
         time_ms = time_ms[name]
     time = np.asarray(time_ms, dtype=np.float64)
     trace = np.asarray(values, dtype=np.float64)
-    if trace.ndim != 1 or time.shape != trace.shape:
-        raise ValueError(
-            f"expected trace {name!r} and its times of one shape (frames,), got {trace.shape} and "
-            f"{time.shape}; give one time per frame"
-        )
+    expect.that(
+        trace.ndim == 1 and time.shape == trace.shape,
+        f"trace {name!r} and its times of one shape (frames,)",
+        f"{trace.shape} and {time.shape}",
+        "pass one time per frame",
+    )
     return time, trace

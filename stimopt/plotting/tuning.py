@@ -9,9 +9,10 @@ from matplotlib.projections.polar import PolarAxes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from stimopt.plotting.style import LABEL_SIZE, RESPONSE_LABEL, SERIES, TICK_SIZE, number
+from stimopt import expect
+from stimopt.plotting import style
 
-_ON, _OFF = SERIES[1], "#333333"
+_ON, _OFF = style.SERIES[1], "#333333"
 
 
 def plot_tuning(
@@ -27,10 +28,10 @@ def plot_tuning(
     Args:
         ax: polar axes (`fig.add_subplot(projection="polar")`).
         angles_deg: directions of motion in degrees, 0 right and 90 up, `(directions,)`.
-        responses_on: responses to bright edges, `(directions,)`; zero or negative ones are drawn
-            inward of a dotted circle at zero.
+        responses_on: responses to bright edges, `(directions,)`; negative ones are drawn inside a
+            dotted circle at zero.
         responses_off: responses to dark edges, `(directions,)`.
-        preferred_deg: a direction to point out, in degrees.
+        preferred_deg: direction of an arrow, in degrees.
 
     Returns:
         The closed ON and OFF curves.
@@ -38,28 +39,27 @@ def plot_tuning(
     Raises:
         ValueError: if the axes are not polar or the arrays do not fit.
     """
-    if not isinstance(ax, PolarAxes):
-        raise ValueError(
-            f"expected polar axes, got {type(ax).__name__}; make them with "
-            'fig.add_subplot(projection="polar")'
-        )
+    polar = 'create them with fig.add_subplot(projection="polar")'
+    expect.that(isinstance(ax, PolarAxes), "polar axes", type(ax).__name__, polar)
+    assert isinstance(ax, PolarAxes)
     angles = np.asarray(angles_deg, dtype=np.float64)
     on = np.asarray(responses_on, dtype=np.float64)
     off = np.asarray(responses_off, dtype=np.float64)
-    if angles.ndim != 1 or not len(angles) or not angles.shape == on.shape == off.shape:
-        raise ValueError(
-            f"expected angles and responses of one shape (directions,), got {angles.shape}, "
-            f"{on.shape} and {off.shape}; give one response per direction"
-        )
+    expect.that(
+        angles.ndim == 1 and len(angles) > 0 and angles.shape == on.shape == off.shape,
+        "angles and responses of one shape (directions,)",
+        f"{angles.shape}, {on.shape} and {off.shape}",
+        "pass one response per direction",
+    )
     order = np.argsort(angles % 360)
     around = np.append(order, order[0])
     theta = np.deg2rad(angles[around])
     lines = []
     for values, color, name in ((on, _ON, "ON"), (off, _OFF, "OFF")):
-        label = f"{name} edge: at most {number(np.nanmax(values))}"
+        label = f"{name} edge: at most {style.number(np.nanmax(values))}"
         lines += ax.plot(theta, values[around], "o-", color=color, lw=1.3, ms=3, label=label)
     low, high = min(0.0, np.nanmin([on, off])), max(0.0, np.nanmax([on, off]))
-    # A circle about the centre stays open even where nothing is negative, or all is zero.
+    # The centre stays open even where nothing is negative, or all is zero.
     span = (high - low) or 1.0
     ax.set_ylim(low - 0.02 * span, high + 0.08 * span if high > low else 1.0)
     if low < 0:
@@ -69,23 +69,23 @@ def plot_tuning(
             "",
             xy=(np.deg2rad(preferred_deg), high),
             xytext=(np.deg2rad(preferred_deg), low),
-            arrowprops={"arrowstyle": "-|>", "color": SERIES[0], "lw": 1.2},
+            arrowprops={"arrowstyle": "-|>", "color": style.SERIES[0], "lw": 1.2},
         )
     ax.set_xticks(
         np.deg2rad(np.arange(0, 360, 45)),
         ["0°\nright", "45°", "90° up", "135°", "180°\nleft", "225°", "270° down", "315°"],
     )
-    ax.tick_params(labelsize=TICK_SIZE)
+    ax.tick_params(labelsize=style.TICK_SIZE)
     ax.yaxis.set_major_locator(MaxNLocator(4))
-    # The scale stands where the responses are small: across from the largest, between the spokes.
+    # The scale stands opposite the largest response and between the spokes, where space is free.
     largest = angles[int(np.nanargmax(np.fmax(on, off)))]
     ax.set_rlabel_position(float(45 * np.floor((largest + 180) / 45) + 22.5) % 360)
     ax.grid(lw=0.4)
     ax.spines["polar"].set_linewidth(0.6)
-    ax.set_title(f"direction of motion, {RESPONSE_LABEL}", fontsize=LABEL_SIZE, pad=12)
+    ax.set_title(f"direction of motion, {style.RESPONSE_LABEL}", fontsize=style.LABEL_SIZE, pad=12)
     ax.legend(
         handles=lines,
-        fontsize=TICK_SIZE,
+        fontsize=style.TICK_SIZE,
         frameon=False,
         loc="upper center",
         bbox_to_anchor=(0.5, -0.1),
