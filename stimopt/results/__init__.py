@@ -1,1 +1,26 @@
-"""What a run found, as arrays with named dimensions in HDF5 files."""
+"""What a run reports: arrays with named dimensions, in HDF5 files that can be checked again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stimopt.results.result import Result, Variable, groups, write
+from stimopt.results.result import read as _read_one
+from stimopt.results.three_optima import KINDS, ThreeOptima
+
+__all__ = ["Result", "ThreeOptima", "Variable", "read", "write"]
+
+
+def read(path: str | Path) -> Result | ThreeOptima:
+    """Read a result, or the three optima where the file holds them.
+
+    Raises:
+        ValueError: if the file is missing, damaged or no result.
+
+    Example:
+        >>> read("result.h5").check(network)
+        9.5e-07
+    """
+    if set(KINDS) <= set(groups(path)):
+        return ThreeOptima.read(path)
+    return _read_one(path)

@@ -1,10 +1,52 @@
-"""Results as HDF5 files that carry what is needed to check them again."""
+"""Results as HDF5 files that carry what is needed to check them again.
+
+Layout, readable by h5py, and by xarray through its engine h5netcdf. Dimensions are dimension
+scales, units are attributes. Every result has these variables:
+
+    label, cell_type, seed        (item,)
+    network                       (item,)                position among network_names
+    readout_u, readout_v          (item,)                column read out
+    n_frames                      (item,)                frames that count; the rest is NaN
+    time                          (frame,)               s from stimulus onset
+    u, v                          (column,)              axial coordinates
+    stimulus                      (item, frame, column)  luminance in [0, 1]
+    response                      (item, frame, column)  voltage of the type's cell in each column
+    central_response              (item, frame)          voltage of the cell read out
+
+A fit adds these, of which stimulus and response belong to the best step:
+
+    last_stimulus                 (item, frame, column)  luminance after the last step
+    best_step, stop_reason        (item,)
+    losses                        (step, item)           total loss
+    loss_*, response_peak, ...    (step, item)           its terms by TensorBoard tag, / as _
+
+A regularization adds:
+
+    central_target_response       (item, frame)          voltage that was to be preserved
+    grey_distance                 (item,)                sum of squares to grey
+    tolerance, largest_deviation  (item,)                fractions of the target's range
+    tolerance_met, start_tolerance_met  (item,)
+
+A search adds:
+
+    peak_response, peak_frame     (item, rank)           best clips, the first of which is stimulus
+    sample, store, scene, view, window, first_frame, last_frame, frame_rate, mirroring, rotation
+                                  (item, rank)           where a clip comes from
+    every_sample                  (clip,)                with keep_all
+    every_peak_response           (clip, item)           with keep_all
+
+The root has attributes schema, kind, network_hash and extent, and as JSON protocol, network_names,
+config and versions. A file of the three optima holds one such result in each of the groups
+naturalistic, regularized and artificial.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,14 +54,15 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from stimopt.networks.model import ResponseModel, device_of
+from stimopt import expect
+from stimopt.networks.model import ResponseModel
 from stimopt.protocol import Protocol
-from stimopt.storage.files import replacing
-from stimopt.storage.hdf5 import created
-from stimopt.storage.identity import require_same as require_same  # until callers have moved
+from stimopt.results.responses import type_responses
+from stimopt.storage.files import BadFile, replace_bytes
+from stimopt.storage.hdf5 import opened, plain_array
+from stimopt.storage.identity import require_same as require_same
 
 SCHEMA = "stimopt.result/1"
 TOLERANCE = 1e-4
@@ -42,10 +85,6 @@ class Variable(NamedTuple):
     units: str = ""
 
 
-MAX_PACKED = 1032
-"""Deflate packs no more bytes into one, so an array that declares more is made to deceive."""
-
-
 @dataclass
 class Result:
     """What a run found, and all that decided it.
@@ -54,13 +93,20 @@ class Result:
 
     Args:
         kind: `naturalistic`, `regularized` or `artificial`.
-        variables: arrays by name.
+        variables: arrays by name, as listed at the head of this file.
         protocol: under which the responses hold.
         network_hash: of the network they hold for.
-        network_names: for people, one for each network held.
+        network_names: one for each parameter set of the network, for people.
         extent: of the lattice.
         config: the settings of the run.
         versions: of Python and the packages that matter.
+
+    Example:
+        >>> result = stimopt.read("result.h5")
+        >>> result.check(stimopt.builtin_network())
+        9.5e-07
+        >>> result["stimulus"].shape  # items, frames, columns
+        (1, 80, 721)
     """
 
     kind: str
@@ -83,9 +129,9 @@ class Result:
         return self.variables[name].values
 
     def frame_of_peak(self, i: int) -> int:
-        """Frame at which an item's central response is largest within its read-out window.
+        """Frame at which an item's central response peaks within its read-out window.
 
-        Where suppression was sought, at which it is lowest.
+        Where suppression was sought, that is its lowest point.
 
         Raises:
             ValueError: if there is no number among those responses.
@@ -94,42 +140,43 @@ class Result:
         return self.protocol.peak_frame(central, self.config.get("sign", 1))
 
     def check(self, network: ResponseModel, tolerance: float = TOLERANCE) -> float:
-        """Simulate every stimulus again and compare; gives the largest difference in voltage.
+        """Simulate every stimulus again and compare.
 
         Args:
             network: the one the result is of.
-            tolerance: largest difference let pass.
+            tolerance: largest difference in voltage that passes.
+
+        Returns:
+            The largest difference in voltage.
 
         Raises:
             ValueError: if the network is another one.
             RuntimeError: if a response differs by more, or holds NaN where it should not.
         """
-        if network.content_hash != self.network_hash:
-            raise ValueError(
-                f"expected the network of the result ({self.network_hash[:12]}, "
-                f"{', '.join(self.network_names)}), got {network.content_hash[:12]} "
-                f"({', '.join(network.names)}); load that network"
-            )
+        expect.that(
+            network.content_hash == self.network_hash,
+            f"the network of the result ({self.network_hash[:12]}, "
+            f"{', '.join(self.network_names)})",
+            f"{network.content_hash[:12]} ({', '.join(network.names)})",
+            "load that network",
+        )
+        lengths, cell_types = self["n_frames"], self["cell_type"]
+        again = type_responses(
+            network, self.protocol, self["stimulus"], lengths, cell_types, self["network"]
+        )
         largest = 0.0
-        for i, cell_type in enumerate(self["cell_type"]):
-            n_frames = int(self["n_frames"][i])
-            luminance = torch.as_tensor(self["stimulus"][i : i + 1, :n_frames])
-            again = type_response(
-                network, luminance, self.protocol, str(cell_type), int(self["network"][i])
+        for name, n, simulated, stored in zip(
+            cell_types, lengths, again, self["response"], strict=True
+        ):
+            same_gaps = np.array_equal(np.isnan(simulated[:n]), np.isnan(stored[:n]))
+            worst = float(np.nanmax(np.abs(simulated[:n] - stored[:n]))) if same_gaps else np.nan
+            expect.that(
+                worst <= tolerance,
+                f"the response of {name} again within {tolerance:g}",
+                f"a difference of {worst:g}" if same_gaps else "NaN in other columns",
+                "the result was altered, or the code has changed",
+                RuntimeError,
             )
-            held = self["response"][i, :n_frames]
-            difference = np.abs(again - held)
-            if not np.array_equal(np.isnan(again), np.isnan(held)):
-                raise RuntimeError(
-                    f"expected the response of {cell_type} at the same columns, got NaN elsewhere; "
-                    "the result was altered or damaged"
-                )
-            worst = float(np.nanmax(difference))
-            if not worst <= tolerance:
-                raise RuntimeError(
-                    f"expected the response of {cell_type} again within {tolerance:g}, got a "
-                    f"difference of {worst:g}; the result was altered, or the code has changed"
-                )
             largest = max(largest, worst)
         return largest
 
@@ -138,148 +185,67 @@ class Result:
         return write(path, {"": self})
 
 
-@torch.no_grad()
-def type_response(
-    network: ResponseModel,
-    luminance: torch.Tensor,
-    protocol: Protocol,
-    cell_type: str,
-    network_position: int,
-) -> NDArray[np.float32]:
-    """Response of a type in every column, `(frames, columns)`, NaN where it has no cell.
+def require_same_result(result: Result, expected: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a result that belongs to another run.
 
     Args:
-        network: asked.
-        luminance: `(1, frames, columns)`.
-        protocol: pre-stimulus and baseline.
-        cell_type: whose cells.
-        network_position: which of the networks held.
+        result: read from `path`.
+        expected: by name: `network_hash`, `protocol.dt` and the like, or an entry of its config.
+        path: for the message.
+
+    Raises:
+        DifferentRun: naming the first entry that differs.
     """
-    cells = network.cells_of(cell_type)
-    there = cells >= 0
-    device = device_of(network, luminance)
-    index = torch.tensor([network_position], device=device)
-    found = network.respond(luminance.to(device), protocol, cells[there].to(device), index)[0]
-    response = np.full((found.shape[0], len(cells)), np.nan, dtype=np.float32)
-    response[:, there.numpy()] = found.float().cpu().numpy()
-    return response
+    stored = {
+        **result.config,
+        "network_hash": result.network_hash,
+        **result.protocol.settings(),
+    }
+    require_same({name: stored.get(name) for name in expected}, expected, str(path))
 
 
 def installed_versions() -> dict[str, str]:
     """Versions of Python and of the packages a result depends on."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in ("stimopt", "torch", "lightning", "numpy", "h5py", "numba"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+# -- HDF5 -----------------------------------------------------------------------------------------
 
 
 def write(path: str | Path, results: Mapping[str, Result]) -> Path:
     """Write results into one HDF5 file, each into its group; `""` is the root.
 
-    Dimensions are named and attached as dimension scales, so that xarray opens each group
-    (`xarray.open_dataset(path, engine="h5netcdf", group=...)`).
+    Args:
+        path: of the file; it is replaced whole, or left as it was on an error.
+        results: by the name of their group.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if arrays of a result disagree about the size of a dimension.
+        OSError: if the file cannot be written.
     """
-    path = Path(path)
-    with replacing(path) as beside, created(beside) as (file, _):
+    # In memory first: HDF5 crashes some time after a disk was full, see `storage.hdf5.created`.
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         for name, result in results.items():
-            _write_group(file.require_group(name) if name else file, result)
-    return path
-
-
-def read(path: str | Path, group: str = "") -> Result:
-    """Read a result.
-
-    Raises:
-        ValueError: if the file is missing, damaged, no result, or links outside itself.
-    """
-    path = Path(path)
-    try:
-        with h5py.File(path, "r") as file:
-            refuse_links(file, path)
-            if group and group not in file:
-                raise ValueError(
-                    f"expected a group {group!r} in {path}, got {sorted(file)}; choose one of them"
-                )
-            return _read_group(file[group] if group else file, path)
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"expected a result file, got {path}, which is not there; run the search or fit first"
-        ) from error
-    except Exception as error:  # h5py raises anything on a malformed file
-        if isinstance(error, ValueError) and str(error).startswith("expected"):
-            raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"expected a stimopt result in {path}, got a damaged or foreign file ({reason}); "
-            "make it again"
-        ) from error
-
-
-def groups(path: str | Path) -> list[str]:
-    """Names of the results in a file; `""` if it holds one alone.
-
-    Raises:
-        OSError: if it is no HDF5 file; RuntimeError or KeyError if a damaged one.
-        ValueError: if it links outside itself.
-    """
-    with h5py.File(path, "r") as file:
-        refuse_links(file, Path(path))
-        if "schema" in file.attrs:
-            return [""]
-        return sorted(name for name in file if "schema" in file[name].attrs)
-
-
-def refuse_links(file: h5py.File, path: Path) -> None:
-    """Refuse links and external storage, which would read other files in this one's name.
-
-    Raises:
-        ValueError: naming the link.
-    """
-
-    def visit(group: h5py.Group) -> None:
-        for name in group:
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                raise ValueError(
-                    f"expected a file without links, got a {type(link).__name__} {name!r} in "
-                    f"{path}; it was refused; copy the data themselves into the file"
-                )
-            child = group[name]
-            if isinstance(child, h5py.Group):
-                visit(child)
-            elif child.external or child.is_virtual:
-                raise ValueError(
-                    f"expected a file that holds its own data, got external storage at {name!r} in "
-                    f"{path}; it was refused; copy the data themselves into the file"
-                )
-
-    visit(file)
+            _write_group(file.require_group(name or "/"), result)
+    replace_bytes(path, content.getvalue())
+    return Path(path)
 
 
 def _write_group(group: h5py.Group, result: Result) -> None:
     sizes: dict[str, int] = {}
     for name, variable in result.variables.items():
         for dim, size in zip(variable.dims, variable.values.shape, strict=True):
-            if sizes.setdefault(dim, size) != size:
-                raise ValueError(f"expected {dim} = {sizes[dim]} in {name}, got {size}; align them")
-    for name, variable in result.variables.items():
-        values = np.asarray(variable.values)
-        if values.dtype.kind in "OUS":
-            data = group.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype())
-        else:
-            data = group.create_dataset(
-                name,
-                data=values,
-                compression="gzip" if values.size > 1024 else None,
-                shuffle=values.size > 1024 or None,
-                # A checksum for every array with elements: one flipped bit is noticed.
-                fletcher32=values.size > 0 and values.ndim > 0,
-            )
-        if variable.units:
-            data.attrs["units"] = variable.units
+            known = sizes.setdefault(dim, size)
+            expect.that(size == known, f"{dim} = {known} in {name}", size, "align them")
+        _write_variable(group, name, variable)
     for dim, size in sizes.items():
         if dim not in group:
             group.create_dataset(dim, data=np.arange(size)).attrs["bare_dimension"] = True
@@ -292,61 +258,102 @@ def _write_group(group: h5py.Group, result: Result) -> None:
         {
             "schema": SCHEMA,
             "kind": result.kind,
-            "protocol": json.dumps(result.protocol.to_dict()),
             "network_hash": result.network_hash,
-            "network_names": json.dumps(result.network_names),
             "extent": result.extent,
+            "protocol": json.dumps(result.protocol.to_dict()),
+            "network_names": json.dumps(result.network_names),
             "config": json.dumps(result.config, default=str),
             "versions": json.dumps(result.versions),
         }
     )
 
 
-def _read_group(group: h5py.Group, path: Path) -> Result:
-    if group.attrs.get("schema") != SCHEMA:
-        raise ValueError(
-            f"expected schema {SCHEMA} in {path}, got {group.attrs.get('schema')!r}; "
-            f"groups in it are {sorted(group)}; give a file that stimopt wrote"
+def _write_variable(group: h5py.Group, name: str, variable: Variable) -> None:
+    values = np.asarray(variable.values)
+    if values.dtype.kind in "OUS":
+        data = group.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype())
+    else:
+        data = group.create_dataset(
+            name,
+            data=values,
+            compression="gzip" if values.size > 1024 else None,
+            shuffle=values.size > 1024 or None,
+            # A checksum for every array with elements: one flipped bit is noticed.
+            fletcher32=values.size > 0 and values.ndim > 0,
         )
-    variables = {}
-    for name, data in group.items():
-        if not isinstance(data, h5py.Dataset) or data.attrs.get("bare_dimension", False):
-            continue
-        _require_plain(data, path)
-        values = data.asstr()[()] if h5py.check_string_dtype(data.dtype) else data[()]
-        dims = tuple(
-            data.dims[axis][0].name.rsplit("/", 1)[-1] if len(data.dims[axis]) else name
-            for axis in range(data.ndim)
+    if variable.units:
+        data.attrs["units"] = variable.units
+
+
+def read(path: str | Path, group: str = "") -> Result:
+    """Read one result.
+
+    Args:
+        path: of the file.
+        group: that holds the result, such as `artificial`; empty for the root.
+
+    Raises:
+        BadFile: if the file is missing, damaged, deceptive or no result, or lacks the group.
+    """
+    with _opened(path) as file:
+        found = file.get(group or "/")
+        schema = None if found is None else found.attrs.get("schema")
+        expect.that(
+            schema == SCHEMA,
+            f"a result (schema {SCHEMA}) in {f'group {group!r} of ' if group else ''}{path}",
+            f"schema {schema!r} and the groups {sorted(file)}",
+            "give a file that stimopt wrote, and one of its groups",
+            BadFile,
         )
-        variables[name] = Variable(dims, np.asarray(values), str(data.attrs.get("units", "")))
-    names = json.loads(group.attrs["network_names"])
-    settings = {name: json.loads(group.attrs[name]) for name in ("config", "versions")}
-    if not (
-        isinstance(names, list)
-        and all(isinstance(name, str) for name in names)
-        and all(isinstance(held, dict) for held in settings.values())
-    ):
-        raise TypeError("names or settings of another kind")
+        return _read_group(found)
+
+
+def groups(path: str | Path) -> list[str]:
+    """Names of the groups that hold a result; `""` for a file of one result alone.
+
+    Raises:
+        BadFile: if the file is missing, damaged or deceptive.
+    """
+    with _opened(path) as file:
+        if "schema" in file.attrs:
+            return [""]
+        return sorted(name for name in file if "schema" in file[name].attrs)
+
+
+def _opened(path: str | Path) -> AbstractContextManager[h5py.File]:
+    return opened(path, "a stimopt result", "run the search or fit again")
+
+
+def _read_group(group: h5py.Group) -> Result:
     return Result(
         kind=str(group.attrs["kind"]),
-        variables=variables,
-        protocol=Protocol(**json.loads(group.attrs["protocol"])),
+        variables={
+            name: _read_variable(data)
+            for name, data in group.items()
+            if isinstance(data, h5py.Dataset) and not data.attrs.get("bare_dimension", False)
+        },
+        protocol=Protocol(**_json(group, "protocol", dict)),
         network_hash=str(group.attrs["network_hash"]),
-        network_names=tuple(names),
+        network_names=tuple(map(str, _json(group, "network_names", list))),
         extent=int(group.attrs["extent"]),
-        **settings,
+        config=_json(group, "config", dict),
+        versions=_json(group, "versions", dict),
     )
 
 
-def _require_plain(data: h5py.Dataset, path: Path) -> None:
-    """Refuse an array of anything but numbers and text, or larger than the file can hold."""
-    text = h5py.check_string_dtype(data.dtype) is not None
-    if not text and data.dtype.kind not in "fiub":
-        raise ValueError(
-            f"expected numbers or text in {data.name} of {path}, got {data.dtype}; make it again"
-        )
-    if data.size * data.dtype.itemsize > MAX_PACKED * path.stat().st_size:
-        raise ValueError(
-            f"expected no more in {data.name} of {path} than its {path.stat().st_size} bytes can "
-            f"hold, got shape {data.shape}; do not trust this file"
-        )
+def _read_variable(data: h5py.Dataset) -> Variable:
+    own_name = data.name.rsplit("/", 1)[-1]
+    scales = [axis[0].name.rsplit("/", 1)[-1] if len(axis) else own_name for axis in data.dims]
+    return Variable(tuple(scales), plain_array(data), str(data.attrs.get("units", "")))
+
+
+def _json(group: h5py.Group, name: str, kind: type) -> Any:
+    value = json.loads(group.attrs[name])
+    expect.that(isinstance(value, kind), f"a {kind.__name__} in {name}", value, "run it again")
+    return value
+
+
+def type_response(network: Any, luminance: Any, protocol: Any, cell_type: str, k: int) -> Any:
+    """Until callers have moved."""
+    stimulus = luminance.float().cpu().numpy()
+    return type_responses(network, protocol, stimulus, [stimulus.shape[1]], [cell_type], [k])[0]
