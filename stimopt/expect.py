@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -57,12 +58,12 @@ def number(
     ok = ok and math.isfinite(value)
     bounds = []
     for sign, bound, holds in (
-        (">", above, lambda: value > above),
-        (">=", at_least, lambda: value >= at_least),
-        ("<=", at_most, lambda: value <= at_most),
+        (">", above, operator.gt),
+        (">=", at_least, operator.ge),
+        ("<=", at_most, operator.le),
     ):
         if bound is not None:
-            ok = ok and holds()
+            ok = ok and holds(value, bound)
             bounds.append(f"{sign} {bound:g}")
     wanted = " ".join(["a finite", name, " and ".join(bounds)]).rstrip()
     that(ok, wanted + (" or None" if optional else ""), repr(value), advice)

@@ -1,41 +1,36 @@
-"""What one fit carries: a list of (cell type, seed, network), each optimized as if alone."""
+"""What a fit or a search seeks: items, each one stimulus with one or several readings of cells."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from stimopt.networks.model import ResponseModel, unknown_cell_type
+from stimopt import expect
+from stimopt.networks.model import ResponseModel
 from stimopt.protocol import Protocol
 
 ALL = "all"
 
 
-class StopReason(enum.IntEnum):
-    """Why an item is no longer, or was last, being optimized."""
+@dataclass(frozen=True)
+class Reading:
+    """One cell of one network.
 
-    RUNNING = 0
-    STEPS_DONE = 1
-    LOSS_NOT_FINITE = 2
-    GRADIENT_NOT_FINITE = 3
-    PLATEAU = 4
+    Args:
+        cell_type: name of the cell's type.
+        u: axial coordinate of its column.
+        v: its other coordinate.
+        network: parameter set it belongs to, by position.
+    """
 
-    @property
-    def text(self) -> str:
-        """For people."""
-        return {
-            StopReason.RUNNING: "still running",
-            StopReason.STEPS_DONE: "all steps were done",
-            StopReason.LOSS_NOT_FINITE: "its loss was not finite; the best iterate before is kept",
-            StopReason.GRADIENT_NOT_FINITE: (
-                "its gradient was not finite; the best iterate before is kept"
-            ),
-            StopReason.PLATEAU: "it no longer improved",
-        }[self]
+    cell_type: str
+    u: int = 0
+    v: int = 0
+    network: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,18 +38,40 @@ class Item:
     """One stimulus being sought.
 
     Args:
-        cell_type: whose response counts.
-        seed: of the noise it starts from.
-        network: which of the networks held, by position.
-        u: axial coordinate of the column read out.
-        v: its other coordinate.
+        readings: the cells whose responses count. The first is the item's own cell: figures and
+            results show its type.
+        seed: of the noise the stimulus starts from.
+        variant: what else distinguishes the item, for its label; empty if nothing does.
     """
 
-    cell_type: str
+    readings: tuple[Reading, ...]
     seed: int = 0
-    network: int = 0
-    u: int = 0
-    v: int = 0
+    variant: str = ""
+
+    @property
+    def cell_type(self) -> str:
+        """Cell type of the first reading."""
+        return self.readings[0].cell_type
+
+    @property
+    def network(self) -> int:
+        """Parameter set of the first reading, by position."""
+        return self.readings[0].network
+
+    @property
+    def u(self) -> int:
+        """Column of the first reading."""
+        return self.readings[0].u
+
+    @property
+    def v(self) -> int:
+        """Column of the first reading, its other coordinate."""
+        return self.readings[0].v
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values, for checkpoints and results."""
+        readings = [[r.cell_type, r.u, r.v, r.network] for r in self.readings]
+        return {"readings": readings, "seed": self.seed, "variant": self.variant}
 
 
 def make_items(
@@ -64,6 +81,9 @@ def make_items(
     networks: str | Sequence[int] = ALL,
     u: int = 0,
     v: int = 0,
+    *,
+    contrast: Sequence[str] = (),
+    consensus: bool = False,
 ) -> list[Item]:
     """Every combination of network, cell type and seed, in that order.
 
@@ -73,61 +93,92 @@ def make_items(
         seeds: a seed or several.
         networks: positions of the networks to use, or `all`.
         u: column read out, axial coordinate.
-        v: likewise.
+        v: its other coordinate.
+        contrast: cell types read beside each item's own, in the same column and network.
+        consensus: make the networks readings of one item instead of items of their own.
 
     Raises:
-        ValueError: for a name, seed, network or column that is not there, or none at all.
+        ValueError: for a name, seed, network or column that does not exist, one given twice, or
+            an empty list.
     """
     names = choose_cell_types(network, cell_types)
-    chosen = [seeds] if isinstance(seeds, int) else list(seeds)
-    which = list(range(network.n_networks)) if isinstance(networks, str) else list(networks)
-    if isinstance(networks, str) and networks != ALL:
-        raise ValueError(f"expected networks 'all' or positions, got {networks!r}; use a list")
-    for position in which:
-        if not 0 <= position < network.n_networks:
-            raise ValueError(
-                f"expected networks within 0 to {network.n_networks - 1}, got {position}; "
-                f"held are {', '.join(network.names)}"
-            )
-    for seed in chosen:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-            raise ValueError(f"expected seeds as whole numbers >= 0, got {seed!r}; 0 is usual")
-    items = [Item(name, seed, k, u, v) for k in which for name in names for seed in chosen]
-    if not items:
-        raise ValueError(
-            "expected at least one cell type, seed and network, got an empty list; name some"
-        )
-    if len(set(items)) != len(items):
-        raise ValueError(
-            f"expected every cell type, seed and network once, got {names} x {chosen} x {which}; "
-            "remove the repeated ones"
-        )
+    others = choose_cell_types(network, list(contrast))
+    chosen_seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+    positions = choose_networks(network, networks)
+    for seed in chosen_seeds:
+        expect.whole("seeds", seed, "0 is usual", at_most=2**63 - 1)
+    for kind, values in (
+        ("cell types", names),
+        ("seeds", chosen_seeds),
+        ("networks", positions),
+    ):
+        expect.that(values, f"at least one of the {kind}", "an empty list", "name some")
+        once = len(set(values)) == len(values)
+        expect.that(once, f"{kind} listed once each", values, "remove the repeated ones")
     for name in names:
+        expect.that(
+            name not in others,
+            f"{name} against other cell types",
+            f"contrast {others}",
+            f"leave {name} out of the contrast",
+        )
+        expect.that(
+            not (consensus and others),
+            "contrast or consensus",
+            "both",
+            "compare cell types or pool networks, one at a time",
+        )
+    for name in [*names, *others]:
         network.cell_index(name, u, v)
-    return items
+    groups = [positions] if consensus else [[position] for position in positions]
+    return [
+        Item(tuple(Reading(read, u, v, k) for k in group for read in (name, *others)), seed)
+        for group in groups
+        for name in names
+        for seed in chosen_seeds
+    ]
 
 
 def choose_cell_types(network: ResponseModel, cell_types: str | Sequence[str]) -> list[str]:
     """Names of cell types, checked; `all` stands for every one.
 
     Raises:
-        ValueError: for an unknown name, listing the nearest.
+        ValueError: for an unknown name, with the nearest ones.
     """
     if isinstance(cell_types, str):
         if cell_types == ALL:
             return list(network.cell_types)
-        # One type may have a comma in no known data set, so "T4a,T4b" is two.
+        # No cell type's name contains a comma, so "T4a,T4b" is two.
         cell_types = [part.strip() for part in cell_types.split(",") if part.strip()]
     for name in cell_types:
-        if name not in network.cell_types:
-            raise ValueError(unknown_cell_type(name, network.cell_types))
+        expect.one_of("cell type", name, network.cell_types)
     return list(cell_types)
 
 
+def choose_networks(network: ResponseModel, networks: str | Sequence[int]) -> list[int]:
+    """Positions of networks, checked; `all` stands for every one.
+
+    Raises:
+        ValueError: for a position that does not exist.
+    """
+    if isinstance(networks, str):
+        expect.that(networks == ALL, "networks 'all' or positions", repr(networks), "use a list")
+        return list(range(network.n_networks))
+    for position in networks:
+        listed = ", ".join(network.names)
+        expect.whole("networks", position, f"loaded: {listed}", at_most=network.n_networks - 1)
+    return list(networks)
+
+
 def label_items(items: Sequence[Item], names: Sequence[str]) -> list[str]:
-    """A short distinct name for every item: cell type, then what else varies."""
+    """A short distinct name for every item: cell type, then what else varies.
+
+    Args:
+        items: to be labelled.
+        names: of the networks.
+    """
     several_networks = len({item.network for item in items}) > 1
-    several_seeds = len({(item.seed) for item in items}) > 1
+    several_seeds = len({item.seed for item in items}) > 1
     labels = []
     for item in items:
         label = item.cell_type
@@ -135,105 +186,72 @@ def label_items(items: Sequence[Item], names: Sequence[str]) -> list[str]:
             label += f"-{names[item.network].rsplit('/', 1)[-1]}-{item.network}"
         if several_seeds:
             label += f"-seed{item.seed}"
-        labels.append(label)
+        labels.append(label + (f"-{item.variant}" if item.variant else ""))
     return labels
 
 
-def readout_cells(
-    network: ResponseModel, items: Sequence[Item], contrast: Sequence[str] = ()
-) -> Tensor:
-    """Cells each item reads, `(items, 1 + len(contrast))`: its own, then those it is set against.
+class Readout(nn.Module):
+    """Reads the responses of items from a network that holds one or several parameter sets.
 
-    Raises:
-        ValueError: for an unknown type to contrast with, or a type set against itself.
-    """
-    others = choose_cell_types(network, list(contrast))
-    rows = []
-    for item in items:
-        if item.cell_type in others:
-            raise ValueError(
-                f"expected {item.cell_type} against other cell types, got itself in {others}; "
-                "leave it out of the contrast"
-            )
-        rows.append([network.cell_index(n, item.u, item.v) for n in (item.cell_type, *others)])
-    return torch.tensor(rows, dtype=torch.int64)
-
-
-def noise(items: Sequence[Item], n_frames: int, n_columns: int) -> Tensor:
-    """Uniform noise in [0, 1], `(items, frames, columns)`, each item from its own seed.
-
-    Drawn as flyvis draws it, so that seed 0 gives flyvis's start for seed 0.
-    """
-    return torch.stack(
-        [
-            torch.rand((n_frames, n_columns), generator=torch.Generator().manual_seed(item.seed))
-            for item in items
-        ]
-    )
-
-
-def check_fit(parametrization: str, patience: int | None) -> None:
-    """Refuse what no fit can do.
-
-    Raises:
-        ValueError: for an unknown parametrization, or patience below one step.
-    """
-    if parametrization not in ("clamp", "sigmoid", "free"):
-        raise ValueError(
-            f"expected parametrization 'clamp', 'sigmoid' or 'free', got {parametrization!r}; "
-            "'clamp' is usual"
-        )
-    if patience is not None and patience < 1:
-        raise ValueError(f"expected patience >= 1 step or None, got {patience}; 100 is usual")
-
-
-def check_start(start: Tensor, n_items: int, n_columns: int) -> None:
-    """Refuse a first stimulus that does not fit.
+    A simulation is of one stimulus in one parameter set. An item whose readings lie in several
+    sets is simulated in each of them, once; where every item lies in one set, nothing is copied.
 
     Args:
-        start: `(items, frames, columns)`, finite and in [0, 1].
-        n_items: expected.
-        n_columns: expected.
+        network: asked for the cells.
+        items: with the same number of readings each.
 
     Raises:
-        ValueError: naming what was expected and what came.
+        ValueError: if the items differ in their number of readings.
     """
-    if start.ndim != 3 or start.shape[0] != n_items or start.shape[2] != n_columns:
-        raise ValueError(
-            f"expected a start ({n_items}, frames, {n_columns}) (items, frames, columns), got "
-            f"{tuple(start.shape)}; render it on the network's lattice"
+
+    item: Tensor
+    network: Tensor
+    cells: Tensor
+    simulation: Tensor
+    place: Tensor
+
+    def __init__(self, network: ResponseModel, items: Sequence[Item]) -> None:
+        super().__init__()
+        counts = sorted({len(item.readings) for item in items})
+        expect.that(
+            len(counts) == 1 and counts[0] > 0,
+            "items with the same number of readings, at least one",
+            counts,
+            "make a fit for each number",
         )
-    if start.shape[1] < 1:
-        raise ValueError("expected a start of at least one frame, got none; lengthen t_stim")
-    if not start.is_floating_point() or not torch.isfinite(start).all():
-        raise ValueError(
-            f"expected a start of finite floating-point pixels, got {start.dtype} with "
-            f"{int((~torch.isfinite(start)).sum())} NaN or infinite; mend the stimulus"
-        )
-    if start.min() < 0 or start.max() > 1:
-        raise ValueError(
-            f"expected a start in [0, 1], got {float(start.min()):g} to {float(start.max()):g}; "
-            "scale it to luminance"
-        )
+        simulations = [(i, k) for i, item in enumerate(items) for k in _networks_of(item)]
+        cells: list[list[int]] = [[] for _ in simulations]
+        simulation, place = [], []
+        for i, item in enumerate(items):
+            for reading in item.readings:
+                row = simulations.index((i, reading.network))
+                simulation.append(row)
+                place.append(len(cells[row]))
+                cells[row].append(network.cell_index(reading.cell_type, reading.u, reading.v))
+        most = max(map(len, cells))
+        padded = [row + [row[0]] * (most - len(row)) for row in cells]
+        self.copies = len(simulations) > len(items)
+        for name, values in (
+            ("item", [i for i, _ in simulations]),
+            ("network", [k for _, k in simulations]),
+            ("cells", padded),
+            ("simulation", simulation),
+            ("place", place),
+        ):
+            tensor = torch.tensor(values, dtype=torch.int64)
+            if name in ("simulation", "place"):
+                tensor = tensor.reshape(len(items), -1)
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, network: ResponseModel, luminance: Tensor, protocol: Protocol) -> Tensor:
+        """Responses `(items, readings, frames)` to luminance `(items, frames, columns)`."""
+        if self.copies:
+            luminance = luminance.index_select(0, self.item)
+        traces = network.respond(luminance, protocol, self.cells, self.network)
+        # Each trace in one piece: sums over frames then round alike for any number of items.
+        traces = traces.transpose(1, 2).contiguous()
+        return traces[self.simulation, self.place] if self.copies else traces
 
 
-def readout_window(protocol: Protocol, lengths: Tensor, n_frames: int) -> Tensor:
-    """Frames of each item's read-out window, `(items, frames)`, bool.
-
-    Args:
-        protocol: says where the window begins and ends.
-        lengths: frames of each item that count, `(items,)`.
-        n_frames: frames of the longest.
-
-    Raises:
-        ValueError: if the window holds no frame of an item, or an item no frame or too many.
-    """
-    window = torch.zeros((len(lengths), n_frames), dtype=torch.bool)
-    for row, length in zip(window, lengths.tolist(), strict=True):
-        if not 1 <= length <= n_frames:
-            raise ValueError(
-                f"expected 1 to {n_frames} frames that count in each item, got {length}; "
-                "give the length of each clip"
-            )
-        row[protocol.readout(length)] = True
-    return window
+def _networks_of(item: Item) -> list[int]:
+    return list(dict.fromkeys(reading.network for reading in item.readings))

@@ -1,26 +1,30 @@
-"""Keeping a trace within a band: pure functions of an augmented Lagrangian, per item and frame.
+"""A band: bounds on responses, per reading and frame, held by an augmented Lagrangian.
 
-The constraint is |d_t| <= b for the deviation d_t of a response from its target. With a multiplier
-m_t and a stiffness rho, Powell, Hestenes and Rockafellar's augmented Lagrangian adds
+The constraint is -below <= d <= above for the deviation d of a response from its level, for every
+reading and frame; an infinite bound is none. With a multiplier m and a stiffness rho, Powell,
+Hestenes and Rockafellar's augmented Lagrangian adds
 
-    psi(d) = sum_t (S(m_t + rho d_t, rho b)^2 - m_t^2) / (2 rho),  S(z, w) = sign(z) max(|z| - w, 0)
+    psi(d) = sum (S(m + rho d)^2 - m^2) / (2 rho),
+    S(z)   = max(z - rho above, 0) - max(-z - rho below, 0)
 
 to what is minimised; S is also the next multiplier. Unlike a penalty, it meets the constraint at a
-finite stiffness, so nothing has to be weighed by hand and the problem does not become ever stiffer
-(Nocedal and Wright, Numerical Optimization, chapter 17).
+finite stiffness, so no weight is set by hand and the problem does not become ever stiffer (Nocedal
+and Wright, Numerical Optimization, chapter 17). The stiffness is in units of the response's own
+curvature, so that units and scales of cell types drop out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stimopt.protocol import GREY
 
 MARGIN = 0.02
-"""The band aimed at is narrower than the one promised by this fraction: the multiplier method
+"""The bounds aimed at are closer than the promised ones by this fraction: the multiplier method
 comes to the edge of the band from outside. It costs about 0.1 % of the greyness."""
 PERIOD = 10
 """Steps between two updates of the multipliers."""
@@ -36,86 +40,158 @@ SETTLED = 0.9
 """Only once the distance to grey falls by less than to this multiple within a period: before that
 a violation comes from moving, and stiffness would slow the way to grey."""
 POWER_ITERATIONS = 8
-"""They find the largest curvature to within 10 %."""
+"""They reach the largest curvature to within 10 %."""
 PROBE = 0.5
 """Length of the step that measures it, spread over all pixels: far above rounding."""
+TINY = float(np.finfo(np.float32).tiny)
 
 
-def check_tolerances(tolerance: float | Sequence[float]) -> list[float]:
-    """Tolerances as a list.
+class Band(nn.Module):
+    """Bounds on the responses of items, their multipliers and stiffness.
 
-    Raises:
-        ValueError: for none, one twice, or one that is not positive.
-    """
-    tolerances = [float(t) for t in tolerance] if isinstance(tolerance, Sequence) else [tolerance]
-    if not tolerances or len(set(tolerances)) != len(tolerances):
-        raise ValueError(f"expected tolerances, each once, got {tolerance}; 0.02 is usual")
-    for value in tolerances:
-        if not 0 < value < float("inf"):
-            raise ValueError(
-                f"expected a tolerance > 0, got {value}; 0.02 is 2 % of the target's range"
-            )
-    return tolerances
-
-
-def check_method(method: str, parametrization: str, *weights: float) -> None:
-    """Refuse a method that is none, or that does not go with the rest.
-
-    Raises:
-        ValueError: naming what does not fit.
-    """
-    if method not in ("constrained", "penalized"):
-        raise ValueError(
-            f"expected method 'constrained' or 'penalized', got {method!r}; 'constrained' is usual"
-        )
-    if method == "constrained" and parametrization != "clamp":
-        raise ValueError(
-            f"expected parametrization 'clamp' with method 'constrained', got {parametrization!r}; "
-            "the band is met by gradient steps on the pixels themselves"
-        )
-    for weight in weights:
-        if not 0 <= weight < float("inf"):
-            raise ValueError(f"expected finite weights >= 0, got {weight}; 1 is flyvis's")
-
-
-def trace_range(trace: Tensor, window: Tensor) -> Tensor:
-    """Largest less smallest value within the window: `(items, frames)` to `(items,)`."""
-    highest = trace.masked_fill(~window, -torch.inf).amax(dim=1)
-    return highest - trace.masked_fill(~window, torch.inf).amin(dim=1)
-
-
-def deviation(trace: Tensor, target: Tensor, window: Tensor) -> Tensor:
-    """Trace less target within the window, zero outside: `(items, frames)`."""
-    return torch.where(window, trace - target, 0.0)
-
-
-def overshoot(off: Tensor, allowed: Tensor) -> Tensor:
-    """By how many times the allowed deviation the largest one exceeds it, `(items,)`; 0 is met.
+    Usage, once a step: `deviation`, `term` into the loss; after the backward pass `learn_curvature`
+    and `update`. The state is the module's own, so that a checkpoint contains it.
 
     Args:
-        off: deviations, `(items, frames)`.
-        allowed: largest deviation that meets the constraint, `(items,)`, positive.
+        level: response that deviations are counted from, `(items, readings, frames)`.
+        below: largest deviation below the level, of that shape; positive, infinite for no bound.
+        above: largest deviation above it.
     """
-    return (off.abs().amax(dim=1) / allowed - 1).clamp(min=0.0)
+
+    level: Tensor
+    below: Tensor
+    above: Tensor
+    multiplier: Tensor
+    stiffness: Tensor
+    curvature: Tensor
+    _ratio_sum: Tensor
+    _excess_before: Tensor
+    _grey_before: Tensor
+
+    def __init__(self, level: Tensor, below: Tensor, above: Tensor) -> None:
+        super().__init__()
+        zeros = torch.zeros(len(level))
+        # Persistent, so that a resumed fit has the very bounds it began with.
+        for name, value in (
+            ("level", level),
+            ("below", below),
+            ("above", above),
+            ("multiplier", torch.zeros_like(level)),
+            ("stiffness", torch.full_like(zeros, FIRST_STIFFNESS)),
+            ("curvature", zeros),
+            ("_ratio_sum", zeros.clone()),
+            ("_excess_before", torch.full_like(zeros, torch.inf)),
+            ("_grey_before", torch.full_like(zeros, torch.inf)),
+        ):
+            self.register_buffer(name, value)
+
+    # -- within the loss --------------------------------------------------------------------------
+
+    def deviation(self, responses: Tensor) -> Tensor:
+        """Responses less the level where there is a bound, else zero; of their shape."""
+        return torch.where(self.bounded, responses - self.level, 0.0)
+
+    def term(self, off: Tensor) -> Tensor:
+        """psi(d), `(items,)`; its gradient with respect to `off` is `next_multiplier`."""
+        rho = self.rho
+        aimed = (1 - MARGIN) * self.below, (1 - MARGIN) * self.above
+        return band_term(self.multiplier, off, *aimed, rho)
+
+    def violation(self, off: Tensor) -> Tensor:
+        """Excess of the worst deviation over its bound, relative to it; 0 is met: `(items,)`."""
+        return (self._ratio(off) - 1).clamp(min=0.0)
+
+    @property
+    def bounded(self) -> Tensor:
+        """Readings and frames with a bound, `(items, readings, frames)`, bool."""
+        return torch.isfinite(self.below) | torch.isfinite(self.above)
+
+    @property
+    def rho(self) -> Tensor:
+        """Stiffness in units of multiplier over response, `(items,)`; 2 is the grey's curvature."""
+        return 2 * self.stiffness / self.curvature.clamp(min=TINY)
+
+    # -- after the backward pass ------------------------------------------------------------------
+
+    def next_multiplier(self, off: Tensor) -> Tensor:
+        """S(m + rho d) at the bounds aimed at, `(items, readings, frames)`."""
+        aimed = (1 - MARGIN) * self.below, (1 - MARGIN) * self.above
+        return next_multiplier(self.multiplier, off, *aimed, self.rho)
+
+    @property
+    def step_curvature(self) -> Tensor:
+        """Largest curvature of grey's distance and band term together, `(items,)`."""
+        return 2 * (1 + self.stiffness)
+
+    def learn_curvature(self, pull: Tensor, multiplier: Tensor, running: Tensor) -> None:
+        """Raise the curvature where the gradient shows a larger one.
+
+        |J^T m|^2 / |m|^2 is never above the largest curvature: where it exceeds the stored one,
+        that was too small, because the response has become steeper on the way.
+
+        Args:
+            pull: gradient of the band term, `(items, frames, columns)`.
+            multiplier: next multiplier, `(items, readings, frames)`.
+            running: items still optimized, `(items,)`.
+        """
+        shown = _square_sum(pull) / _square_sum(multiplier)
+        shown = torch.where(running & torch.isfinite(shown), shown, 0.0)
+        self.curvature.copy_(torch.maximum(self.curvature, shown))
+
+    @torch.no_grad()
+    def update(self, off: Tensor, multiplier: Tensor, grey: Tensor, step: int) -> None:
+        """Every `PERIOD` steps take over the multipliers and stiffen what makes no progress.
+
+        Args:
+            off: deviations of this step, `(items, readings, frames)`.
+            multiplier: next multiplier, of that shape.
+            grey: distance to grey, `(items,)`.
+            step: number of this step.
+        """
+        self._ratio_sum += self._ratio(off)
+        if (step + 1) % PERIOD:
+            return
+        stiffness, excess = stiffen(
+            self.stiffness,
+            self._ratio_sum / PERIOD,
+            self._excess_before,
+            grey,
+            self._grey_before,
+        )
+        self.stiffness.copy_(stiffness)
+        self.multiplier.copy_(multiplier)
+        self._excess_before.copy_(excess)
+        self._grey_before.copy_(grey)
+        self._ratio_sum.zero_()
+
+    def _ratio(self, off: Tensor) -> Tensor:
+        """Worst deviation over its bound, `(items,)`; 1 is the edge of the band."""
+        return torch.maximum(off / self.above, -off / self.below).flatten(1).amax(dim=1)
 
 
-def next_multiplier(multiplier: Tensor, off: Tensor, band: Tensor, stiffness: Tensor) -> Tensor:
-    """S(m + rho d, rho b), `(items, frames)`: zero where the trace is well within the band.
+def next_multiplier(
+    multiplier: Tensor, off: Tensor, below: Tensor, above: Tensor, stiffness: Tensor
+) -> Tensor:
+    """S(m + rho d): zero where the response is well within the band.
 
     Args:
-        multiplier: `(items, frames)`.
-        off: deviations, `(items, frames)`.
-        band: half-width b, `(items,)`.
+        multiplier: `(items, readings, frames)`.
+        off: deviations, of that shape.
+        below: bounds below the level, of that shape.
+        above: bounds above it.
         stiffness: rho, `(items,)`.
     """
-    pressed = multiplier + stiffness[:, None] * off
-    return pressed.sign() * (pressed.abs() - (stiffness * band)[:, None]).clamp(min=0.0)
+    rho = stiffness[:, None, None]
+    pressed = multiplier + rho * off
+    return (pressed - rho * above).clamp(min=0.0) - (-pressed - rho * below).clamp(min=0.0)
 
 
-def band_term(multiplier: Tensor, off: Tensor, band: Tensor, stiffness: Tensor) -> Tensor:
-    """psi(d), `(items,)`; its gradient with respect to `off` is `next_multiplier`."""
-    pressed = next_multiplier(multiplier, off, band, stiffness)
-    return (pressed.square() - multiplier.square()).sum(dim=1) / (2 * stiffness)
+def band_term(
+    multiplier: Tensor, off: Tensor, below: Tensor, above: Tensor, stiffness: Tensor
+) -> Tensor:
+    """psi(d), `(items,)`; arguments as for `next_multiplier`, its gradient in `off`."""
+    pressed = next_multiplier(multiplier, off, below, above, stiffness)
+    return (pressed.square() - multiplier.square()).flatten(1).sum(dim=1) / (2 * stiffness)
 
 
 def stiffen(
@@ -125,10 +201,10 @@ def stiffen(
 
     Args:
         stiffness: of this period.
-        ratio: mean over the period of the largest deviation over the allowed one.
-        excess_before: excess over the band aimed at, of the period before.
+        ratio: mean over the period of the worst deviation over its bound.
+        excess_before: excess over the bound aimed at, of the period before.
         grey: distance to grey at the end of the period.
-        grey_before: and at that of the period before.
+        grey_before: the same of the period before.
     """
     excess = ratio - (1 - MARGIN)
     stuck = (ratio > 1) & (excess > PROGRESS * excess_before) & (grey > SETTLED * grey_before)
@@ -136,36 +212,47 @@ def stiffen(
     return torch.where(stuck, stiffer, stiffness), excess
 
 
-def off_the_ends(stimulus: Tensor) -> Tensor:
-    """The stimulus with 0.2 % less contrast, `(items, frames, columns)`.
+def trace_range(trace: Tensor, window: Tensor) -> Tensor:
+    """Largest less smallest value within the window: `(items, ..., frames)` to `(items,)`."""
+    highest = trace.masked_fill(~window, -torch.inf).flatten(1).amax(dim=1)
+    return highest - trace.masked_fill(~window, torch.inf).flatten(1).amin(dim=1)
+
+
+def off_the_ends(luminance: Tensor) -> Tensor:
+    """Luminance with 0.2 % less contrast, `(items, frames, columns)`.
 
     Where a clip is exactly black, cells may rest exactly at the kink of their rectifier, where the
     slope is zero though any light would drive them; a little off it the slope is that of the cell.
     """
-    return GREY + 0.998 * (stimulus - GREY)
+    return GREY + 0.998 * (luminance - GREY)
 
 
 def largest_curvature(
-    central: Callable[[Tensor], Tensor], stimulus: Tensor, window: Tensor
+    respond: Callable[[Tensor], Tensor], luminance: Tensor, bounded: Tensor
 ) -> Tensor:
-    """Largest eigenvalue of J J^T, J = d response / d stimulus in the window, `(items,)`.
+    """Largest eigenvalue of J J^T, J = d response / d luminance where bounded, `(items,)`.
 
     By power iteration: J^T is the adjoint, J a difference of two responses.
 
     Args:
-        central: from stimuli `(items, frames, columns)` to central responses `(items, frames)`.
-        stimulus: where to measure it.
-        window: frames that count, `(items, frames)`.
+        respond: from luminance `(items, frames, columns)` to responses `(items, readings, frames)`.
+        luminance: where to measure it.
+        bounded: readings and frames that count, `(items, readings, frames)`, bool.
     """
-    direction = window.to(stimulus.dtype)
+    direction = bounded.to(luminance.dtype)
     with torch.no_grad():
-        before = central(stimulus)
+        before = respond(luminance)
     for _ in range(POWER_ITERATIONS):
         with torch.enable_grad():
-            leaf = stimulus.clone().requires_grad_()
-            (towards,) = torch.autograd.grad((central(leaf) * direction).sum(), leaf)
-        length = towards.square().sum(dim=2).sum(dim=1).sqrt()[:, None, None]
+            leaf = luminance.clone().requires_grad_()
+            (towards,) = torch.autograd.grad((respond(leaf) * direction).sum(), leaf)
+        length = _square_sum(towards).sqrt()[:, None, None]
         with torch.no_grad():
-            after = central(stimulus + PROBE * towards / length)
-        direction = deviation(after, before, window) / PROBE
-    return direction.square().sum(dim=1)
+            after = respond(luminance + PROBE * towards / length)
+        direction = torch.where(bounded, after - before, 0.0) / PROBE
+    return direction.square().flatten(1).sum(dim=1)
+
+
+def _square_sum(values: Tensor) -> Tensor:
+    """Sum of squares, `(items, a, b)` to `(items,)`; over the last dimension, then the other."""
+    return values.square().sum(dim=2).sum(dim=1)

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from stimopt.items import ALL, Item, make_items, noise
+from stimopt import expect
+from stimopt.items import ALL, make_items
 from stimopt.networks.model import ResponseModel
-from stimopt.optimize import penalties
-from stimopt.optimize.module import (
-    ACTIVITY,
-    GREY_LOSS,
-    TOTAL,
-    StimulusModule,
-    Terms,
+from stimopt.optimize.module import StimulusModule
+from stimopt.optimize.named import name_of
+from stimopt.optimize.objectives import (
+    OBJECTIVES,
+    POOLS,
+    Objective,
+    Pool,
+    find_objective,
+    find_pool,
+    pooled_objective,
 )
-from stimopt.optimize.objectives import Objective, central_signal, find_objective
-from stimopt.optimize.starts import NATURALISTIC, naturalistic_start
+from stimopt.optimize.parametrization import Parametrization
+from stimopt.optimize.penalties import Weighted, find_penalties
+from stimopt.optimize.starts import starting_stimulus
 from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam
-from stimopt.protocol import GREY, Protocol
+from stimopt.optimize.terms import ACTIVITY, Terms, with_total
+from stimopt.protocol import Protocol
 from stimopt.storage.identity import function_name
+
+FLYVIS_PENALTIES: dict[str, Weighted] = {"grey": 3000.0}
 
 
 class StimulusGenerator(StimulusModule):
     """Grows the stimulus that drives a cell type most; the defaults are flyvis's.
 
-    loss = -activity_weight * objective(sign * response) + sum of weight * penalty.
+    loss = -activity_weight * pool(objective(sign * response)) + sum of weight * penalty.
 
     Args:
         network: the frozen network.
@@ -37,29 +44,40 @@ class StimulusGenerator(StimulusModule):
         t_stim: length of the stimulus in seconds.
         seeds: a seed or several, of the noise each item starts from.
         networks: positions of the networks to use, or `all`.
-        objective: `exp_last_frame` (flyvis), `exp`, `last_frame`, `window_mean`, `soft_peak`, or a
-            function from `(items, frames)` to `(items,)`.
+        objective: `exp_last_frame` (flyvis), `exp`, `last_frame`, `window_mean`, `soft_peak`, the
+            dotted path of a function from traces `(n, frames)` to `(n,)`, or that function.
         temperature: of `soft_peak`.
         sign: 1 for the stimulus that excites most, -1 for the one that suppresses most.
-        contrast: cell types whose mean response is subtracted before the objective.
+        contrast: cell types read beside each item's own; the pool then is `difference` unless
+            told otherwise.
+        consensus: one item for all networks, which are its readings, instead of one for each.
+        pool: from the readings of an item to one number: `mean`, `worst`, `difference`, `spread`,
+            the dotted path of a function from `(items, readings)` to `(items,)`, or that function.
         activity_weight: of the objective.
-        grey_weight: of the mean squared distance to grey; flyvis's 3000 goes with `exp`.
-        variation_weight: of the total variation between adjacent columns.
-        roughness_weight: of the mean squared difference between successive frames.
+        penalties: weights by name: `grey` (mean squared distance to grey; flyvis's 3000 goes with
+            `exp`), `grey_sum`, `variation` (across columns), `roughness` (in time), the dotted
+            path of a function from luminance `(items, frames, columns)` to `(items,)`; or under a
+            name of its own a pair of a weight and a function.
         init: `noise`, `grey`, `naturalistic:RESULT.h5` (the winner in a search result), or a
-            tensor `(items, frames, columns)`; those two keep their own length.
-        parametrization: `clamp` (flyvis) or `sigmoid`.
+            tensor `(items, frames, columns)`; the last two keep their own length.
+        parametrization: `clamp` (flyvis), `sigmoid`, or an object.
         optimizer: from parameters to a torch optimizer; Adam at 0.01 by default.
         lr_scheduler: from that optimizer to a torch scheduler, stepped once a step.
         patience: stop an item that has not improved for so many steps.
         u: column read out, axial coordinate.
-        v: likewise.
+        v: its other coordinate.
 
     Raises:
         ValueError: for names, durations, weights or shapes that do not fit.
-    """
 
-    _neighbours: Tensor
+    Example:
+        >>> import stimopt
+        >>> network = stimopt.builtin_network(extent=3)
+        >>> fit = stimopt.StimulusGenerator(network, "T4c", t_stim=0.1)
+        >>> result = stimopt.fit(fit, steps=2)
+        >>> result["stimulus"].shape
+        (1, 10, 37)
+    """
 
     def __init__(
         self,
@@ -74,12 +92,12 @@ class StimulusGenerator(StimulusModule):
         temperature: float | None = None,
         sign: Literal[1, -1] = 1,
         contrast: Sequence[str] = (),
+        consensus: bool = False,
+        pool: str | Pool | None = None,
         activity_weight: float = 1.0,
-        grey_weight: float = 3000.0,
-        variation_weight: float = 0.0,
-        roughness_weight: float = 0.0,
+        penalties: Mapping[str, Weighted] = FLYVIS_PENALTIES,
         init: str | Tensor = "noise",
-        parametrization: Literal["clamp", "sigmoid"] = "clamp",
+        parametrization: str | Parametrization = "clamp",
         optimizer: OptimizerFactory = adam,
         lr_scheduler: SchedulerFactory | None = None,
         patience: int | None = None,
@@ -87,119 +105,74 @@ class StimulusGenerator(StimulusModule):
         v: int = 0,
     ) -> None:
         protocol = Protocol() if protocol is None else protocol
-        weights = {
-            "activity_weight": activity_weight,
-            "grey_weight": grey_weight,
-            "variation_weight": variation_weight,
-            "roughness_weight": roughness_weight,
-        }
-        if activity_weight == 0:
-            raise ValueError("expected activity_weight > 0, got 0; 1 is usual")
-        for name, weight in weights.items():
-            if not 0 <= weight < float("inf"):
-                raise ValueError(f"expected a finite {name} >= 0, got {weight}; 0 leaves it out")
-        if sign not in (1, -1):
-            raise ValueError(f"expected sign 1 or -1, got {sign!r}; 1 excites, -1 suppresses")
-        items = make_items(network, cell_types, seeds, networks, u, v)
+        expect.number("activity_weight", activity_weight, "1 is usual", above=0)
+        expect.one_of("sign", sign, (1, -1), "1 excites, -1 suppresses")
+        items = make_items(
+            network, cell_types, seeds, networks, u, v, contrast=contrast, consensus=consensus
+        )
         n_frames = protocol.frames(t_stim)
-        if n_frames < 1:
-            raise ValueError(
-                f"expected t_stim of at least one frame ({protocol.dt:g} s), got {t_stim} s; "
-                "0.8 is usual"
-            )
+        expect.that(
+            n_frames >= 1,
+            f"t_stim of at least one frame ({protocol.dt:g} s)",
+            f"{t_stim} s",
+            "0.8 is usual",
+        )
         if isinstance(init, Tensor):
             start = init
         else:
-            start = starting_stimulus(network, items, n_frames, protocol, init)
+            start = starting_stimulus(network, items, n_frames, protocol.dt, init)
         super().__init__(
             network,
             items,
             start,
             protocol,
-            contrast=contrast,
             parametrization=parametrization,
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
             patience=patience,
         )
-        self.readout = protocol.readout(start.shape[1])
+        self.sign, self.activity_weight = sign, activity_weight
+        self.readout_window = protocol.readout(start.shape[1])
         self.objective = find_objective(objective, temperature)
-        self.sign, self.weights = sign, weights
-        self._described = {
-            "objective": objective if isinstance(objective, str) else function_name(objective),
-            "temperature": temperature,
+        pool = ("difference" if contrast else "mean") if pool is None else pool
+        self.pool = find_pool(pool, len(items[0].readings))
+        self.penalties = find_penalties(penalties, network.lattice)
+        self._own_settings = {
+            "objective": name_of(self.objective, OBJECTIVES),
+            "pool": name_of(self.pool, POOLS),
             "sign": sign,
-            "contrast": list(contrast),
             "init": init if isinstance(init, str) else "tensor",
-            **weights,
+            "activity_weight": activity_weight,
+            **{
+                f"penalties.{name}": [weight, function_name(function)]
+                for name, (weight, function) in self.penalties.items()
+            },
         }
-        self.register_buffer(
-            "_neighbours", torch.as_tensor(network.lattice.neighbour_pairs()), persistent=False
-        )
 
     @classmethod
     def flyvis(
-        cls, network: ResponseModel, cell_types: str | list[str], **more: Any
+        cls, network: ResponseModel, cell_types: str | list[str], **options: Any
     ) -> StimulusGenerator:
-        """The settings of flyvis's `artificial_optimal_stimuli`, spelt out; run 200 steps."""
+        """The settings of flyvis's `artificial_optimal_stimuli`, made explicit; run 200 steps."""
         settings: dict[str, Any] = {
             "objective": "exp_last_frame",
             "activity_weight": 1.0,
-            "grey_weight": 3000.0,
+            "penalties": FLYVIS_PENALTIES,
             "parametrization": "clamp",
             "init": "noise",
             "optimizer": adam,
         }
-        return cls(network, cell_types, **{**settings, **more})
+        return cls(network, cell_types, **{**settings, **options})
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
         """Objective and penalties, each `(items,)`."""
-        weights = self.weights
-        signal = central_signal(responses, self.sign)[:, self.readout]
-        terms = {
-            TOTAL: torch.zeros_like(signal[:, 0]),
-            ACTIVITY: -weights["activity_weight"] * self.objective(signal),
-            GREY_LOSS: weights["grey_weight"] * penalties.grey(luminance),
-        }
-        if weights["variation_weight"]:
-            variation = penalties.total_variation(luminance, self._neighbours)
-            terms["loss/variation"] = weights["variation_weight"] * variation
-        if weights["roughness_weight"]:
-            roughness = penalties.temporal_roughness(luminance)
-            terms["loss/roughness"] = weights["roughness_weight"] * roughness
-        terms[TOTAL] = torch.stack(list(terms.values())).sum(dim=0)
-        return terms
+        signal = self.sign * responses[..., self.readout_window]
+        activity = pooled_objective(signal, self.objective, self.pool)
+        terms = {ACTIVITY: -self.activity_weight * activity}
+        for name, (weight, penalty) in self.penalties.items():
+            terms[f"loss/{name}"] = weight * penalty(luminance)
+        return with_total(terms)
 
     def settings(self) -> dict[str, Any]:
         """Plain values that decide the result."""
-        return {**super().settings(), **self._described}
-
-
-def starting_stimulus(
-    network: ResponseModel, items: Sequence[Item], n_frames: int, protocol: Protocol, init: str
-) -> Tensor:
-    """First stimulus `(items, frames, columns)`.
-
-    A naturalistic start is as long as the longest clip. Shorter ones are preceded by grey, as the
-    pre-stimulus is, so that every clip ends with the last frame, where most objectives look.
-
-    Raises:
-        ValueError: for an unknown start, or a search result that does not fit.
-    """
-    n_columns = network.lattice.n_columns
-    if init == "noise":
-        return noise(items, n_frames, n_columns)
-    if init == "grey":
-        return torch.full((len(items), n_frames, n_columns), GREY)
-    if init.startswith(NATURALISTIC):
-        clips, lengths = naturalistic_start(
-            init.removeprefix(NATURALISTIC), network, items, protocol.dt
-        )
-        start = torch.full_like(clips, GREY)
-        for i, length in enumerate(lengths.tolist()):
-            start[i, clips.shape[1] - length :] = clips[i, :length]
-        return start
-    raise ValueError(
-        f"expected init 'noise', 'grey', 'naturalistic:RESULT.h5' or a tensor, got {init!r}; "
-        "choose one of them"
-    )
+        return {**super().settings(), **self._own_settings}

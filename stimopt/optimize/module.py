@@ -1,28 +1,23 @@
-"""The stimulus as the only thing that trains: what generation and regularization share."""
+"""The stimulus as the only parameter that trains: what generation and regularization share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import Any, Literal, cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from stimopt.items import (
-    Item,
-    StopReason,
-    check_fit,
-    check_start,
-    label_items,
-    readout_cells,
-    readout_window,
-)
+from stimopt import expect
+from stimopt.items import Item, Readout, label_items
+from stimopt.networks.attached import HoldsNetwork
 from stimopt.networks.model import ResponseModel
-from stimopt.networks.precheck import require_gradient
-from stimopt.networks.stability import check_step
+from stimopt.optimize.parametrization import Parametrization, find_parametrization
+from stimopt.optimize.record import Record
+from stimopt.optimize.starts import check_start
 from stimopt.optimize.steps import (
     OptimizerFactory,
     SchedulerFactory,
@@ -31,33 +26,28 @@ from stimopt.optimize.steps import (
     describe_steps,
     require_steps,
 )
-from stimopt.protocol import Protocol
-from stimopt.results.result import Variable, require_same
-from stimopt.storage.identity import digest
-
-Terms = dict[str, Tensor]
-TOTAL = "loss/total"
-ACTIVITY = "loss/activity"
-GREY_LOSS = "loss/grey"
-PEAK = "response/peak"
+from stimopt.optimize.terms import ACTIVITY, PEAK, TOTAL, Terms
+from stimopt.protocol import Protocol, peak
+from stimopt.results import Result, Variable
+from stimopt.results.variables import item_variables
+from stimopt.storage.identity import digest, require_same
 
 
-class StimulusModule(pl.LightningModule):
-    """Optimizes stimuli by their pixels; a subclass says by which losses.
+class StimulusModule(HoldsNetwork, pl.LightningModule):
+    """Optimizes stimuli by their pixels; a subclass defines the losses.
 
     Items do not see each other: the loss is their sum, the update is elementwise (any torch
-    optimizer that is, as Adam or SGD), and each keeps its own record, best iterate and reason to
-    stop.
+    optimizer that is, such as Adam or SGD), and each has its own record, best iterate and reason
+    to stop. N steps leave N + 1 rows of history, the last for the stimulus after the last step.
 
     Args:
-        network: frozen; kept in eval mode whatever the Trainer does.
+        network: frozen; in eval mode whatever the Trainer does.
         items: what is being sought.
-        start: first stimulus, `(items, frames, columns)`, in [0, 1].
+        start: first luminance, `(items, frames, columns)`, in [0, 1].
         protocol: shared with search.
         n_frames: frames of each item that count, `(items,)`; the rest is padding after the end.
-        contrast: cell types whose mean response is subtracted.
-        parametrization: `clamp` sets pixels back into [0, 1] after each step; `sigmoid` optimizes
-            logits; `free` does neither, as flyvis's regularization.
+        parametrization: what the optimizer moves: `clamp`, `sigmoid`, `free`, or an object as in
+            `stimopt.optimize.parametrization`.
         optimizer: from parameters to a torch optimizer.
         lr_scheduler: from the optimizer to a torch scheduler, stepped once a step.
         patience: stop an item that has not improved for so many steps.
@@ -66,16 +56,12 @@ class StimulusModule(pl.LightningModule):
         ValueError: if the start does not fit the network, or is not finite or out of range.
     """
 
-    network: ResponseModel
+    kind = "artificial"
+    """Of the result; a subclass of a user's own keeps it."""
     sign: int = 1
+    """1 where the largest response is sought, -1 where the lowest is."""
     n_frames: Tensor
     window: Tensor
-    cells: Tensor
-    network_index: Tensor
-    best_stimulus: Tensor
-    best_merit: Tensor
-    best_step: Tensor
-    stop_reason: Tensor
 
     def __init__(
         self,
@@ -85,220 +71,154 @@ class StimulusModule(pl.LightningModule):
         protocol: Protocol,
         *,
         n_frames: Tensor | None = None,
-        contrast: Sequence[str] = (),
-        parametrization: Literal["clamp", "sigmoid", "free"] = "clamp",
+        parametrization: str | Parametrization = "clamp",
         optimizer: OptimizerFactory = adam,
         lr_scheduler: SchedulerFactory | None = None,
         patience: int | None = None,
     ) -> None:
         super().__init__()
-        check_fit(parametrization, patience)
-        check_start(start, len(items), network.lattice.n_columns)
-        # Not a submodule: the network is named by its hash in a checkpoint, not stored in it, and
-        # the Trainer's switch to training mode must not reach it. `_apply` moves it along.
-        object.__setattr__(self, "network", network)
-        if isinstance(network, nn.Module):
-            network.requires_grad_(False).eval()
-        self.items = tuple(items)
+        self.attach(network)
+        self.items, self.protocol = tuple(items), protocol
         self.labels = label_items(items, network.names)
-        self.protocol = protocol
-        self.parametrization, self.patience = parametrization, patience
-        self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
+        check_start(start, len(items), network.lattice.n_columns)
         start = start.detach().clone()
-        self._start_digest = digest(start, n_frames)
-        if parametrization == "sigmoid":
-            # A pixel at 0 or 1 would be a logit at infinity and never move again.
-            start = torch.logit(start.clamp(1e-3, 1 - 1e-3))
-        self.stimulus = nn.Parameter(start)
-        self._steps_by = describe_steps(self.stimulus, optimizer, lr_scheduler)
-        n = len(items)
-        lengths = torch.full((n,), start.shape[1]) if n_frames is None else n_frames
+        self.parametrization = find_parametrization(parametrization)
+        self.stimulus = nn.Parameter(self.parametrization.parameters(start))
+        self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
+        lengths = torch.full((len(items),), start.shape[1]) if n_frames is None else n_frames
+        expect.within("n_frames", lengths, 1, start.shape[1], "give the length of each clip")
+        window = protocol.readout_mask(lengths, start.shape[1])
         self.register_buffer("n_frames", lengths.to(torch.int64), persistent=False)
-        window = readout_window(protocol, self.n_frames, start.shape[1])
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("cells", readout_cells(network, items, contrast), persistent=False)
-        self.register_buffer(
-            "network_index", torch.tensor([item.network for item in items]), persistent=False
-        )
-        self.register_buffer("best_stimulus", self.luminance().detach().clone())
-        self.register_buffer("best_merit", torch.full((n,), torch.inf, device=start.device))
-        self.register_buffer("best_step", torch.zeros(n, dtype=torch.int64))
-        self.register_buffer("stop_reason", torch.zeros(n, dtype=torch.int64))
-        self._history: list[Tensor] = []
-        self._term_names: tuple[str, ...] = ()
-        self._final_recorded = False
+        self.readout = Readout(network, self.items)
+        self.record = Record(self.luminance(), patience)
+        self._shared_settings = {
+            "class": type(self).__name__,
+            "items": [item.settings() for item in items],
+            "frames": start.shape[1],
+            "start_sha256": digest(start, n_frames),
+            "parametrization": repr(self.parametrization),
+            **describe_steps(self.stimulus, optimizer, lr_scheduler),
+            "patience": patience,
+            **protocol.settings(),
+        }
         self._rng_state: Tensor | None = None
 
-    # -- what a subclass says -------------------------------------------------------------------
+    # -- what a subclass defines ------------------------------------------------------------------
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
         """Terms of the loss, each `(items,)`, among them `loss/total` and `loss/activity`.
 
         Args:
             luminance: `(items, frames, columns)`.
-            responses: `(items, frames, 1 + contrasted)`.
+            responses: `(items, readings, frames)`.
         """
         raise NotImplementedError
 
-    def merit(self, terms: Terms) -> Tensor:
-        """What the best iterate is smallest in, `(items,)`."""
+    def score(self, terms: Terms) -> Tensor:
+        """Score that the best iterate minimises, `(items,)`."""
         return terms[TOTAL]
 
     def driven(self) -> Tensor:
-        """What each item's stimulus must move, `(items,)`; a fit without it is refused."""
-        return self.evaluate()[ACTIVITY]
+        """Quantity that must have a gradient with respect to each stimulus, `(items,)`."""
+        luminance = self.luminance()
+        return self.losses(luminance, self.respond(luminance))[ACTIVITY]
 
     def settings(self) -> dict[str, Any]:
         """Plain values that decide the result, for checkpoints, logs and results."""
-        return {
-            "kind": type(self).__name__,
-            "items": [asdict(item) for item in self.items],
-            "frames": self.stimulus.shape[1],
-            "start_sha256": self._start_digest,
-            "parametrization": self.parametrization,
-            **self._steps_by,
-            "patience": self.patience,
-            **self.protocol.settings(),
-        }
-
-    def _identity(self) -> dict[str, Any]:
-        return {"network_hash": self.network.content_hash, **self.settings()}
+        return dict(self._shared_settings)
 
     def extra_variables(self) -> dict[str, Variable]:
         """Arrays of the subclass's own, for the result."""
         return {}
 
-    # -- one step -------------------------------------------------------------------------------
+    # -- one step, in the order in which it happens -----------------------------------------------
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The sum over running items of their losses at the present iterate."""
-        terms = self.evaluate()
-        self._observe(terms)
-        self._log_terms(terms)
-        return torch.where(self.running, terms[TOTAL], 0.0).sum()
+        """Score the present iterate, record and log it; the optimizer then moves the pixels."""
+        terms = self.observe()
+        self.log_terms(terms)
+        return self.record.sum_of_running(terms[TOTAL])
 
-    def evaluate(self) -> Terms:
-        """Losses and peak response (lowest, for sign -1) of this iterate, each `(items,)`."""
+    def observe(self) -> Terms:
+        """Terms of the present iterate, which are put on record."""
         luminance = self.luminance()
         responses = self.respond(luminance)
         terms = self.losses(luminance, responses)
-        central = self.sign * responses.detach()[..., 0]
-        terms[PEAK] = self.sign * central.masked_fill(~self.window, -torch.inf).amax(dim=1)
+        terms[PEAK], _ = peak(responses[:, 0].detach(), self.window, self.sign)
+        self.record.observe(terms, self.score(terms), luminance)
         return terms
 
     def luminance(self) -> Tensor:
-        """The stimulus in [0, 1] (but for `free`), `(items, frames, columns)`."""
-        return torch.sigmoid(self.stimulus) if self.parametrization == "sigmoid" else self.stimulus
+        """The stimulus, `(items, frames, columns)`; in [0, 1] but for parametrization `free`."""
+        return self.parametrization.luminance(self.stimulus)
 
     def respond(self, luminance: Tensor) -> Tensor:
-        """Responses of the cells read out, `(items, frames, 1 + contrasted)`."""
-        return self.network.respond(luminance, self.protocol, self.cells, self.network_index)
-
-    @property
-    def running(self) -> Tensor:
-        """Which items are still being optimized, `(items,)`."""
-        return self.stop_reason == StopReason.RUNNING
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """The optimizer's step, then back into range; stopped items stay where they are."""
-        with self.network.threads():
-            before = self.stimulus.detach().clone()
-            super().optimizer_step(*args, **kwargs)
-            # Not in on_train_batch_end: that runs after checkpoints are saved.
-            now = self.stimulus.detach()
-            if self.parametrization == "clamp":
-                now.clamp_(0.0, 1.0)
-            if self._may_have_stopped():
-                now.copy_(torch.where(self.running[:, None, None], now, before))
+        """Responses of the cells read, `(items, readings, frames)`."""
+        responses: Tensor = self.readout(self.network, luminance, self.protocol)
+        return responses
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Stop items whose gradient is not finite; take momentum from none that has stopped."""
+        """Stop items whose gradient is not finite; stopped items get none."""
         gradient = self.stimulus.grad
         if gradient is None:
             raise RuntimeError(
                 "expected a gradient on the stimulus, got none; check that the network passes one"
             )
+        # A gradient scaler expects an overflow now and then, and skips that step.
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:
-            # With a gradient scaler an overflow is expected now and then, and the step is skipped.
-            # The largest is NaN or infinite if any is; a sixth of the time of asking every pixel.
-            largest = gradient.abs().flatten(1).amax(1)
-            self._stop(~torch.isfinite(largest), StopReason.GRADIENT_NOT_FINITE)
-        if self._may_have_stopped():
-            gradient.masked_fill_(~self.running[:, None, None], 0.0)
+            self.record.check_gradient(gradient)
+        self.record.zero_stopped_(gradient)
 
-    # -- the record -----------------------------------------------------------------------------
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The optimizer's step, then back into range; stopped items stay where they are.
 
-    @property
-    def history(self) -> dict[str, Tensor]:
-        """Every term by iterate, `(steps + 1, items)` after a fit: row i belongs to iterate i."""
-        if not self._history:
-            return {}
-        stacked = torch.stack(self._history)
-        return {name: stacked[:, i] for i, name in enumerate(self._term_names)}
-
-    @torch.no_grad()
-    def _observe(self, terms: Terms) -> None:
-        """Record an iterate and keep it where it is the best."""
-        step = len(self._history)
-        self._term_names = tuple(terms)
-        self._history.append(torch.stack([t.detach().to(torch.float32) for t in terms.values()]))
-        merit = self.merit(terms).detach().to(self.best_merit.dtype)
-        self._stop(~torch.isfinite(terms[TOTAL].detach()), StopReason.LOSS_NOT_FINITE)
-        better = self.running & (merit < self.best_merit)
-        self.best_merit.copy_(torch.where(better, merit, self.best_merit))
-        self.best_step.copy_(torch.where(better, step, self.best_step))
-        luminance = self.luminance().detach()
-        if self._on_host() and bool(better.all()):
-            self.best_stimulus.copy_(luminance)
-        elif not self._on_host() or bool(better.any()):
-            kept = self.best_stimulus
-            self.best_stimulus.copy_(torch.where(better[:, None, None], luminance, kept))
-        if self.patience is not None:
-            self._stop(step - self.best_step >= self.patience, StopReason.PLATEAU)
-
-    def _on_host(self) -> bool:
-        """Whether the host may look at a value and spare itself a pass over all pixels.
-
-        With one item such passes were a tenth of a step. An accelerator is not waited for: there
-        the pass costs less than the waiting.
+        Not in `on_train_batch_end`, which runs after checkpoints are saved.
         """
-        return self.stop_reason.device.type == "cpu"
+        with self.network.busy(), self.record.stopped_stay(self.stimulus):
+            super().optimizer_step(*args, **kwargs)
+            self.parametrization.project_(self.stimulus.detach())
 
-    def _may_have_stopped(self) -> bool:
-        return not self._on_host() or bool(self.stop_reason.any())
+    # -- logging ----------------------------------------------------------------------------------
 
-    def _stop(self, which: Tensor, reason: StopReason) -> None:
-        self.stop_reason.copy_(torch.where(which & self.running, int(reason), self.stop_reason))
+    def log_terms(self, terms: Terms) -> None:
+        """Each item's terms to the loggers and their mean to Lightning, every so many steps.
 
-    def _log_terms(self, terms: Terms) -> None:
+        Lightning's EarlyStopping, ModelCheckpoint and progress bars see the mean over running
+        items under the name of the term.
+        """
         if self.global_step % max(self.trainer.log_every_n_steps, 1):  # type: ignore[attr-defined]
             return
-        # The host waits for the device here, not at every step.
-        if not bool(self.running.any()):
+        # On an accelerator the host waits here, and not at every step.
+        running = self.record.running.tolist()
+        if not any(running):
             self.trainer.should_stop = True
-        values = self._write_scalars(terms)
-        total, peak = (values[list(terms).index(name)] for name in (TOTAL, PEAK))
-        self.log("loss", sum(total) / len(total), prog_bar=True, logger=False)
-        self.log("peak", sum(peak) / len(peak), prog_bar=True, logger=False)
+        values = self.write_scalars(terms)
+        for name, row in values.items():
+            kept = [v for v, runs in zip(row, running, strict=True) if runs] or row
+            shown = name in (TOTAL, PEAK)
+            self.log(name, sum(kept) / len(kept), prog_bar=shown, logger=False)
 
-    def _write_scalars(self, terms: Terms) -> list[list[float]]:
-        """Every term of every item to the loggers; gives the values."""
+    def write_scalars(self, terms: Terms) -> dict[str, list[float]]:
+        """Every term of every item to the loggers; returns the values by name of the term."""
         stacked = torch.stack([term.detach().float() for term in terms.values()])
-        values: list[list[float]] = stacked.cpu().tolist()
-        scalars = {}
-        for name, row in zip(terms, values, strict=True):
-            for label, value in zip(self.labels, row, strict=True):
-                scalars[name if len(self.labels) == 1 else f"{name}/{label}"] = value
+        values: dict[str, list[float]] = dict(zip(terms, stacked.cpu().tolist(), strict=True))
+        alone = len(self.labels) == 1
+        scalars = {
+            name if alone else f"{name}/{label}": value
+            for name, row in values.items()
+            for label, value in zip(self.labels, row, strict=True)
+        }
         optimizer = cast("Any", self.optimizers(use_pl_optimizer=False))
         scalars["optimizer/learning_rate"] = optimizer.param_groups[0]["lr"]
         for logger in self.trainer.loggers:
             logger.log_metrics(scalars, self.global_step)
         return values
 
-    # -- what the Trainer asks ------------------------------------------------------------------
+    # -- start and end ----------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        """The factories given, on the stimulus alone."""
+        """The optimizer and schedule, on the stimulus alone."""
         optimizer = self._optimizer([self.stimulus])
         if self._lr_scheduler is None:
             return optimizer
@@ -306,42 +226,30 @@ class StimulusModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def train_dataloader(self) -> Steps:
-        """An endless count: the stimulus is the data, and `max_steps` says how long."""
-        return Steps()
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> StimulusModule:
-        if isinstance(self.network, nn.Module):
-            self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
+        """A count of steps: the stimulus is the data, and `max_steps` decides how long."""
+        return Steps(max(self.trainer.log_every_n_steps, 1))  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
-        """Refuse a run without end, at an unstable step, or an item that no gradient reaches."""
+        """Reject a run without end, an unstable step, or an item that no gradient reaches."""
         require_steps(self.trainer, self.stimulus)
-        check_step(self.network, self.protocol, [item.network for item in self.items])
-        if self._final_recorded:
-            # A second fit in the same process records that iterate anew as its first.
-            self._history.pop()
-            self._final_recorded = False
-        # Also in a checkpoint that was saved after a fit.
-        self.stop_reason.masked_fill_(self.stop_reason == StopReason.STEPS_DONE, 0)
-        # A checkpoint is taken up before the module moves to its device.
-        self._history = [row.to(self.device) for row in self._history]
-        self.trainer.should_stop = not bool(self.running.any())
-        if not self._history:
+        networks = sorted(set(self.readout.network.tolist()))
+        self.network.precheck(self.protocol, networks)
+        self.record.reopen(self.device)
+        self.trainer.should_stop = not bool(self.record.running.any())
+        if not self.record.history:
             with torch.enable_grad():
                 require_gradient(self.driven(), self.stimulus, self.labels)
         for logger in self.trainer.loggers:
-            logger.log_hyperparams(self._identity())
+            logger.log_hyperparams(self.identity())
 
     def on_train_start(self) -> None:
-        """Take up the random stream where the checkpoint left it."""
+        """Restore the random stream of the checkpoint."""
         if self._rng_state is not None:
             torch.set_rng_state(self._rng_state.cpu())
             self._rng_state = None
 
     def on_train_end(self) -> None:
-        """Record the last iterate too, so that N steps leave N + 1 losses."""
+        """Record the last iterate too."""
         self.finish()
 
     def on_fit_end(self) -> None:
@@ -350,51 +258,103 @@ class StimulusModule(pl.LightningModule):
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Record the present iterate as the last, once."""
-        if self._final_recorded:
+        """Record the present iterate as the last, once; callbacks that need it may call this."""
+        if self.record.closed:
             return
-        terms = self.evaluate()
-        self._observe(terms)
-        self._write_scalars(terms)
+        self.write_scalars(self.observe())
         for logger in self.trainer.loggers:
             # The figure by which TensorBoard's table of hyperparameters compares runs.
-            logger.log_metrics({"hp_metric": float(self.best_merit.mean())}, self.global_step)
-        self._final_recorded = True
-        self._stop(torch.ones_like(self.running), StopReason.STEPS_DONE)
+            score = float(self.record.best_score.mean())
+            logger.log_metrics({"hp_metric": score}, self.global_step)
+        self.record.close()
 
-    # -- checkpoints ----------------------------------------------------------------------------
+    # -- what is left of a fit --------------------------------------------------------------------
+
+    def result(self) -> Result:
+        """Best and last stimuli, responses of the type in every column, losses and provenance.
+
+        The responses belong to the best iterate and are simulated anew, under the protocol of the
+        fit. Frames beyond an item's own length are NaN.
+        """
+        record, lengths = self.record, self.n_frames.cpu().numpy()
+        variables = item_variables(
+            self.network,
+            self.protocol,
+            self.items,
+            self.labels,
+            record.best_stimulus.float().cpu().numpy(),
+            lengths,
+        )
+        after = torch.arange(self.window.shape[1], device=self.device) >= self.n_frames[:, None]
+        last = self.luminance().detach().float().masked_fill(after[..., None], torch.nan)
+        dims, units = variables["stimulus"].dims, variables["stimulus"].units
+        variables["last_stimulus"] = Variable(dims, last.cpu().numpy(), units)
+        variables["best_step"] = Variable(("item",), record.best_step.cpu().numpy(), "steps")
+        variables["stop_reason"] = Variable(("item",), np.array(record.stop_reasons))
+        for name, values in record.history.items():
+            key = "losses" if name == TOTAL else name.replace("/", "_")
+            variables[key] = Variable(("step", "item"), values.cpu().numpy())
+        return Result(
+            kind=self.kind,
+            variables={**variables, **self.extra_variables()},
+            protocol=self.protocol,
+            network_hash=self.network.content_hash,
+            network_names=self.network.names,
+            extent=self.network.lattice.extent,
+            config=self.settings(),
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed fit must share with the one that was saved."""
+        return {"network_hash": self.network.content_hash, **self.settings()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the record and what the run is of, to be checked on resume."""
-        n_kept = len(self._history) - int(self._final_recorded)
+        """Add what the run is of, to be compared on resume."""
         checkpoint["stimopt"] = {
-            "network_hash": self.network.content_hash,
-            "settings": self.settings(),
-            "terms": list(self._term_names),
-            "history": torch.stack(self._history[:n_kept]) if n_kept else torch.empty(0),
+            "identity": self.identity(),
             "rng_state": torch.get_rng_state(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with anything but the run that was saved.
+        """Reject any run but the one that was saved.
 
         Raises:
             ValueError: naming what differs.
         """
         saved = checkpoint.get("stimopt")
-        if not isinstance(saved, dict):
+        if not isinstance(saved, dict) or "class" not in saved.get("identity", {}):
             raise ValueError(
                 "expected a checkpoint of a stimulus, got one without its record; "
                 "give a checkpoint that stimopt wrote"
             )
-        if saved["settings"].get("kind") != type(self).__name__:
-            raise ValueError(
-                f"expected a checkpoint of {type(self).__name__}, got one of "
-                f"{saved['settings'].get('kind')}; give another output folder"
-            )
-        held = {"network_hash": saved["network_hash"], **saved["settings"]}
-        require_same(held, self._identity(), "the checkpoint")
-        self._term_names = tuple(saved["terms"])
-        self._history = list(saved["history"].to(self.device).unbind(0))
+        stored, wanted = saved["identity"], self.identity()
+        require_same({"class": stored["class"]}, {"class": wanted["class"]}, "the checkpoint")
+        require_same(stored, wanted, "the checkpoint")
         self._rng_state = saved["rng_state"]
-        self._final_recorded = False
+
+
+def require_gradient(activity: Tensor, stimulus: Tensor, labels: Sequence[str]) -> None:
+    """Reject items whose stimulus their response does not depend on.
+
+    Args:
+        activity: of each item, `(items,)`.
+        stimulus: what it should depend on, items first.
+        labels: of the items.
+
+    Raises:
+        RuntimeError: naming the items.
+    """
+    gradient = None
+    if activity.requires_grad:
+        (gradient,) = torch.autograd.grad(activity.sum(), stimulus, allow_unused=True)
+    # NaN counts as reached: the item will stop with that as its reason.
+    reached = [False] * len(labels) if gradient is None else (gradient != 0).flatten(1).any(1)
+    stuck = [label for label, ok in zip(labels, reached, strict=True) if not ok]
+    expect.that(
+        not stuck,
+        "a gradient from the response of every item to its stimulus",
+        f"none for {', '.join(stuck[:10])}",
+        "start from another stimulus, or check that photoreceptors reach the cell within the "
+        "stimulus",
+        RuntimeError,
+    )

@@ -1,59 +1,41 @@
-"""The regularized optimum: a clip pulled to grey while its central response stays."""
+"""The regularized optimum: a clip pulled to grey while its response is preserved."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
-from torch.optim import Optimizer
 
-from stimopt.items import ALL, make_items
+from stimopt import expect
+from stimopt.items import ALL, Item, Readout, make_items
 from stimopt.networks.model import ResponseModel, device_of
-from stimopt.optimize import band as constraint
 from stimopt.optimize import penalties
-from stimopt.optimize.module import (
-    ACTIVITY,
-    GREY_LOSS,
-    TOTAL,
-    StimulusModule,
-    Terms,
-)
-from stimopt.optimize.starting_clip import starting_clip
-from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam
-from stimopt.protocol import GREY, Protocol
-from stimopt.results.result import Variable
+from stimopt.optimize.band import TINY, Band, trace_range
+from stimopt.optimize.constrained import GreyestWithinBand
+from stimopt.optimize.module import StimulusModule
+from stimopt.optimize.parametrization import Parametrization
+from stimopt.optimize.starts import starting_clip
+from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam, nesterov
+from stimopt.optimize.terms import ACTIVITY, DEVIATION, GREY_LOSS, Terms, with_total
+from stimopt.protocol import Protocol
+from stimopt.results import Variable
 from stimopt.storage.identity import digest
-
-VIOLATION = "constraint/violation"
-DEVIATION = "constraint/deviation"
-MULTIPLIER = "constraint/multiplier"
-STIFFNESS = "constraint/stiffness"
 
 ROUNDING = 4 * float(np.finfo(np.float32).eps)
 """Relative; responses simulated again in another batch or on another device differ by this."""
 
 
-def accelerated(parameters: Any) -> Optimizer:
-    """Nesterov's gradient method; with the gradient scaled by curvature, step 1 suits any item."""
-    return torch.optim.SGD(parameters, lr=1.0, momentum=0.9, nesterov=True)
+class StimulusRegularizer(GreyestWithinBand):
+    """Pulls a clip to grey while its central response stays within a tolerance.
 
-
-class StimulusRegularizer(StimulusModule):
-    """Pulls a stimulus to grey while the central response stays near its target.
-
-    `constrained` minimises sum (x - 0.5)^2 subject to |r_t - target_t| <= tolerance * range of the
-    target, for all frames of the read-out window, and x in [0, 1]. It is an augmented Lagrangian
-    with one multiplier a frame: no weight is set by hand, and units and scales of cell types drop
-    out, since the stiffness is measured in the response's own curvature (power iteration at the
-    start, raised where the gradients show more). The best iterate is the greyest that meets the
-    tolerance. Pure gradient steps suffice because the distance to grey is perfectly conditioned.
-
-    `penalized` minimises activity_weight * sum (r_t - target_t)^2 + grey_weight * sum (x - 0.5)^2,
-    as flyvis does.
+    Minimises sum (x - 0.5)^2 subject to |r_t - target_t| <= tolerance * range of the target, for
+    all frames of the read-out window, and x in [0, 1]: the band of `stimopt.optimize.band` around
+    the target. Run 300 steps.
 
     Args:
         network: the frozen network.
@@ -62,38 +44,33 @@ class StimulusRegularizer(StimulusModule):
         init: the clip to start from: `naturalistic:RESULT.h5` (the winner in a search result), or
             a tensor `(items, frames, columns)` in [0, 1].
         n_frames: with a tensor, the frames of each clip that count, `(items,)`; None is all.
-        target: trace to keep, `(items, frames)`; None is the response to the start.
-        method: `constrained` or `penalized`.
+        target: trace to preserve, `(items, frames)`; None is the response to the start.
         tolerance: largest deviation as a fraction of the target's range; several make an item of
-            each, with one trade-off between greyness and tolerance for each cell type.
-        activity_weight: of the squared deviation, for `penalized`; flyvis's `l2_act`.
-        grey_weight: of the squared distance to grey, for `penalized`; flyvis's `l2_stim`.
+            each, and the trade-off between greyness and tolerance for each cell type.
         networks: positions of the networks to use, or `all`.
-        parametrization: `clamp`, or for `penalized` also `free` (flyvis) or `sigmoid`.
-        optimizer: from parameters to a torch optimizer; by default `accelerated` for
-            `constrained`, Adam at 0.01 for `penalized`. For `constrained` the gradient it gets is
-            divided by the item's curvature.
+        optimizer: from parameters to a torch optimizer; `nesterov` by default. The gradient it
+            receives is divided by the item's curvature.
         lr_scheduler: from that optimizer to a torch scheduler, stepped once a step.
-        patience: stop an item that has not improved for so many steps; the first hundred steps
-            of `constrained` often meet no tolerance, so give more than that.
+        patience: stop an item that has not improved for so many steps. The first hundred steps
+            often meet no tolerance, so give more than that.
         u: column read out, axial coordinate.
-        v: likewise.
+        v: its other coordinate.
 
     Raises:
-        ValueError: for names, tolerances, weights or shapes that do not fit.
+        ValueError: for names, tolerances or shapes that do not fit.
+
+    Example:
+        >>> import torch, stimopt
+        >>> network = stimopt.builtin_network(extent=3)
+        >>> clip = torch.rand(1, 8, 37, generator=torch.Generator().manual_seed(0))
+        >>> fit = stimopt.StimulusRegularizer(network, "T4c", init=clip)
+        >>> bool(stimopt.fit(fit, steps=2)["tolerance_met"][0])
+        True
     """
 
-    target: Tensor
+    kind = "regularized"
     tolerance: Tensor
     target_range: Tensor
-    allowed: Tensor
-    multiplier: Tensor
-    stiffness: Tensor
-    curvature: Tensor
-    _ratio_sum: Tensor
-    _start_off: Tensor
-    _excess_before: Tensor
-    _grey_before: Tensor
 
     def __init__(
         self,
@@ -104,201 +81,76 @@ class StimulusRegularizer(StimulusModule):
         init: str | Tensor,
         n_frames: Sequence[int] | Tensor | None = None,
         target: Tensor | None = None,
-        method: Literal["constrained", "penalized"] = "constrained",
         tolerance: float | list[float] = 0.02,
-        activity_weight: float = 1.0,
-        grey_weight: float = 1.0,
         networks: str | list[int] = ALL,
-        parametrization: Literal["clamp", "sigmoid", "free"] = "clamp",
-        optimizer: OptimizerFactory | None = None,
+        optimizer: OptimizerFactory = nesterov,
         lr_scheduler: SchedulerFactory | None = None,
         patience: int | None = None,
         u: int = 0,
         v: int = 0,
     ) -> None:
         protocol = Protocol() if protocol is None else protocol
-        tolerances = constraint.check_tolerances(tolerance)
-        constraint.check_method(method, parametrization, activity_weight, grey_weight)
-        each = len(tolerances)
-        # A place in the list of tolerances tells items apart, as a seed does elsewhere.
-        items = make_items(network, cell_types, list(range(each)), networks, u, v)
-        start, lengths = starting_clip(network, items, protocol, init, n_frames, each)
+        tolerances = _tolerances(tolerance)
+        repeats = len(tolerances)
+        items = [
+            replace(item, variant=f"tol{value:g}" if repeats > 1 else "")
+            for item in make_items(network, cell_types, 0, networks, u, v)
+            for value in tolerances
+        ]
+        start, lengths = starting_clip(network, items, protocol.dt, init, n_frames, repeats)
         super().__init__(
             network,
             items,
             start,
             protocol,
             n_frames=lengths,
-            parametrization=parametrization,
-            optimizer=optimizer or (accelerated if method == "constrained" else adam),
+            optimizer=optimizer,
             lr_scheduler=lr_scheduler,
             patience=patience,
         )
-        self.method = method
-        self.activity_weight, self.grey_weight = activity_weight, grey_weight
-        self.labels = [
-            label.replace(f"-seed{item.seed}", f"-tol{tolerances[item.seed]:g}")
-            for label, item in zip(self.labels, items, strict=True)
-        ]
-        self._described = {
-            "method": method,
+        window = self.window
+        response = response_to_start(network, items, start, protocol)
+        level = target_trace(target, response, window, repeats)
+        size = trace_range(level, window)
+        constant = self._labels_of(size == 0)
+        expect.that(
+            not constant,
+            "a target that varies within the read-out window",
+            f"a constant one for {constant}, of whose range no fraction can be taken",
+            "widen the window or take another clip",
+        )
+        fraction = torch.tensor(tolerances * (len(items) // repeats))
+        rounding = ROUNDING * level.abs().masked_fill(~window, 0.0).amax(dim=1)
+        # Met with room for rounding, so that it is still met when simulated again.
+        allowed = torch.maximum(fraction * size - rounding, rounding)
+        bound = torch.where(window, allowed.clamp(min=TINY)[:, None], torch.inf)[:, None]
+        self.band = Band(level[:, None], bound, bound)
+        self.register_buffer("tolerance", fraction)
+        self.register_buffer("target_range", size)
+        start_off = self.band.deviation(response[:, None])
+        self.start_within = self.band.violation(start_off) == 0
+        """Items whose start meets the tolerance, `(items,)`."""
+        self._own_settings = {
             "tolerance": tolerances,
-            "activity_weight": activity_weight,
-            "grey_weight": grey_weight,
             "init": init if isinstance(init, str) else "tensor",
             "target": "response to the start" if target is None else f"tensor {digest(target)}",
         }
-        # Persistent, so that a resumed fit keeps to the very trace it began with.
-        self.register_buffer("target", self._target(target, start, each))
-        window = self.window
-        reach = constraint.trace_range(self.target, window)
-        if still := self._names(reach == 0):
-            raise ValueError(
-                f"expected a target that varies within the read-out window, got none for {still}, "
-                "so a fraction of its range is nothing; widen the window or take another clip"
-            )
-        fraction = torch.tensor(tolerances * (len(items) // each))
-        rounding = ROUNDING * self.target.abs().masked_fill(~window, 0.0).amax(dim=1)
-        # Met with room for rounding, so that it is still met when simulated again.
-        allowed = torch.maximum(fraction * reach - rounding, rounding)
-        zeros = torch.zeros(len(items))
-        for name, value in (
-            ("tolerance", fraction),
-            ("target_range", reach),
-            ("allowed", allowed.clamp(min=float(np.finfo(np.float32).tiny))),
-            ("multiplier", torch.zeros_like(self.target)),
-            ("stiffness", torch.full_like(zeros, constraint.FIRST_STIFFNESS)),
-            ("curvature", zeros),
-            ("_ratio_sum", zeros.clone()),
-            ("_excess_before", torch.full_like(zeros, torch.inf)),
-            ("_grey_before", torch.full_like(zeros, torch.inf)),
-        ):
-            self.register_buffer(name, value)
-        self._off: Tensor | None = None
-
-    @classmethod
-    def flyvis(
-        cls, network: ResponseModel, cell_types: str | list[str], **more: Any
-    ) -> StimulusRegularizer:
-        """flyvis's `regularized_optimal_stimuli` with its defaults, spelt out; run 100 steps.
-
-        It keeps its promise badly: at these weights the peak of T4c falls by 28 %.
-        """
-        settings: dict[str, Any] = {
-            "method": "penalized",
-            "activity_weight": 1.0,
-            "grey_weight": 1.0,
-            "parametrization": "free",
-            "optimizer": adam,
-        }
-        return cls(network, cell_types, **{**settings, **more})
-
-    # -- the loss -------------------------------------------------------------------------------
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
-        """Distance to grey and what holds the response, each `(items,)`."""
-        off = constraint.deviation(responses[..., 0], self.target, self.window)
-        grey = penalties.grey_sum(luminance)
-        constrained = self.method == "constrained"
-        if constrained:
-            activity = constraint.band_term(self.multiplier, off, self.band, self.rho)
-        else:
-            activity = self.activity_weight * off.square().sum(dim=1)
-            grey = self.grey_weight * grey
-        self._off = off.detach()
-        terms = {
-            TOTAL: activity + grey,
-            ACTIVITY: activity,
-            GREY_LOSS: grey,
-            DEVIATION: self._off.abs().amax(dim=1) / self.target_range,
-            VIOLATION: constraint.overshoot(self._off, self.allowed),
-        }
-        if constrained:
-            terms[MULTIPLIER] = self.multiplier.norm(dim=1)
-            terms[STIFFNESS] = self.stiffness.clone()
-        return terms
-
-    def merit(self, terms: Terms) -> Tensor:
-        """Distance to grey of what meets the tolerance, infinite for what does not."""
-        if self.method == "penalized":
-            return super().merit(terms)
-        return torch.where(terms[VIOLATION] == 0, terms[GREY_LOSS], torch.inf)
-
-    def driven(self) -> Tensor:
-        """The response itself: at the start no deviation is left to have a gradient."""
-        central = self.respond(constraint.off_the_ends(self.luminance()))[..., 0]
-        return torch.where(self.window, central, 0.0).sum(dim=1)
-
-    @property
-    def band(self) -> Tensor:
-        """Half-width of the band aimed at, `(items,)`."""
-        return self.allowed * (1 - constraint.MARGIN)
-
-    @property
-    def rho(self) -> Tensor:
-        """Stiffness in units of multiplier over response, `(items,)`; 2 is the grey's curvature."""
-        return 2 * self.stiffness / self.curvature.clamp(min=float(np.finfo(np.float32).tiny))
+        """Distance to grey, the band's term, and the worst deviation as a fraction of the range."""
+        terms = super().losses(luminance, responses)
+        worst = self._off.detach().abs().flatten(1).amax(dim=1)
+        return {**terms, DEVIATION: worst / self.target_range}
 
     def settings(self) -> dict[str, Any]:
         """Plain values that decide the result."""
-        return {**super().settings(), **self._described}
-
-    # -- one step -------------------------------------------------------------------------------
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Scale the gradient by each item's curvature, then let its multipliers follow."""
-        gradient = self.stimulus.grad
-        if self.method == "penalized" or gradient is None:
-            super().on_before_optimizer_step(optimizer)
-            return
-        assert self._off is not None
-        pressed = constraint.next_multiplier(self.multiplier, self._off, self.band, self.rho)
-        pull = gradient - 2 * (self.stimulus.detach() - GREY)
-        super().on_before_optimizer_step(optimizer)
-        gradient.div_(2 * (1 + self.stiffness)[:, None, None])
-        # |J^T m|^2 / |m|^2 is never above the largest curvature: where it is above the one held,
-        # that was too small, because the response steepened on the way.
-        shown = pull.square().sum(dim=2).sum(dim=1) / pressed.square().sum(dim=1)
-        shown = torch.where(self.running & torch.isfinite(shown), shown, 0.0)
-        self.curvature.copy_(torch.maximum(self.curvature, shown))
-        self._follow(pressed)
-
-    @torch.no_grad()
-    def _follow(self, pressed: Tensor) -> None:
-        """Every so many steps: take over the multipliers, and stiffen what makes no progress."""
-        assert self._off is not None
-        self._ratio_sum += self._off.abs().amax(dim=1) / self.allowed
-        if (self.global_step + 1) % constraint.PERIOD:
-            return
-        grey = penalties.grey_sum(self.luminance())
-        stiffness, excess = constraint.stiffen(
-            self.stiffness,
-            self._ratio_sum / constraint.PERIOD,
-            self._excess_before,
-            grey,
-            self._grey_before,
-        )
-        self.stiffness.copy_(stiffness)
-        self.multiplier.copy_(pressed)
-        self._excess_before.copy_(excess)
-        self._grey_before.copy_(grey)
-        self._ratio_sum.zero_()
-
-    # -- start and end --------------------------------------------------------------------------
+        return {**super().settings(), **self._own_settings}
 
     def on_fit_start(self) -> None:
-        """Measure the curvature; say which starts do not meet the tolerance."""
+        """Report which starts do not meet the tolerance."""
+        first = not bool((self.band.curvature > 0).all())
         super().on_fit_start()
-        if self.method == "penalized" or bool((self.curvature > 0).all()):
-            return
-        curvature = constraint.largest_curvature(
-            lambda stimulus: self.respond(stimulus)[..., 0],
-            constraint.off_the_ends(self.luminance().detach()),
-            self.window,
-        )
-        self.curvature.copy_(curvature)
-        missed = self._names(constraint.overshoot(self._start_off, self.allowed) > 0)
-        if missed:
+        if first and (missed := self._labels_of(~self.start_within)):
             rank_zero_warn(
                 f"expected a start within the tolerance, got one that exceeds it for {missed}; a "
                 "stimulus within it may not be found"
@@ -306,87 +158,194 @@ class StimulusRegularizer(StimulusModule):
 
     @torch.no_grad()
     def on_train_end(self) -> None:
-        """Record the last iterate; say which items found nothing within the tolerance."""
+        """Record the last iterate; report which items found nothing within the tolerance."""
         super().on_train_end()
-        if self.method == "penalized":
-            return
-        none = torch.isinf(self.best_merit)
-        for found, text in (
-            (none, "none was found, so the start stands as it was"),
-            (~none & (self.best_step == 0), "none but the start was found"),
+        none = torch.isinf(self.record.best_score)
+        for which, text in (
+            (none, "none was found, so the start is stored as it was"),
+            (~none & (self.record.best_step == 0), "none but the start was found"),
         ):
-            if names := self._names(found):
+            if labels := self._labels_of(which):
                 rank_zero_warn(
-                    f"expected a greyer stimulus within the tolerance for {names}, but {text}; "
+                    f"expected a greyer stimulus within the tolerance for {labels}, but {text}; "
                     "give more steps or a wider tolerance"
                 )
 
     def extra_variables(self) -> dict[str, Variable]:
-        """Target and predicted trace, the tolerance and whether it is met, simulated anew."""
+        """Target, tolerance and whether it is met by the best iterate, simulated anew."""
+        best = self.record.best_stimulus
         with torch.no_grad():
-            central = self.respond(self.best_stimulus)[..., 0].float()
-        off = constraint.deviation(central, self.target, self.window).abs().amax(dim=1)
-        frames = torch.arange(central.shape[1], device=central.device)
-        beyond = frames >= self.n_frames[:, None]
-        best = self.best_stimulus.masked_fill(beyond[..., None], torch.nan)
-        per_item, per_frame, voltage = ("item",), ("item", "frame"), "voltage, a.u."
+            off = self.band.deviation(self.respond(best)).abs().flatten(1).amax(dim=1)
+        fraction = "fraction of the target's range"
         met = off <= self.tolerance * self.target_range
-        arrays: dict[str, tuple[tuple[str, ...], Tensor, str]] = {
-            "regularized_stimulus": (("item", "frame", "column"), best, "luminance, 0 to 1"),
-            "central_target_response": (
-                per_frame,
-                self.target.masked_fill(beyond, torch.nan),
-                voltage,
-            ),
-            "central_predicted_response": (
-                per_frame,
-                central.masked_fill(beyond, torch.nan),
-                voltage,
-            ),
-            "tolerance": (per_item, self.tolerance, "fraction of the target's range"),
-            "largest_deviation": (
-                per_item,
-                off / self.target_range,
-                "fraction of the target's range",
-            ),
-            "tolerance_met": (per_item, met, ""),
-            "start_tolerance_met": (
-                per_item,
-                constraint.overshoot(self._start_off, self.allowed) == 0,
-                "",
-            ),
-            "grey_distance": (per_item, penalties.grey_sum(self.best_stimulus), "sum of squares"),
-        }
         return {
-            name: Variable(dims, tensor.cpu().numpy(), units)
-            for name, (dims, tensor, units) in arrays.items()
+            **_target_variable(self.band.level[:, 0], self.n_frames),
+            "tolerance": Variable(("item",), _array(self.tolerance), fraction),
+            "largest_deviation": Variable(("item",), _array(off / self.target_range), fraction),
+            "tolerance_met": Variable(("item",), _array(met)),
+            "start_tolerance_met": Variable(("item",), _array(self.start_within)),
+            **_grey_variable(best),
         }
 
-    def _names(self, which: Tensor) -> str:
+    def _labels_of(self, which: Tensor) -> str:
         return ", ".join(n for n, w in zip(self.labels, which.tolist(), strict=True) if w)
 
-    @torch.no_grad()
-    def _target(self, given: Tensor | None, start: Tensor, each: int) -> Tensor:
-        """The trace to keep, `(items, frames)`, and how far the start is from it."""
-        device = device_of(self.network, start)
-        trace = self.network.respond(
-            start.to(device),
-            self.protocol,
-            self.cells.to(device),
-            self.network_index.to(device),
-        )[..., 0]
-        trace = trace.to(start.device, torch.float32)
-        target = trace.clone()
-        if given is not None:
-            target = given.detach().to(trace)
-            target = target.repeat_interleave(each, dim=0) if len(target) < len(trace) else target
-            if target.shape != trace.shape or not torch.isfinite(target[self.window]).all():
-                raise ValueError(
-                    f"expected a finite target {tuple(trace.shape)} (items, frames) as the start, "
-                    f"got {tuple(given.shape)} with "
-                    f"{int((~torch.isfinite(given)).sum())} NaN or infinite; leave it out to keep "
-                    "the response to the start"
-                )
-        missed = constraint.deviation(trace, target, self.window)
-        self.register_buffer("_start_off", missed, persistent=False)
-        return target
+
+class PenalizedRegularizer(StimulusModule):
+    """Pulls a clip to grey against a penalty on changes of its response, as flyvis does.
+
+    Minimises activity_weight * sum (r_t - target_t)^2 + grey_weight * sum (x - 0.5)^2 over the
+    read-out window; the defaults are flyvis's, to be run for 100 steps. At these weights the peak
+    of T4c falls by more than a quarter: use `StimulusRegularizer` unless the loss must be flyvis's.
+
+    Args:
+        network: the frozen network.
+        cell_types: a name, several (a list, or with commas between), or `all`.
+        protocol: pre-stimulus, step, baseline and read-out window.
+        init: the clip to start from, as for `StimulusRegularizer`.
+        n_frames: with a tensor, the frames of each clip that count, `(items,)`; None is all.
+        target: trace to preserve, `(items, frames)`; None is the response to the start.
+        activity_weight: of the squared deviation; flyvis's `l2_act`.
+        grey_weight: of the squared distance to grey; flyvis's `l2_stim`.
+        networks: positions of the networks to use, or `all`.
+        parametrization: `free` (flyvis: pixels may leave [0, 1]), `clamp`, `sigmoid`, or an object.
+        optimizer: from parameters to a torch optimizer; Adam at 0.01 by default.
+        lr_scheduler: from that optimizer to a torch scheduler, stepped once a step.
+        patience: stop an item that has not improved for so many steps.
+        u: column read out, axial coordinate.
+        v: its other coordinate.
+
+    Raises:
+        ValueError: for names, weights or shapes that do not fit.
+    """
+
+    kind = "regularized"
+    target: Tensor
+
+    def __init__(
+        self,
+        network: ResponseModel,
+        cell_types: str | list[str] = "T4c",
+        protocol: Protocol | None = None,
+        *,
+        init: str | Tensor,
+        n_frames: Sequence[int] | Tensor | None = None,
+        target: Tensor | None = None,
+        activity_weight: float = 1.0,
+        grey_weight: float = 1.0,
+        networks: str | list[int] = ALL,
+        parametrization: str | Parametrization = "free",
+        optimizer: OptimizerFactory = adam,
+        lr_scheduler: SchedulerFactory | None = None,
+        patience: int | None = None,
+        u: int = 0,
+        v: int = 0,
+    ) -> None:
+        protocol = Protocol() if protocol is None else protocol
+        for name, weight in (("activity_weight", activity_weight), ("grey_weight", grey_weight)):
+            expect.number(name, weight, "1 is flyvis's", at_least=0)
+        items = make_items(network, cell_types, 0, networks, u, v)
+        start, lengths = starting_clip(network, items, protocol.dt, init, n_frames, 1)
+        super().__init__(
+            network,
+            items,
+            start,
+            protocol,
+            n_frames=lengths,
+            parametrization=parametrization,
+            optimizer=optimizer,
+            lr_scheduler=lr_scheduler,
+            patience=patience,
+        )
+        self.activity_weight, self.grey_weight = activity_weight, grey_weight
+        response = response_to_start(network, items, start, protocol)
+        # Persistent, so that a resumed fit has the very trace it began with.
+        self.register_buffer("target", target_trace(target, response, self.window, 1))
+        self._own_settings = {
+            "activity_weight": activity_weight,
+            "grey_weight": grey_weight,
+            "init": init if isinstance(init, str) else "tensor",
+            "target": "response to the start" if target is None else f"tensor {digest(target)}",
+        }
+
+    def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
+        """Squared deviation and squared distance to grey, each `(items,)`, with their weights."""
+        off = torch.where(self.window, responses[:, 0] - self.target, 0.0)
+        loss = {
+            ACTIVITY: self.activity_weight * off.square().sum(dim=1),
+            GREY_LOSS: self.grey_weight * penalties.grey_sum(luminance),
+        }
+        size = trace_range(self.target, self.window).clamp(min=TINY)
+        return {**with_total(loss), DEVIATION: off.detach().abs().amax(dim=1) / size}
+
+    def driven(self) -> Tensor:
+        """The response itself: at the start no deviation is left to have a gradient."""
+        return torch.where(self.window, self.respond(self.luminance())[:, 0], 0.0).sum(dim=1)
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values that decide the result."""
+        return {**super().settings(), **self._own_settings}
+
+    def extra_variables(self) -> dict[str, Variable]:
+        """The trace that was to be preserved, and the distance to grey."""
+        grey = _grey_variable(self.record.best_stimulus)
+        return {**_target_variable(self.target, self.n_frames), **grey}
+
+
+@torch.no_grad()
+def response_to_start(
+    network: ResponseModel, items: Sequence[Item], start: Tensor, protocol: Protocol
+) -> Tensor:
+    """Response of each item's first reading to a start, `(items, frames)`, float32."""
+    device = device_of(network, start.device)
+    readout = Readout(network, items).to(device)
+    response: Tensor = readout(network, start.to(device), protocol)[:, 0]
+    return response.to(start.device, torch.float32)
+
+
+def target_trace(target: Tensor | None, response: Tensor, window: Tensor, repeats: int) -> Tensor:
+    """The trace to preserve, `(items, frames)`; by default the response to the start.
+
+    Args:
+        target: given, `(items, frames)`, or for several tolerances one for all of them.
+        response: to the start, `(items, frames)`.
+        window: frames that count, `(items, frames)`, bool.
+        repeats: successive items that share a target.
+
+    Raises:
+        ValueError: for a target of another shape, or one that is not finite in the window.
+    """
+    if target is None:
+        return response.clone()
+    trace = target.detach().to(response)
+    if len(trace) < len(response):
+        trace = trace.repeat_interleave(repeats, dim=0)
+    advice = "leave it out to preserve the response to the start"
+    expect.shape("a target (items, frames)", trace, tuple(response.shape), advice)
+    expect.finite("target within the read-out window", trace[window], advice)
+    return trace
+
+
+def _tolerances(tolerance: float | Sequence[float]) -> list[float]:
+    tolerances = [float(t) for t in tolerance] if isinstance(tolerance, Sequence) else [tolerance]
+    once = len(set(tolerances)) == len(tolerances) > 0
+    expect.that(once, "tolerances, once each", tolerance, "0.02 is usual")
+    for value in tolerances:
+        advice = "0.02 is 2 % of the target's range"
+        expect.number("a tolerance", value, advice, above=0)
+    return tolerances
+
+
+def _target_variable(target: Tensor, lengths: Tensor) -> dict[str, Variable]:
+    after = torch.arange(target.shape[1], device=target.device) >= lengths[:, None]
+    values = _array(target.masked_fill(after, torch.nan))
+    return {"central_target_response": Variable(("item", "frame"), values, "voltage, a.u.")}
+
+
+def _grey_variable(stimulus: Tensor) -> dict[str, Variable]:
+    distance = _array(penalties.grey_sum(stimulus))
+    return {"grey_distance": Variable(("item",), distance, "sum of squares")}
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.cpu().numpy()

@@ -1,21 +1,104 @@
-"""The clips a search found, as starts for a fit."""
+"""Where a fit starts: noise, grey, the clip that a search found, or a tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stimopt import expect
 from stimopt.items import Item
-from stimopt.networks.model import ResponseModel, unknown_cell_type
+from stimopt.networks.model import ResponseModel
 from stimopt.protocol import GREY
-from stimopt.results.result import Result, groups, read
+from stimopt.results import Result, ThreeOptima, read
 
-KIND = "naturalistic"
 NATURALISTIC = "naturalistic:"
-"""What a start is called that a search found: this, then the path of its result."""
+"""Before the path of a search result, where a start is named."""
+
+
+def starting_stimulus(
+    network: ResponseModel, items: Sequence[Item], n_frames: int, dt: float, init: str
+) -> Tensor:
+    """First luminance of a generation, `(items, frames, columns)`.
+
+    A naturalistic start is as long as the longest clip. Shorter ones are preceded by grey, as the
+    pre-stimulus is, so that every clip ends with the last frame, where most objectives look.
+
+    Args:
+        network: the stimulus must fit its lattice.
+        items: what is being sought.
+        n_frames: of noise and grey; clips keep their length.
+        dt: duration of a frame in seconds; clips must have the same.
+        init: `noise`, `grey` or `naturalistic:RESULT.h5`.
+
+    Raises:
+        ValueError: for an unknown start, or a search result that does not fit.
+    """
+    n_columns = network.lattice.n_columns
+    if init == "noise":
+        return noise(items, n_frames, n_columns)
+    if init == "grey":
+        return torch.full((len(items), n_frames, n_columns), GREY)
+    expect.that(
+        init.startswith(NATURALISTIC),
+        "init 'noise', 'grey', 'naturalistic:RESULT.h5' or a tensor",
+        repr(init),
+        "choose one of them",
+    )
+    clips, lengths = naturalistic_start(init.removeprefix(NATURALISTIC), network, items, dt)
+    start = torch.full_like(clips, GREY)
+    for i, length in enumerate(lengths.tolist()):
+        start[i, clips.shape[1] - length :] = clips[i, :length]
+    return start
+
+
+def starting_clip(
+    network: ResponseModel,
+    items: Sequence[Item],
+    dt: float,
+    init: str | Tensor,
+    n_frames: Sequence[int] | Tensor | None,
+    repeats: int,
+) -> tuple[Tensor, Tensor]:
+    """Clips to regularize, `(items, frames, columns)`, grey after their end, and their lengths.
+
+    Args:
+        network: the clips must fit its lattice.
+        items: what is being sought.
+        dt: duration of a frame in seconds; clips must have the same.
+        init: `naturalistic:RESULT.h5`, or a tensor `(items, frames, columns)`.
+        n_frames: with a tensor, the frames of each clip that count; None is all.
+        repeats: successive items that share a clip; a tensor may contain one for all of them.
+
+    Raises:
+        ValueError: for a start of another kind, or lengths that do not fit.
+    """
+    if isinstance(init, str):
+        expect.that(
+            init.startswith(NATURALISTIC) and init != NATURALISTIC,
+            f"init '{NATURALISTIC}RESULT.h5' or a tensor",
+            repr(init),
+            "write 'naturalistic:' before the path of a search result",
+        )
+        expect.that(
+            n_frames is None,
+            "n_frames with a tensor only",
+            "it with a search result",
+            "leave it out, the result contains the lengths",
+        )
+        return naturalistic_start(init.removeprefix(NATURALISTIC), network, items, dt)
+    start = init.detach().cpu()
+    expect.shape("a start", start, ("items", "frames", "columns"), "add or drop axes")
+    lengths = torch.full((len(start),), start.shape[1])
+    if n_frames is not None:
+        lengths = torch.as_tensor(n_frames, dtype=torch.int64).cpu()
+    expect.shape("n_frames", lengths, (len(start),), "give one for each clip")
+    if len(start) * repeats == len(items):
+        start, lengths = (part.repeat_interleave(repeats, dim=0) for part in (start, lengths))
+    return _grey_after(start, lengths), lengths
 
 
 def naturalistic_start(
@@ -23,128 +106,150 @@ def naturalistic_start(
 ) -> tuple[Tensor, Tensor]:
     """The winning clip of each item, as a stimulus to start from.
 
-    A clip found for another network may be started from too, if it is clear which is meant: the
-    network in the same position of the same networks, else the one of the same name, else the
-    only one in the result.
+    A clip of another network serves too, if it is clear which is meant: the network in the same
+    position of the same networks, else the one of the same name, else the only one searched.
 
     Args:
-        path: a result of `stimopt search`, or one that holds it as its group `naturalistic`.
+        path: a result of `stimopt search`, or a file of the three optima.
         network: the one the items are of.
         items: what is being sought.
-        dt: duration of a frame of the fit in seconds, to be checked; None leaves that out.
+        dt: duration of a frame of the fit in seconds; None is not compared.
 
     Returns:
-        Stimuli `(items, frames, columns)`, float32, filled up with grey after a clip's end, and
-        the frames of each clip, `(items,)`.
+        Luminance `(items, frames, columns)`, float32, grey after a clip's end, and the frames of
+        each clip, `(items,)`.
 
     Raises:
-        ValueError: if the file holds no search result, or one of another lattice or dt, or without
-            one of the items.
+        ValueError: if the file is no search result, or one of another lattice or dt, or lacks an
+            item.
     """
-    result = _read_search(path)
-    if result.extent != network.lattice.extent:
-        raise ValueError(
-            f"expected clips of extent {network.lattice.extent} as the network, got "
-            f"{result.extent} in {path}; search movies of that extent"
-        )
-    if dt is not None and dt != result.protocol.dt:
-        raise ValueError(
-            f"expected clips at dt = {dt:g} s, got {result.protocol.dt:g} s in {path}; search "
-            "with that dt"
-        )
-    _require_table(result, network.lattice.n_columns, path)
-    rows = [_row_of(result, network, item, path) for item in items]
-    lengths = torch.as_tensor(result["n_frames"][rows], dtype=torch.int64)
-    stimuli = torch.as_tensor(result["stimulus"][rows, : int(lengths.max())])
-    after = torch.arange(stimuli.shape[1]) >= lengths[:, None]
-    return stimuli.masked_fill(after[..., None], GREY), lengths
+    result = _search_result(path)
+    extent = network.lattice.extent
+    expect.that(
+        result.extent == extent,
+        f"clips of extent {extent} as the network",
+        f"{result.extent} in {path}",
+        "search movies of that extent",
+    )
+    expect.that(
+        dt is None or dt == result.protocol.dt,
+        f"clips at dt = {dt} s",
+        f"{result.protocol.dt:g} s in {path}",
+        "search with that dt",
+    )
+    stimulus, n_frames, winners = _clips(result, network.lattice.n_columns, path)
+    rows = [_row_of(result, winners, network, item, path) for item in items]
+    lengths = torch.as_tensor(n_frames[rows], dtype=torch.int64)
+    return _grey_after(torch.as_tensor(stimulus[rows, : int(lengths.max())]), lengths), lengths
 
 
-def _read_search(path: str | Path) -> Result:
-    try:
-        found = groups(path)
-    except (OSError, ValueError, RuntimeError, LookupError):
-        found = []  # `read` says what is wrong with the file
-    result = read(path, KIND if KIND in found else "")
-    if result.kind != KIND:
-        raise ValueError(
-            f"expected the result of a search in {path}, got the result of another run "
-            f"({result.kind}); give the result.h5 of stimopt search"
-        )
-    return result
+def noise(items: Sequence[Item], n_frames: int, n_columns: int) -> Tensor:
+    """Uniform noise in [0, 1], `(items, frames, columns)`, each item from its own seed.
 
-
-def _require_table(result: Result, n_columns: int, path: str | Path) -> None:
-    """Refuse a file whose arrays do not belong together, as no search writes them."""
-    try:
-        stimulus, lengths = result["stimulus"], result["n_frames"]
-        columns = [result[name] for name in ("cell_type", "network", "readout_u", "readout_v")]
-    except KeyError as error:
-        raise ValueError(
-            f"expected the result of a search in {path}, got one without an array "
-            f"({error.args[0]}); search again"
-        ) from error
-    n = len(lengths) if lengths.ndim == 1 else -1
-    numbers = [lengths, *columns[1:]]
-    if (
-        stimulus.ndim != 3
-        or (len(stimulus), stimulus.shape[2]) != (n, n_columns)
-        or stimulus.dtype.kind != "f"
-        or any(column.shape != (n,) for column in columns)
-        or any(column.dtype.kind not in "iu" for column in numbers)
-    ):
-        raise ValueError(
-            f"expected one stimulus (frames, {n_columns}) for each cell type in {path}, got "
-            f"{stimulus.dtype} {stimulus.shape} for {len(columns[0]) if columns[0].ndim else 0}; "
-            "search again"
-        )
-    if not ((lengths >= 1) & (lengths <= stimulus.shape[1])).all():
-        raise ValueError(
-            f"expected clips of 1 to {stimulus.shape[1]} frames in {path}, got n_frames from "
-            f"{lengths.min()} to {lengths.max()}; search again"
-        )
-    positions = columns[1]
-    if not ((positions >= 0) & (positions < len(result.network_names))).all():
-        raise ValueError(
-            f"expected networks within 0 to {len(result.network_names) - 1} in {path}, got "
-            f"{positions.min()} to {positions.max()}; search again"
-        )
-
-
-def _row_of(result: Result, network: ResponseModel, item: Item, path: str | Path) -> int:
-    position = _position(result, network, item, path)
-    names = [str(name) for name in result["cell_type"]]
-    if item.cell_type not in names:
-        raise ValueError(
-            f"{unknown_cell_type(item.cell_type, sorted(set(names)))}; these were searched for in "
-            f"{path}"
-        )
-    for row, name in enumerate(names):
-        column = (int(result["readout_u"][row]), int(result["readout_v"][row]))
-        if (name, int(result["network"][row]), *column) == (
-            item.cell_type,
-            position,
-            item.u,
-            item.v,
-        ):
-            return row
-    raise ValueError(
-        f"expected {item.cell_type} of network {position} in column u={item.u}, v={item.v} in "
-        f"{path}, got other networks or columns; search for it"
+    Drawn as flyvis draws it, so that seed 0 gives flyvis's start for seed 0.
+    """
+    return torch.stack(
+        [
+            torch.rand((n_frames, n_columns), generator=torch.Generator().manual_seed(item.seed))
+            for item in items
+        ]
     )
 
 
-def _position(result: Result, network: ResponseModel, item: Item, path: str | Path) -> int:
+def check_start(start: Tensor, n_items: int, n_columns: int) -> None:
+    """Reject a first luminance that does not fit.
+
+    Args:
+        start: `(items, frames, columns)`, finite and in [0, 1].
+        n_items: expected.
+        n_columns: expected.
+
+    Raises:
+        ValueError: naming what was expected and what came.
+    """
+    shape = (n_items, "frames", n_columns)
+    expect.shape("a start", start, shape, "render it on the network's lattice")
+    floating = start.is_floating_point()
+    expect.that(floating, "a start of floating-point pixels", start.dtype, "convert it")
+    expect.finite("pixels of the start", start, "correct the stimulus")
+    expect.within("a start", start, 0, 1, "scale it to luminance")
+
+
+def _grey_after(clips: Tensor, lengths: Tensor) -> Tensor:
+    after = torch.arange(clips.shape[1]) >= lengths[:, None]
+    return clips.masked_fill(after[..., None], GREY)
+
+
+def _search_result(path: str | Path) -> Result:
+    found = read(path)
+    result = found.naturalistic if isinstance(found, ThreeOptima) else found
+    expect.that(
+        result.kind == "naturalistic",
+        f"the result of a search in {path}",
+        f"the result of another run ({result.kind})",
+        "give the result.h5 of stimopt search",
+    )
+    return result
+
+
+Winner = tuple[str, int, int, int]
+"""Cell type, network, u and v of a row of a search result."""
+
+
+def _clips(
+    result: Result, n_columns: int, path: str | Path
+) -> tuple[np.ndarray, np.ndarray, list[Winner]]:
+    """Clips, their lengths and whose winners they are, from arrays that belong together."""
+    names = ("cell_type", "network", "readout_u", "readout_v")
+    missing = [n for n in ("stimulus", "n_frames", *names) if n not in result.variables]
+    where = f"the result of a search in {path}"
+    expect.that(not missing, where, f"one without {', '.join(missing)}", "search again")
+    stimulus, n_frames = result["stimulus"], result["n_frames"]
+    kinds = [stimulus.dtype.kind, n_frames.dtype.kind, *(result[n].dtype.kind for n in names[1:])]
+    shapes = [result[n].shape for n in ("n_frames", *names)]
+    expect.that(
+        stimulus.ndim == 3
+        and stimulus.shape[2] == n_columns
+        and set(shapes) == {stimulus.shape[:1]}
+        and kinds[0] == "f"
+        and set(kinds[1:]) <= {"i", "u"}
+        and ((n_frames >= 1) & (n_frames <= stimulus.shape[1])).all()
+        and set(result["network"].tolist()) <= set(range(len(result.network_names))),
+        f"{where}: one clip of {n_columns} columns, its length and network for each cell type",
+        f"arrays that do not belong together ({stimulus.dtype} {stimulus.shape})",
+        "search again",
+    )
+    rows = zip(*(result[name].tolist() for name in names), strict=True)
+    return stimulus, n_frames, [(str(name), int(k), int(u), int(v)) for name, k, u, v in rows]
+
+
+def _row_of(
+    result: Result, winners: list[Winner], network: ResponseModel, item: Item, path: str | Path
+) -> int:
+    """Row of the result whose clip an item starts from."""
+    position = _network_of(result, network, item, path)
+    searched = sorted({name for name, *_ in winners})
+    expect.one_of(f"a cell type that was searched for in {path}", item.cell_type, searched)
+    wanted = (item.cell_type, position, item.u, item.v)
+    expect.that(
+        wanted in winners,
+        f"{item.cell_type} of network {position} in column u={item.u}, v={item.v} in {path}",
+        "other networks or columns",
+        "search for it",
+    )
+    return winners.index(wanted)
+
+
+def _network_of(result: Result, network: ResponseModel, item: Item, path: str | Path) -> int:
     """Which network of the result stands for that of an item."""
     searched = sorted({int(position) for position in result["network"]})
     name = network.names[item.network]
     if result.network_hash == network.content_hash and item.network in searched:
         return item.network
     same_name = [p for p in searched if result.network_names[p] == name]
-    if len(same_name) == 1:
-        return same_name[0]
-    if len(searched) == 1:
-        return searched[0]
+    for candidates in (same_name, searched):
+        if len(candidates) == 1:
+            return candidates[0]
     raise ValueError(
         f"expected clips for network {name} in {path}, got ones for "
         f"{', '.join(result.network_names[p] for p in searched)}; search with that network"

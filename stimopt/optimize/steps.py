@@ -1,8 +1,7 @@
-"""What a fit steps with: an optimizer, a schedule and a loader that only counts."""
+"""What a fit steps with: an optimizer, a schedule, and a loader that only counts."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +12,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from stimopt import expect
+
 OptimizerFactory = Callable[[Any], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 
@@ -22,14 +23,32 @@ def adam(parameters: Any) -> Optimizer:
     return torch.optim.Adam(parameters, lr=0.01)
 
 
+def nesterov(parameters: Any) -> Optimizer:
+    """Nesterov's gradient method at step 1, for gradients divided by their curvature."""
+    return torch.optim.SGD(parameters, lr=1.0, momentum=0.9, nesterov=True)
+
+
 class Steps:
-    """An endless loader of step numbers that a resumed fit need not wind forward."""
+    """A loader of step numbers: the stimulus is the data.
+
+    An epoch ends with every writing of scalars, so that Lightning's own callbacks, which act at
+    the end of an epoch (EarlyStopping, ModelCheckpoint), see every value once.
+
+    Args:
+        n: steps in an epoch.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
 
     def __iter__(self) -> Iterator[int]:
-        return itertools.count()
+        return iter(range(self.n))
 
     def state_dict(self) -> dict[str, int]:
-        """Nothing to keep: the Trainer counts the steps."""
+        """Nothing to store: the Trainer counts the steps."""
         return {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -37,57 +56,64 @@ class Steps:
 
 
 def describe_steps(
-    stimulus: Tensor, optimizer: OptimizerFactory, lr_scheduler: SchedulerFactory | None
+    parameters: Tensor, optimizer: OptimizerFactory, lr_scheduler: SchedulerFactory | None
 ) -> dict[str, str | None]:
     """Optimizer and schedule with their options, to be compared when a fit is resumed.
 
     Raises:
         ValueError: for a schedule that waits for a metric.
     """
-    made = optimizer([stimulus])
-    described = {"optimizer": _call(made, made.defaults), "lr_scheduler": None}
+    built = optimizer([parameters])
+    described = {"optimizer": _call(built, built.defaults), "lr_scheduler": None}
     if lr_scheduler is not None:
-        schedule = lr_scheduler(made)
-        if isinstance(schedule, ReduceLROnPlateau):
-            raise ValueError(
-                "expected a schedule over steps, got ReduceLROnPlateau, which waits for a metric; "
-                "torch.optim.lr_scheduler.CosineAnnealingLR is one, and patience stops an item"
-            )
+        schedule = lr_scheduler(built)
+        expect.that(
+            not isinstance(schedule, ReduceLROnPlateau),
+            "a schedule over steps",
+            "ReduceLROnPlateau, which waits for a metric",
+            "torch.optim.lr_scheduler.CosineAnnealingLR is one, and patience stops an item",
+        )
         described["lr_scheduler"] = _call(schedule, schedule.state_dict())
     return described
 
 
-def _call(made: object, options: Mapping[str, Any]) -> str:
+def _call(built: object, options: Mapping[str, Any]) -> str:
     """A class and its options; those that are off differ between versions of torch."""
-    told = [
+    listed = [
         f"{name}={value}"
         for name, value in options.items()
         if isinstance(value, (int, float, str, tuple, dict)) and value is not False
-        # What a schedule counts.
+        # A schedule's own counters are no options.
         if not name.startswith("_") and name != "last_epoch"
     ]
-    return f"{type(made).__name__}({', '.join(told)})"
+    return f"{type(built).__name__}({', '.join(listed)})"
 
 
-def require_steps(trainer: pl.Trainer, stimulus: Tensor) -> None:
-    """Refuse a run without end, or one whose steps are not those of the record.
+def require_steps(trainer: pl.Trainer, parameters: Tensor) -> None:
+    """Reject a Trainer without max_steps or with accumulated gradients, and half precision.
 
     Raises:
-        RuntimeError: saying what to pass to the Trainer.
+        RuntimeError: naming what to pass to the Trainer.
     """
     timed = any(isinstance(c, Timer) for c in trainer.callbacks)  # type: ignore[attr-defined]
-    if trainer.max_steps == -1 and not timed:
-        raise RuntimeError(
-            "expected a number of steps, got a Trainer without max_steps; "
-            "pass Trainer(max_steps=200)"
-        )
-    if trainer.accumulate_grad_batches != 1:
-        raise RuntimeError(
-            "expected a step at every gradient, got accumulate_grad_batches="
-            f"{trainer.accumulate_grad_batches}; leave it out, all items are one batch"
-        )
-    if stimulus.dtype not in (torch.float32, torch.float64):
-        raise RuntimeError(
-            f"expected a stimulus of 32 or 64 bits, got {stimulus.dtype}; pass "
-            "Trainer(precision='bf16-mixed') or '16-mixed', which keep it whole"
-        )
+    for ok, expected, got, advice in (
+        (
+            trainer.max_steps != -1 or timed,
+            "a number of steps",
+            "a Trainer without max_steps",
+            "pass Trainer(max_steps=200)",
+        ),
+        (
+            trainer.accumulate_grad_batches == 1,
+            "a step at every gradient",
+            f"accumulate_grad_batches={trainer.accumulate_grad_batches}",
+            "leave it out, all items are one batch",
+        ),
+        (
+            parameters.dtype in (torch.float32, torch.float64),
+            "a stimulus of 32 or 64 bits",
+            parameters.dtype,
+            "pass Trainer(precision='bf16-mixed') or '16-mixed', which leave it whole",
+        ),
+    ):
+        expect.that(ok, expected, got, advice, RuntimeError)

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from stimopt.items import ALL, label_items, make_items, readout_cells
+from stimopt.items import ALL, label_items, make_items
 from stimopt.movies.datamodule import StimulusBatch, StimulusDataModule
 from stimopt.networks.model import ResponseModel
 from stimopt.protocol import Protocol
@@ -76,7 +76,9 @@ class NaturalisticSearch(pl.LightningModule):
         self.positions = tuple(dict.fromkeys(item.network for item in self.items))
         n_types = len(self.items) // len(self.positions)
         # Items are listed network by network, with the same types for each.
-        cells = readout_cells(network, self.items[:n_types])[:, 0]
+        cells = torch.tensor(
+            [network.cell_index(i.cell_type, i.u, i.v) for i in self.items[:n_types]]
+        )
         self.register_buffer("cells", cells, persistent=False)
         self.best = RunningArgmax(len(self.positions), n_types, top_k, one_per_window)
         self.every: PeakTable | None = None

@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,50 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stimopt.items import StopReason
 from stimopt.networks.frozen import FrozenNetwork
-from stimopt.networks.model import ModuleNetwork
+from stimopt.networks.module import ModuleNetwork
+from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.record import StopReason
 from stimopt.protocol import Protocol
 from stimopt.runs.checkpointing import last_checkpoint
+from tests.optimize.cases import LinearNeuron, generator, linear_network, same_run
 
 Trainers = Callable[..., pl.Trainer]
-
-
-class LinearNeuron(nn.Module):
-    """r_t = sum_s sum_c k_{s,c} x_{t-s,c}: causal, linear, its best stimulus derivable."""
-
-    def __init__(self, kernel: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("kernel", kernel)
-
-    def forward(self, luminance: Tensor) -> Tensor:
-        n = len(self.kernel)
-        padded = nn.functional.pad(luminance, (0, 0, n - 1, 0))
-        frames = luminance.shape[1]
-        response = sum(padded[:, n - 1 - s : n - 1 - s + frames] @ self.kernel[s] for s in range(n))
-        assert isinstance(response, Tensor)
-        return response[..., None]
-
-
-def linear_network(seed: int = 0) -> tuple[ModuleNetwork, Tensor]:
-    kernel = torch.randn((3, 7), generator=torch.Generator().manual_seed(seed))
-    return ModuleNetwork(LinearNeuron(kernel), {"linear": 0}, extent=1), kernel
-
-
-def generator(network: Any, cell_types: Any = ("T4c", "T5a"), **options: Any) -> StimulusGenerator:
-    return StimulusGenerator(network, list(cell_types), **{"t_stim": 0.15, **options})
-
-
-def same_run(a: StimulusGenerator, b: StimulusGenerator) -> bool:
-    return (
-        torch.equal(a.stimulus, b.stimulus)
-        and torch.equal(a.best_stimulus, b.best_stimulus)
-        and torch.equal(a.best_merit, b.best_merit)
-        and torch.equal(a.best_step, b.best_step)
-        and a.history.keys() == b.history.keys()
-        and all(torch.equal(a.history[key], b.history[key]) for key in a.history)
-    )
 
 
 # -- the optimum of a linear neuron, in closed form ---------------------------------------------
@@ -69,27 +30,32 @@ def test_unpenalized_optimum_of_a_linear_neuron_is_the_sign_of_its_kernel(
     make_trainer: Trainers,
 ) -> None:
     network, kernel = linear_network()
-    fit = StimulusGenerator(network, "linear", t_stim=0.03, objective="last_frame", grey_weight=0.0)
+    fit = StimulusGenerator(network, "linear", t_stim=0.03, objective="last_frame", penalties={})
     make_trainer(120).fit(fit)
     # The last response is sum_s k_s x_{T-s}: each pixel goes to the end its weight points to.
     best = (kernel.flip(0) > 0).float()
-    torch.testing.assert_close(fit.best_stimulus[0], best, atol=0, rtol=0)
-    assert float(fit.history["response/peak"][-1]) == pytest.approx(
+    torch.testing.assert_close(fit.record.best_stimulus[0], best, atol=0, rtol=0)
+    assert float(fit.record.history["response/peak"][-1]) == pytest.approx(
         float(kernel.clamp(min=0).sum()), rel=1e-5
     )
 
 
 def test_penalized_optimum_of_a_linear_neuron_is_its_kernel_scaled(make_trainer: Trainers) -> None:
-    network, kernel = linear_network(1)
+    network, kernel = linear_network(seed=1)
     weight = 40.0
     fit = StimulusGenerator(
-        network, "linear", t_stim=0.03, objective="last_frame", grey_weight=weight, init="grey"
+        network,
+        "linear",
+        t_stim=0.03,
+        objective="last_frame",
+        penalties={"grey": weight},
+        init="grey",
     )
     make_trainer(600).fit(fit)
     # d/dx (-k x + w mean((x - 1/2)^2)) = 0 gives x = 1/2 + k n / (2 w), here inside [0, 1].
     n_pixels = kernel.numel()
     expected = (0.5 + kernel.flip(0) * n_pixels / (2 * weight)).clamp(0, 1)
-    torch.testing.assert_close(fit.best_stimulus[0], expected, atol=2e-3, rtol=0)
+    torch.testing.assert_close(fit.record.best_stimulus[0], expected, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("parametrization", ["clamp", "sigmoid"])
@@ -100,7 +66,7 @@ def test_sign_minus_one_seeks_the_opposite(make_trainer: Trainers, parametrizati
         "linear",
         t_stim=0.03,
         objective="last_frame",
-        grey_weight=0.0,
+        penalties={},
         sign=-1,
         parametrization=parametrization,
         optimizer=lambda p: torch.optim.Adam(p, lr=0.3),
@@ -108,7 +74,7 @@ def test_sign_minus_one_seeks_the_opposite(make_trainer: Trainers, parametrizati
     make_trainer(150).fit(fit)
     best = (kernel.flip(0) < 0).float()
     atol = 0 if parametrization == "clamp" else 0.05
-    torch.testing.assert_close(fit.best_stimulus[0], best, atol=atol, rtol=0)
+    torch.testing.assert_close(fit.record.best_stimulus[0], best, atol=atol, rtol=0)
 
 
 # -- flyvis ---------------------------------------------------------------------------------------
@@ -123,11 +89,11 @@ def test_flyvis_preset_gives_flyvis_s_losses(
     np.testing.assert_array_equal(fit.stimulus.detach()[0].numpy(), held["start"][()])
     make_trainer(200).fit(fit)
     losses = held["losses_total_central_mei_before_each_step"][()]
-    found = fit.history["loss/total"][:, 0].numpy()
+    found = fit.record.history["loss/total"][:, 0].numpy()
     assert len(found) == 201
     np.testing.assert_allclose(found[:200], losses[:, 0], atol=0.05, rtol=5e-3)
     assert found[-1] == pytest.approx(-29.62, rel=5e-3)
-    last = float(fit.respond(fit.luminance().detach())[0, -1, 0])
+    last = float(fit.respond(fit.luminance().detach())[0, 0, -1])
     assert last == pytest.approx(3.667, rel=5e-3)
     assert float(held["response"][-1, 360]) == pytest.approx(3.667, rel=5e-4)
 
@@ -144,8 +110,8 @@ def test_every_item_gives_what_it_would_give_alone(
         alone = generator(small_network, [item.cell_type], seeds=item.seed)
         make_trainer(8).fit(alone)
         assert torch.equal(alone.stimulus[0], together.stimulus[i])
-        for key, values in alone.history.items():
-            assert torch.equal(values[:, 0], together.history[key][:, i])
+        for key, values in alone.record.history.items():
+            assert torch.equal(values[:, 0], together.record.history[key][:, i])
 
 
 def test_losses_belong_to_the_iterate_they_stand_beside(
@@ -161,8 +127,8 @@ def test_losses_belong_to_the_iterate_they_stand_beside(
     cells = torch.tensor([small_network.cell_index("T4c"), small_network.cell_index("T5a")])
     last = small_network(x, readout=cells)[:, -1].diagonal()
     total = -torch.exp(last) + 3000 * ((x - 0.5) ** 2).mean(dim=(1, 2))
-    torch.testing.assert_close(runs[3].history["loss/total"][3], total)
-    torch.testing.assert_close(runs[4].history["loss/total"][3], total)
+    torch.testing.assert_close(runs[3].record.history["loss/total"][3], total)
+    torch.testing.assert_close(runs[4].record.history["loss/total"][3], total)
 
 
 def test_the_best_iterate_is_kept_not_the_last(make_trainer: Trainers) -> None:
@@ -173,14 +139,14 @@ def test_the_best_iterate_is_kept_not_the_last(make_trainer: Trainers) -> None:
         "linear",
         t_stim=0.03,
         objective="last_frame",
-        grey_weight=40.0,
+        penalties={"grey": 40.0},
         optimizer=lambda p: torch.optim.SGD(p, lr=0.6),
     )
     make_trainer(9).fit(fit)
-    losses = fit.history["loss/total"][:, 0]
+    losses = fit.record.history["loss/total"][:, 0]
     assert losses[-1] > losses.min()
-    assert int(fit.best_step) == int(losses.argmin())
-    luminance = fit.best_stimulus
+    assert int(fit.record.best_step) == int(losses.argmin())
+    luminance = fit.record.best_stimulus
     response = network(luminance)[0, -1, 0]
     again = -response + 40 * ((luminance - 0.5) ** 2).mean()
     torch.testing.assert_close(again, losses.min())
@@ -231,18 +197,18 @@ def test_an_item_that_is_not_finite_stops_alone(
     options: dict[str, Any] = {
         "t_stim": 0.03,
         "objective": "last_frame",
-        "grey_weight": 0.0,
+        "penalties": {},
         "init": "grey",
     }
     fit = StimulusGenerator(both, ["a", "b"], **options)
     make_trainer(80).fit(fit)
-    assert StopReason(int(fit.stop_reason[1])) is reason
-    assert StopReason(int(fit.stop_reason[0])) is StopReason.STEPS_DONE
-    assert torch.isfinite(fit.best_stimulus).all()
+    assert fit.record.stop_reasons[1] == reason.value
+    assert fit.record.stop_reasons[0] == StopReason.STEPS_DONE.value
+    assert torch.isfinite(fit.record.best_stimulus).all()
     alone = StimulusGenerator(single, "a", **options)
     make_trainer(80).fit(alone)
     assert torch.equal(fit.stimulus[0], alone.stimulus[0])
-    stopped_at = int(fit.best_step[1])
+    stopped_at = int(fit.record.best_step[1])
     assert 0 < stopped_at < 80
 
 
@@ -265,13 +231,13 @@ def test_plateau_stops_and_ends_the_fit(make_trainer: Trainers) -> None:
         "linear",
         t_stim=0.03,
         objective="last_frame",
-        grey_weight=0.0,
+        penalties={},
         patience=5,
     )
     trainer = make_trainer(1000, log_every_n_steps=5)
     trainer.fit(fit)
     assert trainer.global_step < 200
-    assert StopReason(int(fit.stop_reason)) is StopReason.PLATEAU
+    assert fit.record.stop_reasons == [StopReason.PLATEAU.value]
 
 
 def test_off_centre_columns_and_contrast(
@@ -285,15 +251,15 @@ def test_off_centre_columns_and_contrast(
         contrast=["T4d"],
         objective="soft_peak",
         temperature=0.2,
-        grey_weight=10.0,
+        penalties={"grey": 10.0},
     )
     make_trainer(5).fit(fit)
     x = fit.luminance().detach()
     cells = [small_network.cell_index(name, 2, -1) for name in ("T4c", "T4d")]
     r = small_network(x, readout=torch.tensor(cells))
-    signal = r[..., 0] - r[..., 1]
-    expected = -0.2 * torch.log(torch.exp(signal / 0.2).sum(dim=1))
-    torch.testing.assert_close(fit.history["loss/activity"][-1], expected)
+    soft = 0.2 * torch.log(torch.exp(r / 0.2).sum(dim=1))
+    expected = soft[:, 1] - soft[:, 0]
+    torch.testing.assert_close(fit.record.history["loss/activity"][-1], expected)
 
 
 def test_read_out_window_is_the_protocol_s(
@@ -301,12 +267,12 @@ def test_read_out_window_is_the_protocol_s(
 ) -> None:
     protocol = Protocol(readout_start=0.05, readout_stop=0.1)
     fit = generator(
-        small_network, ["Mi1"], protocol=protocol, objective="window_mean", grey_weight=0.0
+        small_network, ["Mi1"], protocol=protocol, objective="window_mean", penalties={}
     )
     make_trainer(2).fit(fit)
     cell = torch.tensor([small_network.cell_index("Mi1")])
     r = small_network(fit.luminance().detach(), readout=cell)[0, 5:10, 0]
-    torch.testing.assert_close(fit.history["loss/activity"][-1, 0], -r.mean())
+    torch.testing.assert_close(fit.record.history["loss/activity"][-1, 0], -r.mean())
     # Nothing after the window can matter to it.
     assert torch.equal(
         fit.stimulus[0, 10:], generator(small_network, ["Mi1"], protocol=protocol).stimulus[0, 10:]
@@ -348,7 +314,7 @@ def test_the_graph_does_not_grow(small_network: FrozenNetwork, make_trainer: Tra
 def test_precision_is_the_trainer_s(small_network: FrozenNetwork, make_trainer: Trainers) -> None:
     stimuli = {}
     for precision in ("32-true", "bf16-mixed", "64-true"):
-        fit = generator(FrozenNetwork.builtin(extent=4), ["T4c"])
+        fit = generator(builtin_network(extent=4), ["T4c"])
         make_trainer(20, precision=precision).fit(fit)
         stimuli[precision] = fit.luminance().detach().double()
     assert fit.stimulus.dtype == torch.float64
@@ -419,51 +385,6 @@ def test_the_random_stream_goes_on(
     assert torch.equal(whole.stimulus, noisy_settings_match.stimulus)
 
 
-def test_killed_between_checkpoints(tmp_path: Path) -> None:
-    script = tmp_path / "run.py"
-    script.write_text(
-        """
-import sys
-import lightning.pytorch as pl, torch
-from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
-from stimopt.optimize.generate import StimulusGenerator
-from stimopt.networks.frozen import FrozenNetwork
-
-folder = sys.argv[1]
-fit = StimulusGenerator(FrozenNetwork.builtin(4), ["T4c"], t_stim=0.15)
-trainer = pl.Trainer(max_steps=400, accelerator="cpu", logger=False, enable_progress_bar=False,
-                     enable_model_summary=False, callbacks=[last_checkpoint(folder, 20)],
-                     plugins=[SafeCheckpointIO()])
-trainer.fit(fit, ckpt_path=find_last(folder))
-torch.save({"x": fit.stimulus.detach(), "l": fit.history["loss/total"]}, folder + "/end.pt")
-""",
-        encoding="utf-8",
-    )
-
-    def start(folder: Path) -> subprocess.Popen[bytes]:
-        folder.mkdir(exist_ok=True)
-        return subprocess.Popen(
-            [sys.executable, str(script), str(folder)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-    killed = tmp_path / "killed"
-    process = start(killed)
-    deadline = time.monotonic() + 120
-    while not (killed / "last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.15)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "end.pt").exists()
-    assert start(killed).wait(timeout=200) == 0
-    assert start(tmp_path / "whole").wait(timeout=200) == 0
-    a, b = (torch.load(f / "end.pt", weights_only=True) for f in (killed, tmp_path / "whole"))
-    assert torch.equal(a["x"], b["x"]) and torch.equal(a["l"], b["l"])
-
-
 def test_checkpoints_hold_no_network_and_no_code(
     real_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
 ) -> None:
@@ -473,22 +394,20 @@ def test_checkpoints_hold_no_network_and_no_code(
     saved = torch.load(path, weights_only=True)
     assert set(saved["state_dict"]) == {
         "stimulus",
-        "best_stimulus",
-        "best_merit",
-        "best_step",
-        "stop_reason",
+        *(f"record.{name}" for name in ("best_stimulus", "best_score", "best_step", "stop_reason")),
+        "record._extra_state",
     }
     # Stimulus, two moments and the best iterate, 4 bytes each, and little else.
     assert path.stat().st_size < 4 * 4 * fit.stimulus.numel() + 40_000
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
         ({"cell_types": ["T4d"]}, "items"),
         ({"protocol": Protocol(t_pre=0.5)}, "protocol.t_pre"),
         ({"t_stim": 0.2}, "frames"),
-        ({"grey_weight": 1.0}, "grey_weight"),
+        ({"penalties": {"grey": 1.0}}, "penalties.grey"),
         ({"optimizer": partial(torch.optim.Adam, lr=0.1)}, r"Adam\(lr=0.01"),
         ({"optimizer": partial(torch.optim.SGD, lr=0.01)}, r"optimizer = 'Adam"),
         ({"lr_scheduler": lambda o: torch.optim.lr_scheduler.StepLR(o, 5)}, "lr_scheduler = "),
@@ -501,13 +420,13 @@ def test_another_run_is_not_resumed(
     make_trainer: Trainers,
     tmp_path: Path,
     other: dict[str, Any],
-    said: str,
+    message: str,
 ) -> None:
     make_trainer(2, callbacks=[last_checkpoint(tmp_path, 1)]).fit(generator(small_network, ["T4c"]))
     before = (tmp_path / "last.ckpt").read_bytes()
     changed = {"cell_types": ["T4c"], **other}
-    network = FrozenNetwork.builtin(changed.pop("network", 4))
-    with pytest.raises((ValueError, RuntimeError), match=said):
+    network = builtin_network(changed.pop("network", 4))
+    with pytest.raises((ValueError, RuntimeError), match=message):
         make_trainer(4, callbacks=[last_checkpoint(tmp_path, 1)]).fit(
             generator(network, **changed), ckpt_path="last"
         )
@@ -515,28 +434,28 @@ def test_another_run_is_not_resumed(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"cell_types": ["T4cc"]}, "nearest: T4c"),
         ({"t_stim": 0.0}, "at least one frame"),
-        ({"objective": "best"}, "objective of"),
-        ({"sign": 2}, "sign 1 or -1"),
-        ({"grey_weight": -1.0}, "grey_weight >= 0"),
-        ({"grey_weight": float("nan")}, "grey_weight >= 0"),
+        ({"objective": "best"}, "objective as one of"),
+        ({"sign": 2}, "sign as one of 1, -1"),
+        ({"penalties": {"grey": -1.0}}, "weight of penalty grey >= 0"),
+        ({"penalties": {"grey": float("nan")}}, "weight of penalty grey >= 0"),
         ({"init": "white"}, "init 'noise'"),
         ({"init": torch.full((2, 15, 61), 2.0)}, r"in \[0, 1\]"),
         ({"init": torch.full((2, 15, 61), float("nan"))}, "NaN"),
         ({"init": torch.zeros((2, 15, 7))}, r"\(2, frames, 61\)"),
         ({"seeds": [0, 0]}, "once"),
         ({"seeds": [-1]}, "seeds"),
-        ({"networks": [1]}, "networks within 0 to 0"),
-        ({"contrast": ["T4c"]}, "itself"),
+        ({"networks": [1]}, "networks as a whole number within 0 to 0"),
+        ({"contrast": ["T4c"]}, "T4c against other cell types"),
         ({"parametrization": "tanh"}, "parametrization"),
         ({"cell_types": []}, "at least one"),
     ],
 )
-def test_bad_settings(small_network: FrozenNetwork, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said) as error:
+def test_bad_settings(small_network: FrozenNetwork, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
         generator(small_network, **options)
     assert str(error.value).startswith("expected") and ";" in str(error.value)
 

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from stimopt.lattice import HexLattice
-from stimopt.optimize import penalties
-from stimopt.optimize.objectives import central_signal, find_objective, flyvis_exp, soft_peak
+from stimopt.optimize.objectives import (
+    find_objective,
+    find_pool,
+    flyvis_exp,
+    pooled_objective,
+    soft_peak,
+    window_mean,
+    worst,
+)
 
 
 def test_each_objective_is_its_formula() -> None:
@@ -44,11 +50,27 @@ def test_exp_overflows_to_infinity_not_to_an_error() -> None:
     assert torch.isinf(flyvis_exp(torch.full((1, 2), 100.0))).all()
 
 
-def test_signal_is_signed_contrast() -> None:
-    responses = torch.tensor([[[5.0, 1.0, 2.0], [4.0, 0.0, 2.0]]])
-    assert central_signal(responses, 1).tolist() == [[3.5, 3.0]]
-    assert central_signal(responses, -1).tolist() == [[-3.5, -3.0]]
-    assert central_signal(responses[..., :1], 1).tolist() == [[5.0, 4.0]]
+def test_pools_over_readings_are_their_formulas() -> None:
+    values = torch.tensor([[5.0, 1.0, 3.0], [4.0, 0.0, 2.0]])
+    by_hand = {
+        "mean": [3.0, 2.0],
+        "worst": [1.0, 0.0],
+        "difference": [3.0, 3.0],
+        "spread": [math.sqrt(8 / 3), math.sqrt(8 / 3)],
+    }
+    for name, expected in by_hand.items():
+        assert find_pool(name, 3)(values).tolist() == pytest.approx(expected, rel=1e-6)
+    for name in ("difference", "spread"):
+        with pytest.raises(ValueError, match="several readings"):
+            find_pool(name, 1)
+
+
+def test_an_objective_is_reduced_over_time_then_pooled() -> None:
+    responses = torch.arange(12.0).reshape(2, 2, 3)
+    pooled = pooled_objective(responses, window_mean, worst)
+    assert pooled.tolist() == [1.0, 7.0]
+    with pytest.raises(ValueError, match=r"values of the objective \(4\), got \(4, 3\)"):
+        pooled_objective(responses, lambda traces: traces, worst)
 
 
 def test_functions_pass_through_and_names_are_checked() -> None:
@@ -58,33 +80,7 @@ def test_functions_pass_through_and_names_are_checked() -> None:
     assert find_objective(mine) is mine
     with pytest.raises(ValueError, match="exp_last_frame"):
         find_objective("peak")
-    with pytest.raises(ValueError, match="temperature only"):
+    with pytest.raises(ValueError, match="temperature with objective 'soft_peak' alone"):
         find_objective("exp", temperature=0.1)
     with pytest.raises(ValueError, match="temperature > 0"):
         find_objective("soft_peak", temperature=0.0)
-
-
-def test_penalties_against_loops() -> None:
-    lattice = HexLattice(2)
-    stimulus = torch.rand((2, 4, lattice.n_columns), generator=torch.Generator().manual_seed(3))
-    x = stimulus.numpy().astype(np.float64)
-    pairs = torch.as_tensor(lattice.neighbour_pairs())
-    # A hexagon of n rings has 3 n (3 n + 1) adjacent pairs.
-    assert len(pairs) == 3 * 2 * 7
-    for i in range(2):
-        grey = [(p - 0.5) ** 2 for p in x[i].ravel()]
-        assert float(penalties.grey(stimulus)[i]) == pytest.approx(np.mean(grey), rel=1e-5)
-        assert float(penalties.grey_sum(stimulus)[i]) == pytest.approx(np.sum(grey), rel=1e-5)
-        jumps = []
-        for t in range(4):
-            for a in range(lattice.n_columns):
-                for b in range(a):
-                    du, dv = lattice.u[a] - lattice.u[b], lattice.v[a] - lattice.v[b]
-                    if max(abs(du), abs(dv), abs(du + dv)) == 1:
-                        jumps.append(abs(x[i, t, a] - x[i, t, b]))
-        found = float(penalties.total_variation(stimulus, pairs)[i])
-        assert found == pytest.approx(np.mean(jumps), rel=1e-5)
-        steps = [(x[i, t + 1, c] - x[i, t, c]) ** 2 for t in range(3) for c in range(19)]
-        found = float(penalties.temporal_roughness(stimulus)[i])
-        assert found == pytest.approx(np.mean(steps), rel=1e-5)
-    assert penalties.temporal_roughness(stimulus[:, :1]).tolist() == [0.0, 0.0]

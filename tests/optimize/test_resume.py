@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.objectives import soft_peak
 from stimopt.runs.checkpointing import last_checkpoint
@@ -38,17 +39,19 @@ def test_a_checkpoint_saved_after_a_fit_goes_on(
     make_trainer(20).fit(second, ckpt_path=tmp_path / "after.ckpt")
     assert torch.equal(second.stimulus, whole.stimulus)
     assert not torch.equal(second.stimulus, first.stimulus)
-    torch.testing.assert_close(second.history["loss/total"], whole.history["loss/total"])
+    torch.testing.assert_close(
+        second.record.history["loss/total"], whole.record.history["loss/total"]
+    )
 
 
 def test_a_second_fit_counts_on(small_network: FrozenNetwork, make_trainer: Trainers) -> None:
     fit = generator(small_network)
     for _ in range(2):
         make_trainer(10).fit(fit)
-    losses = fit.history["loss/total"][:, 0]
+    losses = fit.record.history["loss/total"][:, 0]
     assert losses.shape == (21,)
-    assert int(fit.best_step) == int(losses.argmin()) > 10
-    assert float(fit.best_merit) == float(losses.min())
+    assert int(fit.record.best_step) == int(losses.argmin()) > 10
+    assert float(fit.record.best_score) == float(losses.min())
 
 
 def test_a_run_whose_items_have_all_stopped_stays_as_it_is(
@@ -68,7 +71,7 @@ def test_a_run_whose_items_have_all_stopped_stays_as_it_is(
         )
         return fit
 
-    lengths = [len(run().history["loss/total"]) for _ in range(3)]
+    lengths = [len(run().record.history["loss/total"]) for _ in range(3)]
     assert lengths[0] < 30 and len(set(lengths)) == 1
 
 
@@ -95,17 +98,19 @@ import lightning.pytorch as pl
 from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network
+from stimopt.networks.opening import builtin_network
 
 def middle(responses):
     return responses[:, 5]
 
-fit = StimulusGenerator(FrozenNetwork.builtin(extent=2), "T4c", t_stim=0.1, objective=middle)
+fit = StimulusGenerator(builtin_network(extent=2), "T4c", t_stim=0.1, objective=middle)
 trainer = pl.Trainer(
     max_steps=int(sys.argv[1]), accelerator="cpu", logger=False, plugins=[SafeCheckpointIO()],
     callbacks=[last_checkpoint("kept", 1)], enable_progress_bar=False,
 )
 trainer.fit(fit, ckpt_path=find_last("kept"))
-print(len(fit.history["loss/total"]))
+print(len(fit.record.history["loss/total"]))
 """
     )
     rows = [
@@ -148,7 +153,7 @@ def test_a_trainer_that_steps_otherwise_is_refused(
     make_trainer: Trainers, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(RuntimeError, match=said):
-        make_trainer(2, **options).fit(generator(FrozenNetwork.builtin(extent=4)))
+        make_trainer(2, **options).fit(generator(builtin_network(extent=4)))
 
 
 def test_schedules_are_told_apart(small_network: FrozenNetwork) -> None:

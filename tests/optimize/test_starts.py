@@ -11,11 +11,11 @@ import torch
 from stimopt.items import Item, make_items
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network
 from stimopt.optimize.starts import naturalistic_start
 from stimopt.protocol import GREY, Protocol
 from stimopt.results.result import Result, read, write
 from stimopt.search.naturalistic import NaturalisticSearch
-from stimopt.search.result import search_result
 from tests.search.cases import EXTENT, noise_store, searched, two_networks
 
 PROTOCOL = Protocol(t_pre=0.1)
@@ -34,7 +34,7 @@ def path(networks: FrozenNetwork, tmp_path_factory: pytest.TempPathFactory) -> P
     store = noise_store(folder, lengths=(30, 43, 46))
     data = StimulusDataModule(str(store), dt=PROTOCOL.dt, batch_size=30)
     search = searched(NaturalisticSearch(networks, PROTOCOL, cell_types=TYPES), data)
-    return search_result(search).write(folder / "result.h5")
+    return search.result().write(folder / "result.h5")
 
 
 def test_every_item_starts_from_the_clip_of_its_type_and_network(
@@ -65,14 +65,14 @@ def test_a_network_of_the_same_name_or_the_only_one_stands_in(
 ) -> None:
     result = read(path)
     # One network alone, of which the result has it in another position.
-    other = FrozenNetwork.builtin(EXTENT)
+    other = builtin_network(EXTENT)
     other.names = ("other",)
     stimuli, lengths = naturalistic_start(path, other, [Item("Mi1")])
     row = len(TYPES) + TYPES.index("Mi1")
     np.testing.assert_array_equal(
         stimuli[0, : int(lengths[0])], result.stimulus[row, : result.n_frames[row]]
     )
-    stranger = FrozenNetwork.builtin(EXTENT)
+    stranger = builtin_network(EXTENT)
     stranger.names = ("stranger",)
     with pytest.raises(ValueError, match=r"expected clips for network stranger .* first, other"):
         naturalistic_start(path, stranger, [Item("Mi1")])
@@ -90,7 +90,7 @@ def test_a_search_within_a_file_of_several_results(
 def test_what_is_no_start_is_refused(path: Path, networks: FrozenNetwork, tmp_path: Path) -> None:
     items = [Item("Mi1")]
     with pytest.raises(ValueError, match=r"expected clips of extent 2 as the network, got 3"):
-        naturalistic_start(path, FrozenNetwork.builtin(2), items)
+        naturalistic_start(path, builtin_network(2), items)
     with pytest.raises(ValueError, match="expected one of 6 cell types, got 'Mi4'"):
         naturalistic_start(path, networks, [Item("Mi4")])
     with pytest.raises(ValueError, match=r"expected Mi1 of network 0 in column u=1, v=0"):

@@ -1,0 +1,72 @@
+"""The greyest stimulus whose responses stay within a band."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from stimopt.optimize import penalties
+from stimopt.optimize.band import Band, largest_curvature, off_the_ends
+from stimopt.optimize.module import StimulusModule
+from stimopt.optimize.terms import (
+    ACTIVITY,
+    GREY_LOSS,
+    MULTIPLIER,
+    STIFFNESS,
+    VIOLATION,
+    Terms,
+    with_total,
+)
+from stimopt.protocol import GREY
+
+
+class GreyestWithinBand(StimulusModule):
+    """Minimises sum (x - 0.5)^2 subject to a band on the responses, and x in [0, 1].
+
+    A subclass sets `self.band` before a fit. The best iterate is the greyest that meets the band.
+    The gradient is divided by the item's curvature, so that a step of 1 suits every item; pure
+    gradient steps suffice because the distance to grey is perfectly conditioned.
+    """
+
+    band: Band
+
+    def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
+        """Distance to grey and the band's term, each `(items,)`, and how far the band is met."""
+        self._off = self.band.deviation(responses)
+        off = self._off.detach()
+        loss = {ACTIVITY: self.band.term(self._off), GREY_LOSS: penalties.grey_sum(luminance)}
+        return {
+            **with_total(loss),
+            VIOLATION: self.band.violation(off),
+            MULTIPLIER: self.band.multiplier.flatten(1).norm(dim=1),
+            STIFFNESS: self.band.stiffness.clone(),
+        }
+
+    def score(self, terms: Terms) -> Tensor:
+        """Distance to grey of what meets the band, infinite for what does not."""
+        return torch.where(terms[VIOLATION] == 0, terms[GREY_LOSS], torch.inf)
+
+    def driven(self) -> Tensor:
+        """The bounded responses themselves: at a start within the band its term has no gradient."""
+        responses = self.respond(off_the_ends(self.luminance()))
+        return torch.where(self.band.bounded, responses, 0.0).flatten(1).sum(dim=1)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Divide the gradient by each item's curvature; then its multipliers follow."""
+        super().on_before_optimizer_step(optimizer)
+        gradient, luminance = self.stimulus.grad, self.luminance().detach()
+        assert gradient is not None  # as the method above has checked
+        band, off = self.band, self._off.detach()
+        multiplier = band.next_multiplier(off)
+        pull = gradient - 2 * (luminance - GREY)
+        gradient.div_(band.step_curvature[:, None, None])
+        band.learn_curvature(pull, multiplier, self.record.running)
+        band.update(off, multiplier, penalties.grey_sum(luminance), self.global_step)
+
+    def on_fit_start(self) -> None:
+        """Measure the curvature before the first step."""
+        super().on_fit_start()
+        if not bool((self.band.curvature > 0).all()):
+            start = off_the_ends(self.luminance().detach())
+            self.band.curvature.copy_(largest_curvature(self.respond, start, self.band.bounded))
