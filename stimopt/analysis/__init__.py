@@ -1,11 +1,11 @@
-"""Tuning of cells to moving edges, and what a stimulus says: its direction of motion and polarity.
+"""Tuning of cells to moving edges, and the direction of motion and the polarity of a stimulus.
 
 Directions are degrees counter-clockwise in picture coordinates: 0 moves right, 90 up. Distances are
-in columns, the spacing of neighbouring centres (sqrt(3) picture units). Responses are peaks of the
-central cell's voltage above its value at grey; what tuning indices are made of is cut off at zero.
+in columns, the spacing of neighbouring centres. Responses are peaks of the central cell's voltage
+relative to its value at grey; tuning indices count negative responses as zero.
 """
 
-from stimopt.analysis.asking import central_traces, grey_voltage
+from stimopt.analysis.central_response import central_traces, grey_voltage
 from stimopt.analysis.edge_tuning import EDGE_SPEEDS, EdgeTuning, edge_tuning, moving_edge
 from stimopt.analysis.indices import angle_between, direction_tuning, percentile_of
 from stimopt.analysis.motion import StimulusMotion, stimulus_motion

@@ -1,18 +1,19 @@
-"""Numbers that sum tuning up: vector averages, angles between directions, percentiles."""
+"""Indices of tuning: vector averages, opponent indices, angles between directions, percentiles."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from stimopt import expect
+from stimopt.lattice import Floats
 
 
 def direction_tuning(responses: ArrayLike, angles_deg: ArrayLike) -> tuple[Floats, Floats]:
     """Preferred direction and direction selectivity of responses over the last axis.
 
     Args:
-        responses: `(..., angles)`; negative ones count as none.
+        responses: `(..., angles)`; negative ones count as zero.
         angles_deg: directions, evenly spaced, `(angles,)`.
 
     Returns:
@@ -21,9 +22,16 @@ def direction_tuning(responses: ArrayLike, angles_deg: ArrayLike) -> tuple[Float
     """
     r = np.maximum(np.asarray(responses, dtype=np.float64), 0)
     vector = (r * np.exp(1j * np.radians(np.asarray(angles_deg, dtype=np.float64)))).sum(axis=-1)
-    selectivity = ratio(np.abs(vector), r.sum(axis=-1))
+    selectivity = _ratio(np.abs(vector), r.sum(axis=-1))
     direction = np.where(np.isnan(selectivity), np.nan, np.angle(vector, deg=True) % 360)
     return direction, selectivity
+
+
+def opponent_index(a: ArrayLike, b: ArrayLike) -> Floats:
+    """(a - b) / (a + b) of responses, negative ones counted as zero; NaN where none is positive."""
+    a = np.maximum(np.asarray(a, dtype=np.float64), 0)
+    b = np.maximum(np.asarray(b, dtype=np.float64), 0)
+    return _ratio(a - b, a + b)
 
 
 def angle_between(a_deg: ArrayLike, b_deg: ArrayLike) -> Floats:
@@ -33,20 +41,17 @@ def angle_between(a_deg: ArrayLike, b_deg: ArrayLike) -> Floats:
 
 
 def percentile_of(response: float, responses: ArrayLike) -> float:
-    """Share of responses below one, in per cent; ties count half, as the midrank has it.
+    """Percentage of responses below a response; equal ones count half (midrank).
 
     Raises:
         ValueError: if there are none, or some are not finite.
     """
     others = np.asarray(responses, dtype=np.float64).ravel()
-    if not len(others) or not np.isfinite(others).all():
-        raise ValueError(
-            f"expected at least one response, all finite, got {len(others)} with "
-            f"{int((~np.isfinite(others)).sum())} that are not; leave those out"
-        )
+    expect.that(len(others) > 0, "at least one response", "none", "pass those to compare with")
+    expect.finite("responses", others, "leave the others out")
     return float(100 * ((others < response).mean() + 0.5 * (others == response).mean()))
 
 
-def ratio(part: Floats, whole: Floats) -> Floats:
-    """Part / whole, NaN where whole is zero."""
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """Part / whole; NaN where whole is zero."""
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)

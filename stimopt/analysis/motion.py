@@ -1,24 +1,24 @@
-"""Motion in a stimulus: its direction, and whether brightening or darkening carries it."""
+"""Direction of motion in a stimulus, and whether brightening or darkening moves."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from stimopt.analysis.asking import checked_stimulus
-from stimopt.lattice import HexLattice
+from stimopt import expect
+from stimopt.analysis.central_response import checked_stimulus
+from stimopt.analysis.indices import opponent_index
+from stimopt.lattice import Floats, HexLattice
 from stimopt.protocol import GREY, Protocol
 
-Floats = NDArray[np.float64]
-
 MOTION_SECONDS = 0.2
-"""Before the peak; what came earlier has faded from the trained networks' responses."""
+"""Window before the peak; earlier frames no longer show in the trained networks' responses."""
 MOTION_DELAY = 0.1
-"""Longest delay that motion is looked for with: two columns at 20 a second, one at 10."""
+"""Longest delay of a correlation in seconds: two columns at 20 columns a second, one at 10."""
 RECEPTIVE_FIELD = 2.0
-"""Columns; T4 and T5 dendrites span about two, their inputs' surrounds the rest."""
+"""Standard deviation in columns; dendrites of T4 and T5 span about two columns."""
 _OFFSETS = ((1, 0), (0, 1), (1, -1), (2, 0), (0, 2), (2, -2), (1, 1), (2, -1), (1, -2))
 """One of each pair of opposite offsets (du, dv) to columns one or two steps away."""
 
@@ -39,15 +39,14 @@ class StimulusMotion:
 
     @property
     def direction_deg(self) -> float:
-        """Direction of motion in [0, 360); NaN for a stimulus in which nothing moves."""
+        """Direction of motion in [0, 360); NaN if nothing moves."""
         x, y = self.vector
         return float(np.degrees(np.arctan2(y, x)) % 360) if x or y else float("nan")
 
     @property
     def polarity_index(self) -> float:
         """(ON - OFF) / (ON + OFF) of the lengths; NaN where neither moves."""
-        on, off = np.linalg.norm(self.on), np.linalg.norm(self.off)
-        return float((on - off) / (on + off)) if on + off > 0 else float("nan")
+        return float(opponent_index(np.linalg.norm(self.on), np.linalg.norm(self.off)))
 
 
 def stimulus_motion(
@@ -63,39 +62,34 @@ def stimulus_motion(
 
     With c = luminance - grey, every pair of columns a, b at most two apart adds its direction times
     sum_t c_a(t - delay) c_b(t) - c_b(t - delay) c_a(t), over delays up to `MOTION_DELAY`
-    (Hassenstein and Reichardt, Z Naturforsch 1956, on all axes of the lattice). Standing pictures
-    and flicker without motion cancel, reversal in time turns the vector round, inversion of
-    contrast leaves it. For ON and OFF the rises and falls of luminance from frame to frame stand in
-    place of c.
+    (Hassenstein and Reichardt, Z Naturforsch 1956, on all axes of the lattice). Stationary pictures
+    and flicker without motion cancel; time reversal inverts the vector, and contrast inversion does
+    not change it. For ON and OFF, c is the rise or the fall of luminance from frame to frame.
 
-    Edges at 9.7 to 25 columns a second come out within 5 degrees of their direction. Least-squares
-    optical flow was tried and left: between binary columns it is off by up to 80 degrees.
+    Least-squares optical flow was rejected: it fails on the sharp edges of binary columns.
 
     Args:
         stimulus: luminance, `(frames, columns)`.
         lattice: the columns.
-        protocol: duration of a frame, and grey.
-        last_frame: the last to count, such as that of the peak; negative ones count from the end.
+        protocol: duration of a frame.
+        last_frame: the last frame used, such as that of the peak; negative ones count from the end.
         seconds: how far back to go.
         radius: standard deviation of the Gaussian weight around the centre, in columns.
 
     Raises:
-        ValueError: if the stimulus does not fit the lattice, is not finite, or the frame is not in
-            it.
+        ValueError: if the stimulus does not fit the lattice or is not finite, or the frame is out
+            of range.
     """
     luminance = checked_stimulus(stimulus, lattice)
     frames = len(luminance)
-    if not -frames <= last_frame < frames:
-        raise ValueError(
-            f"expected a last frame within the {frames} of the stimulus, got {last_frame}; "
-            "-1 is the last"
-        )
+    advice = "-1 is the last"
+    expect.whole("last_frame", last_frame, advice, at_least=-frames, at_most=frames - 1)
     stop = last_frame % frames + 1
     start = max(0, stop - protocol.frames(seconds))
     contrast = luminance - GREY
-    # What comes before the stimulus is grey, so a first frame is a change too.
+    # The stimulus follows grey, so its first frame is a change too.
     change = np.diff(contrast, axis=0, prepend=0.0)[start:stop]
-    weight = np.exp(-(positions(lattice) ** 2).sum(axis=1) / (2 * radius**2))
+    weight = np.exp(-(lattice.positions() ** 2).sum(axis=1) / (2 * radius**2))
     delays = range(1, protocol.frames(MOTION_DELAY) + 1)
     return StimulusMotion(
         vector=_opponent(contrast[start:stop], lattice, weight, delays),
@@ -106,7 +100,7 @@ def stimulus_motion(
 
 def _opponent(signal: Floats, lattice: HexLattice, weight: Floats, delays: range) -> Floats:
     """Sum over pairs of columns of direction times opponent correlation, `(2,)`."""
-    place = positions(lattice)
+    place = lattice.positions()
     total, magnitude = np.zeros(2), 0.0
     for du, dv in _OFFSETS:
         b = lattice.index(lattice.u + du, lattice.v + dv)
@@ -122,11 +116,5 @@ def _opponent(signal: Floats, lattice: HexLattice, weight: Floats, delays: range
             back = (right[:-delay] * left[delay:]).sum(axis=0)
             total += step / np.linalg.norm(step) * (both @ (there - back))
             magnitude += both @ np.abs(there)
-    # What is left of terms that cancel is rounding, not motion.
+    # A remainder of terms that cancel is rounding, not motion.
     return total if np.linalg.norm(total) > 1e-9 * magnitude else np.zeros(2)
-
-
-def positions(lattice: HexLattice) -> Floats:
-    """Centres in columns from the middle, x to the right and y upward, `(columns, 2)`."""
-    placed: Floats = np.stack(lattice.picture_coordinates(), axis=1) / np.sqrt(3)
-    return placed

@@ -1,4 +1,4 @@
-"""An optimum set against the same cell's edges and naturalistic clips, as one row of a table."""
+"""An optimum compared with the same cell's tuning to edges and clips, as one row of a table."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from stimopt import expect
 from stimopt.analysis.edge_tuning import EdgeTuning
 from stimopt.analysis.indices import angle_between, percentile_of
 from stimopt.analysis.stimulus_tuning import StimulusTuning
 
 SELECTIVE = 0.2
-"""Direction selectivity index above which a cell has a direction to agree with."""
+"""Direction selectivity index above which a cell counts as direction-selective."""
 SAME_DIRECTION = 60.0
-"""Largest angle in degrees between directions that agree: the lattice has six."""
+"""Largest angle in degrees between directions that agree; the lattice has six directions."""
 
 
 @dataclass(frozen=True)
 class OptimumSummary:
-    """What an optimum says, beside what moving edges say; voltages are above grey.
+    """Tuning of one cell to its optimum and to moving edges; voltages are relative to grey.
 
     Attributes:
         network: name of the network.
-        cell_type: of the cell.
+        cell_type: cell type whose central cell was read.
         response: to the optimum.
         edge_response: to the best edge.
-        naturalistic_percentile: of the response among those to clips; NaN without clips.
+        naturalistic_percentile: percentile of `response` among those to clips; NaN without clips.
         edge_direction_deg: preferred direction for edges.
         edge_selectivity: direction selectivity index for edges.
         edge_polarity: 1 if the best edge is ON, -1 if it is OFF.
@@ -36,10 +37,10 @@ class OptimumSummary:
         preferred_direction_deg: averaged over the optimum's images, weighted by responses.
         selectivity: direction selectivity index over the optimum's rotations.
         polarity_index: of the changes that drive the response, ON (1) to OFF (-1).
-        motion_polarity_index: of the motion in the optimum, likewise.
+        motion_polarity_index: of the motion in the optimum, ON (1) to OFF (-1).
         contrast_index: against the inverted optimum.
         reversal_index: against the optimum reversed in time.
-        polarity: 1 or -1 as the optimum has it, 0 if it cannot be said.
+        polarity: of the optimum, 1 or -1; 0 if neither drives the response more.
     """
 
     network: str
@@ -63,17 +64,17 @@ class OptimumSummary:
 
     @property
     def times_best_edge(self) -> float:
-        """Response as a multiple of that to the best edge; NaN for a cell that no edge excites."""
+        """Response as a multiple of that to the best edge; NaN if no edge excites."""
         return self.response / self.edge_response if self.edge_response > 0 else float("nan")
 
     @property
     def selective(self) -> bool:
-        """Whether the cell has a direction for edges."""
+        """Whether the cell is direction-selective for edges."""
         return self.edge_selectivity > SELECTIVE
 
     @property
     def angle_deg(self) -> float:
-        """Between the motion in the optimum and the edges' preferred direction."""
+        """Angle between the motion in the optimum and the edges' preferred direction."""
         return float(angle_between(self.direction_deg, self.edge_direction_deg))
 
     @property
@@ -93,22 +94,23 @@ def summarize_optimum(
     network: int = 0,
     naturalistic: ArrayLike | None = None,
 ) -> OptimumSummary:
-    """Set an optimum's tuning against the edge tuning of its cell.
+    """Compare the tuning to an optimum with the edge tuning of the same cell.
 
     Args:
         optimum: from `stimulus_tuning`.
         edges: from `edge_tuning`, on the same network and protocol.
         network: position along the network axis of `edges`.
-        naturalistic: peak responses above grey of the cell to clips.
+        naturalistic: peak responses of the cell to clips, relative to grey.
 
     Raises:
         ValueError: if the edges are not of that cell type or network.
     """
-    if optimum.cell_type not in edges.cell_types or not 0 <= network < len(edges.network_names):
-        raise ValueError(
-            f"expected edge tuning of {optimum.cell_type} in network {network}, got one of "
-            f"{', '.join(edges.cell_types)} in {', '.join(edges.network_names)}; measure that"
-        )
+    expect.that(
+        optimum.cell_type in edges.cell_types and 0 <= network < len(edges.network_names),
+        f"edge tuning of {optimum.cell_type} in network {network}",
+        f"that of {', '.join(edges.cell_types)} in {', '.join(edges.network_names)}",
+        "measure that one",
+    )
     at = (network, edges.cell_types.index(optimum.cell_type))
     percentile = np.nan if naturalistic is None else percentile_of(optimum.response, naturalistic)
     return OptimumSummary(
