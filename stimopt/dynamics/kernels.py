@@ -1,9 +1,23 @@
-"""The time loop over a stencil and its adjoint, compiled with Numba.
+"""The time loop of the fused step and its adjoint, compiled with Numba.
 
-Vectors are spelt out rather than left to the compiler, for two reasons. It keeps the sums of eight
-vectors in registers over all taps of a type; plain Numba loops took 0.085 ms a frame at best, these
-take 0.072 (721 columns, one core). And every sum is then one fixed chain of multiply-adds, so that
-a result does not depend on how types and items were shared out between threads.
+The forward loop, for each cell type and with all columns as one array, is
+
+    for t in range(frames):
+        for kind in types:
+            total = bias[kind] + (luminance[t] if kind is a photoreceptor)
+            for tap in taps that lead to kind:
+                total += weight[tap] * rectified[columns of kind + shift[tap]]
+            gate[t, kind] = V[kind] > 0
+            V[kind] += leak[kind] * (total - V[kind])
+        rectified = max(V, 0)
+
+and the adjoint is the same loop from the last frame to the first with the transposed taps. Columns
+are worked on in vectors of `LANES` = 8, and the sums of `GROUP` = 8 vectors run over the taps of a
+type at once: each run of eight lines below, from index 0 to 7, stands for `for k in range(GROUP)`.
+They are written out, and not left to the compiler, for two reasons. The eight sums stay in
+registers over all taps of a type, which plain Numba loops do not achieve. And every sum is one
+fixed chain of multiply-adds, so that a result does not depend on how types and items are shared
+out between threads.
 """
 
 # What numba compiles has no types for Python, and only some versions of numba have any.
@@ -78,7 +92,7 @@ def _sums(start, source, first, shift, weight, kind, q):
 
 @jitable
 def _advance(total, i, place, rate, v, rectified, gate, mask):
-    """One vector: keep its gate, move V towards the total, leave max(V, 0) for the next frame."""
+    """One vector: store its gate, move V towards the total, store max(V, 0) for the next frame."""
     now = load(v, i * LANES)
     if gate[1] >= 0:
         put(gate[0], gate[1] + i, positive(now))
@@ -90,10 +104,10 @@ def _advance(total, i, place, rate, v, rectified, gate, mask):
 
 @jitable
 def _retreat(total, i, place, old, new, rate, g, driven, gate):
-    """One vector of g: leak away, add what came back through the gate, drive onwards.
+    """One vector of g: leak, add what came back through the gate, store a g for the next frame.
 
-    Where there is no cell the gate is shut and g stays zero; but in the overhang of a row over the
-    next, which that row then overwrites.
+    Where there is no cell the gate is shut and g stays zero, except where the end of a row overlaps
+    the next, which that row then overwrites.
     """
     now = subtract(load(g, i * LANES), load(driven, old + place))
     now = add(now, where(at(gate[0], gate[1] + i), total))
@@ -119,8 +133,8 @@ def forward_item(
         grid: position, column_of_lane, mask (flat), lane_of_cell, first_cell and stride; see
             `PaddedGrid`.
         readout: packed places to report, `(k,)`.
-        share: first type, one past the last, which of how many calls this one is (each in a thread
-            of its own), and two counters at zero that they share.
+        share: first type, one past the last, number of this call and of all calls on the item (each
+            in a thread of its own), and two counters at zero that they share.
     """
     leak, bias, is_input = drive
     position, column_of_lane, mask, lane_of_cell, first_cell, stride = grid
@@ -204,10 +218,7 @@ def adjoint_item(
     readout,
     share,
 ):
-    """The adjoint of `forward_item`, with the transposed taps.
-
-    With g the gradient with respect to V_t: a g drives the transposed taps and, at the
-    photoreceptors, is the gradient with respect to the luminance.
+    """The adjoint of `forward_item`; g and a as in `stimopt.dynamics`.
 
     Args:
         grad_voltages: `(frames, k)`.
@@ -303,9 +314,9 @@ def _kernels(dtype: str) -> tuple[Callable[..., None], Callable[..., None]]:
 
 def _compiled(function: Any, dtype: str) -> Callable[..., None]:
     # A name, hence a cache file, for each precision: two processes that compile at once then write
-    # the same thing, and numba replaces files whole.
+    # the same content, and Numba replaces files whole.
     copy = python_types.FunctionType(function.__code__, function.__globals__, function.__name__)
-    # And for each version of simd.py, which numba does not know to be part of this.
+    # And for each version of simd.py, which Numba does not count as part of this function.
     version = hashlib.sha256(Path(simd.__file__).read_bytes()).hexdigest()[:8]
     copy.__qualname__ = f"{function.__qualname__}_{dtype}_{version}"
     copy.__module__ = function.__module__
@@ -314,6 +325,6 @@ def _compiled(function: Any, dtype: str) -> Callable[..., None]:
     try:
         compiled = njit(cache=True, **options)(copy)
     except RuntimeError:
-        # numba found no folder it may write to; compiling anew takes a few seconds.
+        # Numba found no folder it may write to, so that each process compiles for itself.
         compiled = njit(**options)(copy)
     return cast(Callable[..., None], compiled)

@@ -1,4 +1,4 @@
-"""Where every cell stands and which parameters drive it: the terms all implementations share."""
+"""Cells, synapses and parameters of a simulation, in the terms that all implementations share."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CellLayout:
 
     @cached_property
     def column_of_cell(self) -> Ints:
-        """Column in which a cell stands, `(cells,)`."""
+        """Column of each cell, `(cells,)`."""
         return np.nonzero(self.occupied)[1].astype(np.int64)
 
     @property
@@ -85,7 +85,7 @@ class CellLayout:
 
 @dataclass(frozen=True)
 class Drive:
-    """What one simulation is run with besides its stimulus.
+    """Parameters, step and read-out of one simulation.
 
     Args:
         bias: resting potential, `(networks, types)`.
@@ -105,5 +105,5 @@ class Drive:
 
     @property
     def leak(self) -> Tensor:
-        """dt / max(tau, dt), the share of the way to equilibrium in one step."""
+        """a = dt / max(tau, dt), the share of the way to equilibrium in one step."""
         return self.dt / torch.clamp(self.time_const, min=self.dt)

@@ -1,4 +1,4 @@
-"""The lattice in flat memory, where a tap is one constant offset: tables for the fused step."""
+"""The lattice with a border of zeros, laid out so that a tap is one constant offset in memory."""
 
 from __future__ import annotations
 
@@ -15,21 +15,18 @@ Bytes = NDArray[np.uint8]
 LANES = 8
 """Columns worked on at once; the mask or gate of that many cells is one byte.
 
-Rows of 16 to 31 columns fill vectors of 8 better than vectors of 16 (104 of 8 against 60 of 16 for
-721 columns), and a read that is not aligned crosses a cache line half as often.
+Rows of 16 to 31 columns fill vectors of 8 better than vectors of 16, and a read that is not aligned
+crosses a cache line half as often.
 """
 GROUP = 8
-"""Vectors whose sums are kept in registers at once.
-
-Forward, 721 columns, one core: 4 take 0.077, 6 take 0.076, 8 take 0.072, 10 take 0.080 ms a frame.
-"""
+"""Vectors whose sums stay in registers at once; 4, 6 and 10 were slower (AVX-512)."""
 
 
 @dataclass(frozen=True)
 class PaddedGrid:
-    """Where the columns lie, in two orders.
+    """The places of the columns in two orders.
 
-    *Padded*, for what taps read: each type has rows of constant u, `width` apart, with a border of
+    *Padded*, for reading by taps: each type has rows of constant u, `width` apart, with a border of
     zeros as wide as the longest tap, so that a tap never needs to ask whether its source exists.
     *Packed*, for all else: the vectors that cover the rows one after another, `LANES` columns each.
 
@@ -68,15 +65,15 @@ class PaddedGrid:
         reach_v = int(np.abs(taps.dv).max(initial=0))
         # The border right of one row is the border left of the next.
         width = 2 * n + 1 + reach_v
-        # A vector may overhang the end of the last row by LANES - 1.
+        # A vector may extend beyond the end of the last row by LANES - 1.
         border = reach_u * width + reach_v + LANES
         rows = 2 * n + 1
         position, columns = [], []
         for u in range(-n, n + 1):
             low, high = max(-n, -n - u), min(n, n - u)
             for v in range(low, high + 1, LANES):
-                # The last vector of a row may hang over the start of the next row; vectors are
-                # worked on in this order, so that the next row has the last word there.
+                # The last vector of a row may overlap the start of the next row; vectors are worked
+                # on in this order, so that the next row overwrites the overlap.
                 position.append(border + (u + n) * width + v + n)
                 columns.append(layout.lattice.index(u, np.arange(v, v + LANES)))
         while len(position) % GROUP:
@@ -111,7 +108,7 @@ class PaddedGrid:
 class TapTable:
     """Taps sorted by the type they lead to, then by the type they come from, then by offset.
 
-    The order is fixed by the connectome, so that sums do not depend on who computes them.
+    The order is fixed by the connectome, so that sums do not depend on how work is shared out.
 
     Args:
         first: first tap of each receiving type, and the number of taps, `(types + 1,)`.
@@ -147,8 +144,7 @@ class TapTable:
     def split(self, parts: int) -> Ints:
         """Bounds that cut the types into `parts` runs of about equal work, `(parts + 1,)`.
 
-        Cut by columns, two cores would hand each other a fifth of the cache lines (370 a frame and
-        side, not 1,800), but were no faster: 7.5 ms against 7.2 for 80 frames forward.
+        A cut by columns would move fewer cache lines between cores, but was not faster.
         """
         # Leak, gate and storing cost a type about as much as six taps.
         work = self.first + 6 * np.arange(len(self.first))

@@ -1,4 +1,4 @@
-"""Eight numbers at a time, and counters seen by all threads: words for Numba that it lacks."""
+"""Vector instructions on eight numbers, and counters shared by threads, as intrinsics for Numba."""
 
 # What numba compiles has no types for Python, and only some versions of numba have any.
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator, misc"
@@ -21,7 +21,7 @@ register_model: Any = extending.register_model
 
 
 class _Vector(types.Type):
-    """Numbers in one register, or in two."""
+    """`LANES` numbers in one or two registers."""
 
     def __init__(self, dtype: Any) -> None:
         self.dtype = dtype
@@ -48,8 +48,8 @@ def _zeros(vector: Any) -> Any:
 def pointer(typing: Any, array: Any) -> Any:
     """To the first element.
 
-    Arrays themselves are counted each time they are handed on, and their indices checked for a
-    minus sign; in the time loops this more than doubled the time.
+    Numba counts references to an array at each call and checks its indices for a minus sign; in the
+    time loops this more than doubled the time.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -154,7 +154,7 @@ def multiply(typing: Any, x: Any, y: Any) -> Any:
 
 @intrinsic
 def rectify(typing: Any, x: Any) -> Any:
-    """max(x, 0); NaN stays NaN, as with torch.relu, so that a broken item shows."""
+    """max(x, 0); NaN stays NaN, as with torch.relu, so that it shows in the response."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         zeros = _zeros(args[0])
@@ -176,7 +176,7 @@ def positive(typing: Any, x: Any) -> Any:
 
 @intrinsic
 def where(typing: Any, bits: Any, x: Any) -> Any:
-    """X where the bit is set, else 0: chosen, not multiplied, lest 0 times infinity leak."""
+    """X where the bit is set, else 0: a choice and no product, as 0 times infinity is NaN."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         chosen = builder.bitcast(args[0], ir.VectorType(ir.IntType(1), LANES))
@@ -208,7 +208,7 @@ def look(typing: Any, pointer: Any, index: Any) -> Any:
 
 @intrinsic
 def give_way(typing: Any) -> Any:
-    """Let another thread have the core, where the system offers it."""
+    """Yield the core to another thread, where the system offers it."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if os.name == "posix":
@@ -223,7 +223,7 @@ def give_way(typing: Any) -> Any:
 
 @jitable
 def meet(counters, parts, round_):
-    """Wait until all parts have come this far; False if one of them could not start."""
+    """Wait until all parts have come to this round; False if one of them could not start."""
     if parts == 1:
         return True
     count_up(counters)
@@ -232,8 +232,8 @@ def meet(counters, parts, round_):
         if look(counters, 1) != 0:
             return False
         spins += 1
-        # A frame takes some 40 us and the parts are about equal: a short spin wins, but not if
-        # the other part has lost its core to another process.
+        # A frame takes microseconds and the parts are about equal, so that a short spin is best,
+        # unless the other part has lost its core to another process.
         if spins > 2000:
             give_way()
     return True

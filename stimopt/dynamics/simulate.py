@@ -1,4 +1,4 @@
-"""One differentiable call from luminance to voltages, whichever implementation runs it."""
+"""One differentiable call from luminance to voltages, with any implementation of the step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stimopt.dynamics.layout import Drive
 
 
 class Step(Protocol):
-    """What an implementation of the dynamics offers.
+    """The interface of an implementation of the dynamics.
 
     Shapes: luminance `(items, frames, columns)`, state `(items, cells)`, voltages
     `(items, frames, k)` with k read-out cells, or all of them.
@@ -23,13 +23,13 @@ class Step(Protocol):
     name: str
 
     def threads(self) -> AbstractContextManager[None]:
-        """To be held around all that a fit or search does in a step, for the sake of speed."""
+        """A context to be in during each step of a fit or search, for speed."""
         ...
 
     def forward(
         self, drive: Drive, luminance: Tensor, initial: Tensor, keep: bool
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Voltages, the last state, and what the adjoint needs (nothing unless `keep`)."""
+        """Voltages, the last state, and the gates for the adjoint (none unless `keep`)."""
         ...
 
     def adjoint(
@@ -40,13 +40,7 @@ class Step(Protocol):
 
 
 class _Simulation(torch.autograd.Function):
-    """Runs a step over all frames, and its adjoint instead of autograd through every edge.
-
-    With lambda_t the gradient with respect to V_t, a = dt / max(tau, dt), gate = [V > 0]:
-    d/dx_t = a lambda_t at the photoreceptors, and
-    lambda_{t-1} = (1 - a) lambda_t + gate_{t-1} W^T (a lambda_t) + dL/dV_{t-1}.
-    Only the gates are kept, one byte a cell and frame.
-    """
+    """A step over all frames, with its adjoint (see `stimopt.dynamics`) as the backward pass."""
 
     @staticmethod
     def forward(
@@ -96,7 +90,7 @@ def simulate(
         luminance: `(items, frames, columns)`, in [0, 1].
         initial: voltage before the first frame, `(items, cells)`.
         segment: recompute the forward pass in segments of this many frames during the backward
-            pass, keeping only the state between segments; for stimuli too long for memory.
+            pass, storing only the state between segments; for stimuli too long for memory.
     """
     dtype = torch.promote_types(torch.promote_types(luminance.dtype, initial.dtype), torch.float32)
     luminance, initial = luminance.to(dtype), initial.to(dtype)

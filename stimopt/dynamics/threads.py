@@ -1,4 +1,4 @@
-"""The step's threads beside torch's own: a pool, and peace while it works."""
+"""Threads of the fused step: a pool of its own, and torch limited to one thread meanwhile."""
 
 from __future__ import annotations
 
@@ -11,38 +11,37 @@ from typing import Any
 
 import torch
 
-_held = threading.local()
+_limited = threading.local()
 
 
 def step_threads() -> int:
-    """How many threads a step may take: as many as torch has, or had before it was held to one."""
-    count: int = getattr(_held, "count", 0)
-    return count or torch.get_num_threads()
+    """Number of threads for a step: as many as torch has, or had before it was limited to one."""
+    before: int = getattr(_limited, "threads_before", 0)
+    return before or torch.get_num_threads()
 
 
 @contextmanager
 def torch_on_one_thread() -> Iterator[None]:
-    """Hold torch's other operations to this thread, while the step keeps as many as torch had.
+    """Limit torch's other operations to this thread, while the step uses as many as torch had.
 
-    Torch's OpenMP threads keep a core busy for about 7 ms after every parallel operation (unless
-    OMP_WAIT_POLICY=PASSIVE is set before torch is imported), while the step needs that core: on
-    two cores a step of one item takes 30 ms beside them and 15 without. What torch does beside the
-    step is a twentieth of the work.
+    Torch's OpenMP threads spin on their core for a while after every parallel operation (unless
+    OMP_WAIT_POLICY=PASSIVE is set before torch is imported), and on few cores the step of a single
+    item takes twice as long beside them. Torch's other operations are a small part of the work.
     """
-    if getattr(_held, "count", 0):  # held already
+    if getattr(_limited, "threads_before", 0):  # An outer block does it already.
         yield
         return
-    _held.count = torch.get_num_threads()
+    _limited.threads_before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(_held.count)
-        _held.count = 0
+        torch.set_num_threads(_limited.threads_before)
+        _limited.threads_before = 0
 
 
 class ThreadPool:
-    """A pool that grows to what is asked for; the caller's thread always does its share.
+    """A pool that grows as needed; the caller's thread always does its share.
 
     Not Numba's own threads: those abort the process when two Python threads use them at once, or
     after a fork, depending on which threading library is at hand.
@@ -52,14 +51,14 @@ class ThreadPool:
         self.forget()
 
     def forget(self) -> None:
-        """Start anew; a forked child has none of its parent's threads."""
+        """Start without threads, as a forked child has none of its parent's."""
         self._pool: ThreadPoolExecutor | None = None
         self._size = 0
         self._growing = threading.Lock()
         self._together = threading.Lock()
 
     def each(self, run: Callable[[int], None], items: range, threads: int) -> None:
-        """Run every item, in as many threads, each taking the next one when it is done."""
+        """Run every item in so many threads, each of which takes the next item when it is done."""
         waiting = iter(items)
 
         def work() -> None:
@@ -78,7 +77,7 @@ class ThreadPool:
     def together(self, parts: Sequence[Callable[[], None]], counters: Any) -> None:
         """Run parts that wait for each other, all at once.
 
-        One such call at a time: two could each hold a thread the other waits for.
+        One such call at a time: two could each occupy a thread that the other waits for.
         """
         with self._together:
             helpers = []
@@ -88,7 +87,7 @@ class ThreadPool:
                     helpers.append(pool.submit(part))
                 parts[0]()
             except BaseException:
-                counters[1] = 1  # those already waiting give up
+                counters[1] = 1  # Those that already wait return.
                 raise
             finally:
                 for helper in helpers:
@@ -97,7 +96,7 @@ class ThreadPool:
     def _grown(self, size: int) -> ThreadPoolExecutor:
         with self._growing:
             if self._pool is None or self._size < size:
-                # Work given to a smaller pool is finished by it; its threads then end.
+                # The smaller pool finishes its work; its threads then end.
                 if self._pool is not None:
                     self._pool.shutdown(wait=False)
                 self._pool = ThreadPoolExecutor(max(size, 1), thread_name_prefix="stimopt-step")
