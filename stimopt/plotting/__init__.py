@@ -5,6 +5,8 @@ is never imported, no backend is chosen and no setting is changed, so a script's
 affected.
 """
 
+from matplotlib.figure import Figure
+
 from stimopt.plotting.animation import animate
 from stimopt.plotting.files import figure_image, save_figure
 from stimopt.plotting.hexagons import hex_frame
@@ -12,11 +14,13 @@ from stimopt.plotting.selection import StripOptions, strip_frames
 from stimopt.plotting.strips import StimResponsePlot, plot_stim_response
 from stimopt.plotting.tensorboard import FitPictures
 from stimopt.plotting.three_optima import plot_optima
+from stimopt.plotting.thumbnail import plot_thumbnail
 from stimopt.plotting.traces import plot_losses, plot_traces
 from stimopt.plotting.tradeoff import plot_tradeoff
 from stimopt.plotting.tuning import plot_tuning
 
 __all__ = [
+    "Figure",
     "FitPictures",
     "StimResponsePlot",
     "StripOptions",
@@ -26,6 +30,7 @@ __all__ = [
     "plot_losses",
     "plot_optima",
     "plot_stim_response",
+    "plot_thumbnail",
     "plot_tradeoff",
     "plot_traces",
     "plot_tuning",

@@ -5,7 +5,10 @@ from __future__ import annotations
 from rich.console import JustifyMethod
 from rich.table import Table
 
+from stimopt.plotting import style
+from stimopt.report.optima_tuning import TuningText
 from stimopt.results.result import Result
+from stimopt.results.three_optima import KINDS, ThreeOptima
 
 SCENE = "scene"
 
@@ -30,6 +33,29 @@ def winners_table(result: Result, ranks: int = 1) -> Table:
                 row += [str(rank + 1)] if ranks > 1 else []
                 table.add_row(*row, *_clip(result, i, rank))
     return table
+
+
+def optima_table(optima: ThreeOptima) -> Table:
+    """Peak responses of the three optima of each item, and the tuning to the artificial one."""
+    table = Table(title="Peak responses of the three optimal stimuli", title_justify="left")
+    table.add_column("cell type", no_wrap=True)
+    for name in (*KINDS, "direction", "selectivity", "polarity"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for i, item in enumerate(optima):
+        tuning = TuningText.of_item(optima.artificial, i)
+        table.add_row(
+            _plain(item.label),
+            *[style.number(optimum.peak) for optimum in item.optima.values()],
+            tuning.direction_text,
+            tuning.selectivity_text,
+            tuning.polarity_text,
+        )
+    return table
+
+
+def _plain(text: str) -> str:
+    """Text whose brackets are no mark-up."""
+    return text.replace("[", "\\[")
 
 
 def _columns(several_networks: bool, several_ranks: bool) -> list[tuple[str, JustifyMethod]]:
@@ -59,8 +85,7 @@ def _clip(result: Result, i: int, rank: int) -> list[str]:
         f"{value('peak_response'):.3f}",
         f"{peak_ms:.0f}",
         str(value("sample")),
-        # A scene's name is text: brackets in it are no mark-up.
-        str(value(SCENE)).replace("[", "\\["),
+        _plain(str(value(SCENE))),
         str(value("view")),
         f"{value('first_frame')}-{value('last_frame')}",
         f"axis {mirroring}" if mirroring else "no",

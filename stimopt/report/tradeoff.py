@@ -1,4 +1,4 @@
-"""How near to grey a stimulus comes when its response may stray by so much."""
+"""Greyness that a stimulus reaches for each tolerance of its response."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stimopt.plotting import save_figure
-from stimopt.plotting.tradeoff import tradeoff_figure
+from stimopt import expect
+from stimopt.plotting import plot_tradeoff, save_figure
+from stimopt.report.figures import safe_names
 from stimopt.results.result import Result, read
 
 
@@ -19,8 +20,8 @@ class Tradeoff(NamedTuple):
     Args:
         label: cell type, and the network where there are several.
         tolerance: fractions of the target's range, ascending, `(points,)`.
-        greyness: sum of squares to grey of the greyest stimulus found at each, `(points,)`; NaN
-            where none but the start met the tolerance.
+        greyness: sum of squares to grey of the greyest stimulus at each tolerance, `(points,)`; NaN
+            where only the start met it.
     """
 
     label: str
@@ -34,31 +35,30 @@ def tradeoffs(result: Result) -> list[Tradeoff]:
     Raises:
         ValueError: for a result of another kind.
     """
-    if result.kind != "regularized" or "grey_distance" not in result.variables:
-        raise ValueError(
-            f"expected a regularized result, got a {result.kind} one; give that of stimopt "
-            "regularize"
-        )
+    regularized = result.kind == "regularized" and "grey_distance" in result.variables
+    advice = "pass that of stimopt regularize"
+    expect.that(regularized, "a regularized result", f"a {result.kind} one", advice)
     several = len(result.network_names) > 1
     curves: dict[str, list[tuple[float, float]]] = {}
     for i, cell_type in enumerate(result["cell_type"]):
         label = f"{cell_type}-{int(result['network'][i])}" if several else str(cell_type)
-        # The start meets any tolerance; where nothing greyer did, nothing was found.
+        # The start meets any tolerance, so it is no point of the curve.
         met = bool(result["tolerance_met"][i]) and int(result["best_step"][i]) > 0
         greyness = float(result["grey_distance"][i]) if met else np.nan
-        # The shortest decimal of the float32 kept: 0.02, not 0.0199999996.
+        # The shortest decimal of a float32: 0.02, not 0.0199999996.
         tolerance = float(str(result["tolerance"][i]))
         curves.setdefault(label, []).append((tolerance, greyness))
     return [Tradeoff(name, *np.array(sorted(points)).T) for name, points in curves.items()]
 
 
 def write_tradeoffs(folder: str | Path) -> list[Path]:
-    """Draw the trade-offs of `result.h5` in a folder, beside it; gives the files written."""
+    """Draw the trade-offs of `result.h5` in a folder beside it and return the figures' paths."""
     folder = Path(folder)
-    written = []
-    for curve in tradeoffs(read(folder / "result.h5")):
-        if len(curve.tolerance) > 1:
-            figure = tradeoff_figure(curve.tolerance, curve.greyness, curve.label)
-            name = f"tradeoff-{curve.label}.png".replace("/", "_")
-            written.append(save_figure(figure, folder / name))
-    return written
+    curves = [curve for curve in tradeoffs(read(folder / "result.h5")) if len(curve.tolerance) > 1]
+    return [
+        save_figure(
+            plot_tradeoff(curve.tolerance, curve.greyness, curve.label),
+            folder / f"tradeoff-{name}.png",
+        )
+        for curve, name in zip(curves, safe_names([c.label for c in curves]), strict=True)
+    ]

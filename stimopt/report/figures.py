@@ -1,0 +1,85 @@
+"""Figures of the items of a result and of the three optima, and file names for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stimopt.lattice import HexLattice
+from stimopt.plotting import Figure, animate, plot_optima, plot_stim_response, save_figure
+from stimopt.results.result import Result
+from stimopt.results.three_optima import ItemOptima, ThreeOptima
+
+
+def item_figure(result: Result, i: int) -> Figure:
+    """Stimulus over response of one item in the last 200 ms before the peak."""
+    lattice = HexLattice(result.extent)
+    shown = slice(0, int(result["n_frames"][i]))
+    fig = plot_stim_response(
+        result["stimulus"][i, shown],
+        result["response"][i, shown],
+        lattice,
+        result.protocol.dt,
+        title=f"{result['label'][i]}, {result.kind}",
+        column=int(lattice.index(result["readout_u"][i], result["readout_v"][i])),
+        peak_frame=result.frame_of_peak(i),
+    ).fig
+    assert isinstance(fig, Figure)
+    return fig
+
+
+def optima_figure(item: ItemOptima, lattice: HexLattice, dt: float, **options: Any) -> Figure:
+    """Three strips of stimulus over response, then the central traces over each other.
+
+    Args:
+        item: the three optima of one cell type.
+        lattice: the columns.
+        dt: duration of a frame in seconds.
+        **options: as for `plotting.plot_optima`.
+    """
+    optima = item.optima
+    drawn = [(kind, optimum.stimulus, optimum.response) for kind, optimum in optima.items()]
+    peaks = [optimum.peak_frame for optimum in optima.values()]
+    return plot_optima(drawn, lattice, dt, item.cell_type, peak_frames=peaks, **options)
+
+
+def write_figures(result: Result, folder: str | Path, max_figures: int = 8) -> list[Path]:
+    """Draw the first items of a result into `<item>.png`, each whole or not at all."""
+    names = safe_names([str(label) for label in result["label"]])[:max_figures]
+    return [
+        save_figure(item_figure(result, i), Path(folder) / f"{name}.png")
+        for i, name in enumerate(names)
+    ]
+
+
+def write_animations(optima: ThreeOptima, folder: str | Path) -> list[Path]:
+    """Write a film of every optimum as `<item>_<kind>.gif` and return the paths."""
+    return [
+        animate(
+            optimum.stimulus,
+            optimum.response,
+            optima.lattice,
+            optima.dt,
+            Path(folder) / f"{name}_{kind}.gif",
+            title=f"{item.label}, {kind}",
+            max_extent=6,
+        )
+        for name, item in zip(safe_names([item.label for item in optima]), optima, strict=True)
+        for kind, optimum in item.optima.items()
+    ]
+
+
+def safe_names(labels: Sequence[str]) -> list[str]:
+    """File names for labels such as CT1(Lo1): letters, digits, `.`, `_` and `-`, all different."""
+    names: list[str] = []
+    for label in labels:
+        # No leading dot, so that no file is hidden or leads out of the folder.
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", label).strip("._") or "item"
+        unique, i = name, 2
+        # Some file systems do not distinguish upper and lower case.
+        while unique.lower() in {other.lower() for other in names}:
+            unique, i = f"{name}-{i}", i + 1
+        names.append(unique)
+    return names

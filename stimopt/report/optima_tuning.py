@@ -1,0 +1,81 @@
+"""Direction, selectivity and polarity of artificial optima: measured, stored and written out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from stimopt.analysis import stimulus_tuning
+from stimopt.networks.model import ResponseModel
+from stimopt.results.result import Result, Variable
+from stimopt.results.three_optima import ThreeOptima
+
+UNKNOWN = "\N{EN DASH}"
+"""Written in place of a number that was not measured or does not exist."""
+
+
+def with_tuning(optima: ThreeOptima, network: ResponseModel) -> ThreeOptima:
+    """Measure the tuning to each artificial optimum and add it to the artificial result.
+
+    The variables `preferred_direction_deg`, `direction_selectivity`, `polarity` and
+    `polarity_index` are those of `analysis.StimulusTuning`.
+    """
+    result = optima.artificial
+    tuning = [
+        stimulus_tuning(
+            network, item.artificial.stimulus, item.cell_type, result.protocol, item.network
+        )
+        for item in optima
+    ]
+    columns = {
+        "preferred_direction_deg": ([t.preferred_direction_deg for t in tuning], "degrees"),
+        "direction_selectivity": ([t.direction_selectivity for t in tuning], "0 to 1"),
+        "polarity": ([t.polarity for t in tuning], "1 ON, -1 OFF, 0 neither"),
+        "polarity_index": ([t.polarity_index for t in tuning], "-1 (OFF) to 1 (ON)"),
+    }
+    added = {
+        name: Variable(("item",), np.array(values), units)
+        for name, (values, units) in columns.items()
+    }
+    extended = dataclasses.replace(result, variables={**result.variables, **added})
+    return dataclasses.replace(optima, artificial=extended)
+
+
+@dataclass(frozen=True)
+class TuningText:
+    """Tuning of one artificial optimum, as numbers (NaN if not measured) and as text."""
+
+    direction_deg: float
+    selectivity: float
+    polarity: int
+    polarity_index: float
+
+    @classmethod
+    def of_item(cls, artificial: Result, i: int) -> TuningText:
+        """The tuning stored with an item; all unknown without `with_tuning`."""
+        if "preferred_direction_deg" not in artificial.variables:
+            return cls(math.nan, math.nan, 0, math.nan)
+        return cls(
+            float(artificial["preferred_direction_deg"][i]),
+            float(artificial["direction_selectivity"][i]),
+            int(artificial["polarity"][i]),
+            float(artificial["polarity_index"][i]),
+        )
+
+    @property
+    def direction_text(self) -> str:
+        """Whole degrees, 0 to 359."""
+        return UNKNOWN if math.isnan(self.direction_deg) else f"{round(self.direction_deg) % 360}°"
+
+    @property
+    def selectivity_text(self) -> str:
+        """Two decimals."""
+        return UNKNOWN if math.isnan(self.selectivity) else f"{self.selectivity:.2f}"
+
+    @property
+    def polarity_text(self) -> str:
+        """ON or OFF."""
+        return {1: "ON", -1: "OFF"}.get(self.polarity, UNKNOWN)
