@@ -18,7 +18,6 @@ import torch
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
-from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
