@@ -81,7 +81,7 @@ def test_items_differ_in_readings_not_in_their_number(networks: FrozenNetwork) -
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell_types": ["T4z"]}, "nearest: T4"),
+        ({"cell_types": ["T4z"]}, "cell type as one of .*did you mean"),
         ({"cell_types": []}, "at least one of the cell types"),
         ({"cell_types": ["T4a", "T4a"]}, "cell types listed once each"),
         ({"seeds": []}, "at least one of the seeds"),

@@ -121,7 +121,7 @@ def test_losses_belong_to_the_iterate_they_stand_beside(
     for steps in (3, 4):
         runs[steps] = generator(small_network)
         make_trainer(steps).fit(runs[steps])
-        assert len(runs[steps].history["loss/total"]) == steps + 1
+        assert len(runs[steps].record.history["loss/total"]) == steps + 1
     # An independent evaluation of the iterate after 3 steps, by the formula.
     x = runs[3].luminance().detach()
     cells = torch.tensor([small_network.cell_index("T4c"), small_network.cell_index("T5a")])
@@ -436,7 +436,7 @@ def test_another_run_is_not_resumed(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell_types": ["T4cc"]}, "nearest: T4c"),
+        ({"cell_types": ["T4cc"]}, "did you mean 'T4c'"),
         ({"t_stim": 0.0}, "at least one frame"),
         ({"objective": "best"}, "objective as one of"),
         ({"sign": 2}, "sign as one of 1, -1"),

@@ -316,7 +316,7 @@ def test_a_checkpoint_of_another_tolerance_is_refused(
         ({"tolerance": []}, "once each"),
         ({"init": "noise"}, "naturalistic:RESULT.h5"),
         ({"init": "naturalistic:"}, "naturalistic:RESULT.h5"),
-        ({"init": "naturalistic:not_there.h5"}, "not_there.h5, which is not there"),
+        ({"init": "naturalistic:not_there.h5"}, "not_there.h5, got no file"),
         ({"init": "naturalistic:not_there.h5", "n_frames": [3]}, "with a tensor only"),
         ({"init": torch.rand(61, 20)}, r"\(items, frames, columns\)"),
         ({"init": torch.rand(1, 20, 60)}, r"\(1, frames, 61\)"),

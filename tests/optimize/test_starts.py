@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from stimopt.items import Item, make_items
+from stimopt.items import Item, Reading, make_items
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
@@ -67,7 +68,7 @@ def test_a_network_of_the_same_name_or_the_only_one_stands_in(
     # One network alone, of which the result has it in another position.
     other = builtin_network(EXTENT)
     other.names = ("other",)
-    stimuli, lengths = naturalistic_start(path, other, [Item("Mi1")])
+    stimuli, lengths = naturalistic_start(path, other, [Item((Reading("Mi1"),))])
     row = len(TYPES) + TYPES.index("Mi1")
     np.testing.assert_array_equal(
         stimuli[0, : int(lengths[0])], result.stimulus[row, : result.n_frames[row]]
@@ -75,29 +76,32 @@ def test_a_network_of_the_same_name_or_the_only_one_stands_in(
     stranger = builtin_network(EXTENT)
     stranger.names = ("stranger",)
     with pytest.raises(ValueError, match=r"expected clips for network stranger .* first, other"):
-        naturalistic_start(path, stranger, [Item("Mi1")])
+        naturalistic_start(path, stranger, [Item((Reading("Mi1"),))])
 
 
 def test_a_search_within_a_file_of_several_results(
     path: Path, networks: FrozenNetwork, tmp_path: Path
 ) -> None:
-    several = write(tmp_path / "walk.h5", {"naturalistic": read(path)})
-    items = [Item("T4a")]
+    naturalistic = read(path)
+    # The other two groups need only be of the same items, network and protocol.
+    others = {k: dataclasses.replace(naturalistic, kind=k) for k in ("regularized", "artificial")}
+    several = write(tmp_path / "optima.h5", {"naturalistic": naturalistic, **others})
+    items = [Item((Reading("T4a"),))]
     one, other = (naturalistic_start(p, networks, items) for p in (path, several))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_what_is_no_start_is_refused(path: Path, networks: FrozenNetwork, tmp_path: Path) -> None:
-    items = [Item("Mi1")]
+def test_an_invalid_start_is_rejected(path: Path, networks: FrozenNetwork, tmp_path: Path) -> None:
+    items = [Item((Reading("Mi1"),))]
     with pytest.raises(ValueError, match=r"expected clips of extent 2 as the network, got 3"):
         naturalistic_start(path, builtin_network(2), items)
-    with pytest.raises(ValueError, match="expected one of 6 cell types, got 'Mi4'"):
-        naturalistic_start(path, networks, [Item("Mi4")])
+    with pytest.raises(ValueError, match=r"cell type searched in .*got 'Mi4'"):
+        naturalistic_start(path, networks, [Item((Reading("Mi4"),))])
     with pytest.raises(ValueError, match=r"expected Mi1 of network 0 in column u=1, v=0"):
-        naturalistic_start(path, networks, [Item("Mi1", u=1)])
+        naturalistic_start(path, networks, [Item((Reading("Mi1", u=1),))])
     with pytest.raises(ValueError, match=r"expected clips at dt = 0\.02 s, got 0\.01 s"):
         naturalistic_start(path, networks, items, dt=0.02)
-    with pytest.raises(ValueError, match="which is not there"):
+    with pytest.raises(ValueError, match="got no file"):
         naturalistic_start(tmp_path / "none.h5", networks, items)
     (tmp_path / "text.h5").write_text("no HDF5")
     with pytest.raises(ValueError, match="damaged or foreign"):
