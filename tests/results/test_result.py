@@ -1,136 +1,166 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import h5py
-import lightning.pytorch as pl
 import numpy as np
 import pytest
 import xarray as xr
 
 from stimopt.networks.frozen import FrozenNetwork
-from stimopt.optimize.generate import StimulusGenerator
-from stimopt.results import result as results
-from stimopt.results.result import Result, Variable
-from stimopt.results.variables import stimulus_result
-
-
-@pytest.fixture(scope="module")
-def fitted(small_network: FrozenNetwork) -> StimulusGenerator:
-    fit = StimulusGenerator(small_network, ["T4c", "T5a"], t_stim=0.12, seeds=3)
-    options: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
-    pl.Trainer(
-        max_steps=4,
-        accelerator="cpu",
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    ).fit(fit)
-    return fit
+from stimopt.networks.opening import builtin_network
+from stimopt.protocol import Protocol
+from stimopt.results.result import (
+    Result,
+    Variable,
+    groups,
+    read,
+    require_same_result,
+    write,
+)
+from stimopt.storage.files import BadFile
+from stimopt.storage.identity import DifferentRun
+from tests.results.cases import random_result
 
 
 @pytest.fixture
-def written(fitted: StimulusGenerator, tmp_path: Path) -> Path:
-    return stimulus_result(fitted).write(tmp_path / "result.h5")
+def result(small_network: FrozenNetwork) -> Result:
+    return random_result(small_network)
 
 
-def test_what_is_written_is_read(fitted: StimulusGenerator, written: Path) -> None:
-    first, second = stimulus_result(fitted), results.read(written)
-    assert first.variables.keys() == second.variables.keys()
-    for name, variable in first.variables.items():
-        np.testing.assert_array_equal(second[name], variable.values)
-        assert second.variables[name].dims == variable.dims
-    plain = [f.name for f in dataclasses.fields(Result) if f.name != "variables"]
-    for name in plain:
-        assert getattr(second, name) == getattr(first, name)
-    assert second.stimulus.shape == (2, 12, 61)
-    assert second.losses.shape == (5, 2)
+@pytest.fixture
+def path(result: Result, tmp_path: Path) -> Path:
+    return result.write(tmp_path / "result.h5")
 
 
-def test_xarray_opens_it_with_named_dimensions(written: Path) -> None:
-    with xr.open_dataset(written, engine="h5netcdf") as opened:
+# -- in memory ------------------------------------------------------------------------------------
+
+
+def test_variables_are_read_by_name(result: Result) -> None:
+    assert result["stimulus"] is result.stimulus is result.variables["stimulus"].values
+    with pytest.raises(KeyError, match=r"expected one of .*'stimulus'.* got 'stimuli'"):
+        result["stimuli"]
+    with pytest.raises(AttributeError):
+        result.stimuli  # noqa: B018
+
+
+def test_the_frame_of_the_peak_is_within_the_window(small_network: FrozenNetwork) -> None:
+    protocol = Protocol(t_pre=0.1, readout_start=0.02, readout_stop=0.06)
+    result = random_result(small_network, protocol=protocol)
+    central = result["central_response"]
+    assert result.frame_of_peak(0) == 2 + central[0, 2:6].argmax()
+    result.config["sign"] = -1
+    assert result.frame_of_peak(0) == 2 + central[0, 2:6].argmin()
+
+
+def test_check_simulates_again(result: Result, small_network: FrozenNetwork) -> None:
+    assert result.check(small_network) == 0
+    with pytest.raises(ValueError, match=r"expected the network of the result .*; load that"):
+        result.check(builtin_network(3))
+    result["response"][1, 5, 30] += 0.01
+    with pytest.raises(RuntimeError, match=r"T5a again within 0\.0001, got a difference of 0\.0"):
+        result.check(small_network)
+    assert result.check(small_network, tolerance=0.1) == pytest.approx(0.01, rel=1e-3)
+    result["response"][1, 5, 30] = np.nan
+    with pytest.raises(RuntimeError, match=r"T5a again .* got NaN in other columns"):
+        result.check(small_network, tolerance=0.1)
+
+
+def test_a_result_of_other_settings_is_told_by_name(result: Result) -> None:
+    same = {"network_hash": result.network_hash, "steps": 4, "protocol.dt": 0.01}
+    require_same_result(result, same, "here")
+    for name in ("network_hash", "steps", "protocol.dt", "unknown"):
+        with pytest.raises(DifferentRun, match=rf"expected {name} = .* as in here, got '?other"):
+            require_same_result(result, {**same, name: "other"}, "here")
+
+
+# -- in a file ------------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_read(result: Result, path: Path) -> None:
+    again = read(path)
+    assert again.variables.keys() == result.variables.keys()
+    for name, variable in result.variables.items():
+        np.testing.assert_array_equal(again[name], variable.values)
+        assert again.variables[name].dims == variable.dims
+        assert again.variables[name].units == variable.units
+    for field in dataclasses.fields(Result):
+        if field.name != "variables":
+            assert getattr(again, field.name) == getattr(result, field.name)
+
+
+def test_no_array_is_stored_twice_under_two_names(path: Path) -> None:
+    with h5py.File(path) as file:
+        arrays = {name: data[()] for name, data in file.items() if data.ndim > 1}
+    del arrays["central_target_response"]  # equal by design of the case
+    assert {"stimulus", "response", "central_response", "losses"} == set(arrays)
+
+
+def test_xarray_opens_it_with_named_dimensions(path: Path) -> None:
+    with xr.open_dataset(path, engine="h5netcdf") as opened:
         assert opened["stimulus"].dims == ("item", "frame", "column")
         assert opened["losses"].dims == ("step", "item")
         assert [str(name) for name in opened["cell_type"].values] == ["T4c", "T5a"]
         assert opened["time"].attrs["units"] == "s"
 
 
-def test_check_simulates_again(
-    fitted: StimulusGenerator, written: Path, small_network: FrozenNetwork
-) -> None:
-    assert results.read(written).check(small_network) <= 1e-6
-    with pytest.raises(ValueError, match="expected the network of the result"):
-        results.read(written).check(FrozenNetwork.builtin(3))
-    with h5py.File(written, "r+") as file:
-        file["response"][1, 5, 30] += 0.01
-    with pytest.raises(RuntimeError, match="T5a again within"):
-        results.read(written).check(small_network)
-
-
-def test_groups_share_a_file(fitted: StimulusGenerator, tmp_path: Path) -> None:
-    one = stimulus_result(fitted)
-    path = results.write(tmp_path / "walk.h5", {"artificial": one, "regularized": one})
-    assert results.groups(path) == ["artificial", "regularized"]
-    assert results.read(path, "regularized").kind == "artificial"
-    with pytest.raises(ValueError, match="group 'none'"):
-        results.read(path, "none")
-    with xr.open_dataset(path, engine="h5netcdf", group="artificial") as opened:
+def test_results_share_a_file_in_groups(result: Result, path: Path, tmp_path: Path) -> None:
+    assert groups(path) == [""]
+    both = write(tmp_path / "both.h5", {"artificial": result, "regularized": result})
+    assert groups(both) == ["artificial", "regularized"]
+    assert read(both, "regularized").kind == "artificial"
+    for group in ("", "none"):
+        with pytest.raises(BadFile, match=r"expected a result .*both\.h5, got .*'artificial'"):
+            read(both, group)
+    with xr.open_dataset(both, engine="h5netcdf", group="artificial") as opened:
         assert opened["response"].dims == ("item", "frame", "column")
 
 
-def test_a_failed_write_leaves_the_old_file(fitted: StimulusGenerator, written: Path) -> None:
-    before = written.read_bytes()
-    bad = stimulus_result(fitted)
-    bad.variables["wrong"] = Variable(("item",), np.zeros(7))
-    with pytest.raises(ValueError, match="item = 2"):
-        bad.write(written)
-    assert written.read_bytes() == before
-    assert [p.name for p in written.parent.iterdir()] == ["result.h5"]
+def test_a_failed_write_leaves_the_old_file(result: Result, path: Path) -> None:
+    before = path.read_bytes()
+    result.variables["wrong"] = Variable(("item",), np.zeros(7))
+    with pytest.raises(ValueError, match="expected item = 2 in wrong, got 7"):
+        result.write(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ["result.h5"]
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "text", "foreign", "schema"])
-def test_damaged_results_are_said(written: Path, damage: str) -> None:
-    content = written.read_bytes()
-    if damage == "missing":
-        written.unlink()
-    elif damage == "empty":
-        written.write_bytes(b"")
-    elif damage == "truncated":
-        written.write_bytes(content[: len(content) // 2])
-    elif damage == "text":
-        written.write_bytes(b"luminance")
-    else:
-        with h5py.File(written, "w" if damage == "foreign" else "r+") as file:
-            file.attrs["schema"] = "other/9"
-    with pytest.raises(ValueError, match=r"expected .*got .*;"):
-        results.read(written)
+def test_a_flipped_bit_is_noticed(path: Path) -> None:
+    with h5py.File(path) as file:
+        offset = file["stimulus"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[offset + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadFile, match=r"expected a stimopt result in .*result\.h5, got a damaged"):
+        read(path)
 
 
-def test_links_out_of_the_file_are_refused(written: Path, tmp_path: Path) -> None:
-    secret = tmp_path / "secret.h5"
-    with h5py.File(secret, "w") as file:
-        file["stimulus"] = np.ones(3)
-    with h5py.File(written, "r+") as file:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("schema", "other/9"),
+        ("protocol", json.dumps({"dt": -1})),
+        ("protocol", json.dumps({"none": 1})),
+        ("network_names", json.dumps("builtin")),
+        ("config", "{"),
+        ("versions", json.dumps([])),
+        ("extent", "wide"),
+    ],
+)
+def test_a_file_of_other_contents_is_refused(name: str, value: Any, path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs[name] = value
+    with pytest.raises(BadFile, match=r"expected a .*result.* in .*result\.h5, got .*;"):
+        read(path)
+
+
+def test_a_link_out_of_the_file_is_refused(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
         del file["stimulus"]
-        file["stimulus"] = h5py.ExternalLink(str(secret), "/stimulus")
-    with pytest.raises(ValueError, match="ExternalLink"):
-        results.read(written)
-
-
-def test_padding_is_missing(small_network: FrozenNetwork) -> None:
-    import torch
-
-    fit = StimulusGenerator(small_network, ["T4c"], t_stim=0.1)
-    fit.n_frames.fill_(7)
-    result = stimulus_result(fit)
-    assert np.isnan(result["stimulus"][0, 7:]).all() and np.isnan(result["response"][0, 7:]).all()
-    assert not np.isnan(result["stimulus"][0, :7]).any()
-    assert result.check(small_network) <= 1e-6
-    assert torch.isfinite(fit.stimulus).all()
-
-
-def test_unknown_variables_are_no_attributes() -> None:
-    with pytest.raises(AttributeError):
-        Result("a", {}, None, "", (), 1).nothing  # type: ignore[arg-type]  # noqa: B018
+        file["stimulus"] = h5py.ExternalLink("secret.h5", "/stimulus")
+    for reader in (read, groups):
+        with pytest.raises(BadFile, match="ExternalLink"):
+            reader(path)
