@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from stimopt.cli import main
 from stimopt.networks.opening import builtin_network
 from stimopt.results import result as results
-from stimopt.storage.files import only_run_in, replacing
+from stimopt.storage.files import only_run_in
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ["--network.extent", "4", "--model.t_stim", "0.12", "--trainer.accelerator", "cpu"]
@@ -193,28 +193,3 @@ def test_two_runs_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[st
         )
         assert done.returncode == 2 and "another run is at work" in done.stderr
         assert sorted(p.name for p in output.iterdir()) == before
-
-
-def test_what_a_killed_run_had_half_written_is_cleared_up(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    running = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    (tmp_path / "checkpoints").mkdir()
-    left = tmp_path / "checkpoints" / f".last.part-{ended.pid}.ckpt"
-    beside = tmp_path / f".figure.part-{running.pid}.png"
-    other = tmp_path / ".notes.part-two.txt"
-    for path in (left, beside, other):
-        path.write_bytes(b"half")
-    with only_run_in(tmp_path):
-        assert not left.exists() and beside.exists() and other.exists()
-    running.communicate(b"\n")
-
-
-def test_replacing_keeps_the_old_file_on_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("old", encoding="utf-8")
-    with pytest.raises(RuntimeError, match="half"), replacing(path) as beside:
-        beside.write_text("ne", encoding="utf-8")
-        raise RuntimeError("half-written")
-    assert path.read_text(encoding="utf-8") == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
