@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from stimopt.networks.flyvis import SAFE_GLOBALS, best_checkpoint
-from stimopt.networks.flyvis_objects import from_flyvis_object
-from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.flyvis_objects import network_from_flyvis
+from stimopt.networks.opening import flyvis_network
 from stimopt.protocol import Protocol
 
 has_flyvis = pytest.mark.skipif(
@@ -54,23 +54,23 @@ def like_flyvis(folder: Path, **changes: Any) -> SimpleNamespace:
 def test_parameters_are_those_of_the_folder(trained_folder: Path, connectome_file: Path) -> None:
     folders = [trained_folder / "000", trained_folder / "001"]
     held = [View(like_flyvis(folders[0]), "flow/0000/000"), like_flyvis(folders[1])]
-    taken = from_flyvis_object(held, connectome_file, extent=4)
-    read = FrozenNetwork.from_flyvis(folders, connectome_file, extent=4)
+    taken = network_from_flyvis(held, connectome_file, extent=4)
+    read = flyvis_network(folders, connectome_file, extent=4)
     assert taken.names == ("flow/0000/000", "flyvis.Network")
     assert taken.content_hash == read.content_hash
-    whole = from_flyvis_object(held[0], connectome_file)
+    whole = network_from_flyvis(held[0], connectome_file)
     assert whole.lattice.extent == 15
     assert not any(p.requires_grad for p in whole.parameters())
 
 
 def test_it_is_a_copy(trained_folder: Path, connectome_file: Path) -> None:
     network = like_flyvis(trained_folder / "000")
-    taken = from_flyvis_object(network, connectome_file, extent=2)
+    taken = network_from_flyvis(network, connectome_file, extent=2)
     before = taken.bias.clone()
     with torch.no_grad():
         network.nodes_bias += 1
     assert torch.equal(taken.bias, before)
-    assert not torch.equal(from_flyvis_object(network, connectome_file, extent=2).bias, before)
+    assert not torch.equal(network_from_flyvis(network, connectome_file, extent=2).bias, before)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_network_that_does_not_fit_is_refused(
 ) -> None:
     network = like_flyvis(trained_folder / "000", **change)
     with pytest.raises(ValueError, match=said):
-        from_flyvis_object(network, connectome_file, extent=2)
+        network_from_flyvis(network, connectome_file, extent=2)
 
 
 def test_other_dynamics_other_lattices_and_other_objects(
@@ -97,17 +97,17 @@ def test_other_dynamics_other_lattices_and_other_objects(
     smaller = like_flyvis(trained_folder / "000")
     smaller.config.connectome.extent = 5
     with pytest.raises(ValueError, match="one connectome and extent"):
-        from_flyvis_object([network, smaller], connectome_file)
+        network_from_flyvis([network, smaller], connectome_file)
     network.config.dynamics.activation.type = "softplus"
     with pytest.raises(ValueError, match="softplus"):
-        from_flyvis_object(network, connectome_file)
+        network_from_flyvis(network, connectome_file)
     smaller.config.connectome.n_syn_fill = 0
     with pytest.raises(ValueError, match="n_syn_fill"):
-        from_flyvis_object(smaller, connectome_file)
+        network_from_flyvis(smaller, connectome_file)
     with pytest.raises(TypeError, match=r"flyvis.NetworkView or a flyvis.Network, got Linear"):
-        from_flyvis_object(torch.nn.Linear(2, 2))
+        network_from_flyvis(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="empty list"):
-        from_flyvis_object([])
+        network_from_flyvis([])
 
 
 @has_flyvis
@@ -129,13 +129,13 @@ def test_flyvis_objects_respond_as_in_flyvis(
         import numpy as np, torch
         import flyvis
         from flyvis.network.stimulus import Stimulus
-        from stimopt.networks.flyvis_objects import from_flyvis_object
-        from stimopt.networks.frozen import FrozenNetwork
+        from stimopt.networks.flyvis_objects import network_from_flyvis
+        from stimopt.networks.opening import flyvis_network
 
         view = flyvis.NetworkView("flow/0000/000")
         network = view.init_network()
-        of_view, of_network = from_flyvis_object(view), from_flyvis_object(network)
-        read = FrozenNetwork.from_flyvis(flyvis.results_dir / "flow/0000/000")
+        of_view, of_network = network_from_flyvis(view), network_from_flyvis(network)
+        read = flyvis_network(flyvis.results_dir / "flow/0000/000")
         assert of_view.names == ("flow/0000/000",), of_view.names
         torch.manual_seed(0)
         noise = torch.rand(1, 12, 1, 721)
@@ -161,7 +161,7 @@ def test_flyvis_objects_respond_as_in_flyvis(
     assert done.returncode == 0, done.stderr
     said = np.load(tmp_path / "said.npz")
     assert len(set(said["hashes"].tolist())) == 1
-    network = FrozenNetwork.from_flyvis(network_folder, connectome_file)
+    network = flyvis_network(network_folder, connectome_file)
     assert network.content_hash == said["hashes"][0]
     ours = network.respond(torch.from_numpy(said["noise"]), Protocol())[0]
     for cell_type in ("R1", "L1", "Mi9", "T4c", "T5a", "Lawf1"):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.protocol import Protocol
 from tests.dynamics.dense_step import simulate_dense
 
@@ -37,7 +38,7 @@ def test_counts_of_the_published_network(real_network: FrozenNetwork, recorded: 
 
 
 def test_the_built_in_circuit_is_the_dense_reference(small_network: FrozenNetwork) -> None:
-    network = FrozenNetwork.builtin(extent=2).double()
+    network = builtin_network(extent=2).double()
     generator = torch.Generator().manual_seed(1)
     luminance = torch.rand((1, 12, network.lattice.n_columns), generator=generator).double()
     initial = torch.randn((1, network.n_cells), generator=generator).double()
@@ -109,18 +110,18 @@ def test_difference_from_baseline(small_network: FrozenNetwork) -> None:
 
 
 def test_the_kept_grey_state_notices_changed_weights() -> None:
-    network = FrozenNetwork.builtin(extent=2)
+    network = builtin_network(extent=2)
     luminance = torch.rand((1, 5, network.lattice.n_columns))
     before = network(luminance)
     network.tap_weight.mul_(0.5)
-    fresh = FrozenNetwork.builtin(extent=2)
+    fresh = builtin_network(extent=2)
     fresh.tap_weight.mul_(0.5)
     assert torch.equal(network(luminance), fresh(luminance))
     assert not torch.equal(network(luminance), before)
 
 
 def test_grey_state_made_in_inference_mode_serves_a_gradient(small_network: FrozenNetwork) -> None:
-    network = FrozenNetwork.builtin(extent=2)
+    network = builtin_network(extent=2)
     with torch.inference_mode():
         network(torch.rand((1, 3, network.lattice.n_columns)))
     luminance = torch.rand((1, 3, network.lattice.n_columns), requires_grad=True)
@@ -129,7 +130,7 @@ def test_grey_state_made_in_inference_mode_serves_a_gradient(small_network: Froz
 
 
 def test_parameters_follow_device_and_dtype_and_never_train(small_network: FrozenNetwork) -> None:
-    network = FrozenNetwork.builtin(extent=1)
+    network = builtin_network(extent=1)
     assert list(network.parameters()) == []
     assert network.double().bias.dtype == torch.float64
     voltages = network(torch.rand((1, 2, 7), dtype=torch.float64))
@@ -141,14 +142,14 @@ def test_parameters_follow_device_and_dtype_and_never_train(small_network: Froze
 
 
 def test_hash_names_content(trained_folder: Path, connectome_file: Path) -> None:
-    one = FrozenNetwork.builtin(extent=2)
-    assert one.content_hash == FrozenNetwork.builtin(extent=2).content_hash
-    assert one.content_hash != FrozenNetwork.builtin(extent=3).content_hash
-    changed = FrozenNetwork.builtin(extent=2)
+    one = builtin_network(extent=2)
+    assert one.content_hash == builtin_network(extent=2).content_hash
+    assert one.content_hash != builtin_network(extent=3).content_hash
+    changed = builtin_network(extent=2)
     before = changed.content_hash
     changed.bias.add_(1e-3)
     assert before == one.content_hash != changed.double().content_hash
-    a, b = (FrozenNetwork.from_flyvis(trained_folder / n, connectome_file) for n in ("000", "001"))
+    a, b = (flyvis_network(trained_folder / n, connectome_file) for n in ("000", "001"))
     assert a.content_hash != b.content_hash
 
 
@@ -160,7 +161,7 @@ def test_errors_name_what_fits(small_network: FrozenNetwork) -> None:
     with pytest.raises(ValueError, match=r"\(items, frames, 61\)"):
         small_network(torch.rand((1, 3, 62)))
     with pytest.raises(ValueError, match="backend"):
-        FrozenNetwork.builtin(extent=1, backend="none")
+        builtin_network(extent=1, backend="none")
     with pytest.raises(ValueError, match="network_index"):
         small_network(torch.rand((1, 3, 61)), network_index=torch.tensor([3]))
     with pytest.raises(ValueError, match="read-out"):
@@ -170,7 +171,7 @@ def test_errors_name_what_fits(small_network: FrozenNetwork) -> None:
 def test_a_missing_connectome_says_how_to_get_it(trained_folder: Path) -> None:
     # flyvis is not installed beside the tests, so nothing is found without a path.
     with pytest.raises(ValueError, match="pip install flyvis"):
-        FrozenNetwork.from_flyvis(trained_folder / "000")
+        flyvis_network(trained_folder / "000")
 
 
 def test_importing_changes_no_global_state() -> None:
@@ -180,9 +181,9 @@ import h5py, matplotlib.figure, lightning.pytorch.cli, tensorboard  # theirs, no
 before = (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads(),
           torch.initial_seed(), logging.getLogger().handlers[:], logging.getLogger().level)
 state = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-import stimopt, stimopt.networks.frozen, stimopt.optimize.generate
+import stimopt, stimopt.networks.opening, stimopt.optimize.generate
 import stimopt.runs.callbacks, stimopt.cli
-FN = stimopt.networks.frozen.FrozenNetwork.builtin(1)
+FN = stimopt.networks.opening.builtin_network(1)
 after = (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads(),
          torch.initial_seed(), logging.getLogger().handlers[:], logging.getLogger().level)
 assert before == after, (before, after)
@@ -194,7 +195,7 @@ assert state[2] == random.getstate(), "random"
 
 
 def test_a_network_changed_in_place_has_another_hash() -> None:
-    network, same = FrozenNetwork.builtin(extent=2), FrozenNetwork.builtin(extent=2)
+    network, same = builtin_network(extent=2), builtin_network(extent=2)
     intact = network.content_hash
     network.tap_weight[0, 0] = 0.0
     assert network.content_hash != intact == same.content_hash
@@ -203,5 +204,5 @@ def test_a_network_changed_in_place_has_another_hash() -> None:
     # Nothing that decides a response is lost on the way there and back.
     assert network.double().content_hash == same.content_hash
     with torch.inference_mode():
-        made = FrozenNetwork.builtin(extent=2)
+        made = builtin_network(extent=2)
     assert made.content_hash == intact

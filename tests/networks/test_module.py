@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from stimopt.networks.frozen import FrozenNetwork
-from stimopt.networks.model import ModuleNetwork, ResponseModel, check_module, device_of
+from stimopt.networks.model import ResponseModel, device_of
+from stimopt.networks.module import ModuleNetwork
+from stimopt.networks.validate import check_module
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
 

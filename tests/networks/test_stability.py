@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.networks.stability import LinearizedNetwork, check_step, faster_types
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import GREY, Protocol
@@ -93,7 +94,7 @@ def steady_state(network: FrozenNetwork) -> Floats:
 
 @pytest.fixture(scope="module")
 def network() -> FrozenNetwork:
-    return FrozenNetwork.builtin(2, backend="sparse").double()
+    return builtin_network(2, backend="sparse").double()
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_halving_dt_changes_a_response_as_the_order_predicts(
 
 
 def test_the_implementations_agree_at_any_dt(network: FrozenNetwork) -> None:
-    fused = FrozenNetwork.builtin(2, backend="fused")
+    fused = builtin_network(2, backend="fused")
     for dt in (0.01, 0.0025):
         with torch.no_grad():
             n = round(DURATION / dt)
@@ -153,7 +154,7 @@ def dense_step(network: FrozenNetwork, dt: float) -> Floats:
 
 @pytest.mark.parametrize("dt", [0.004, 0.03, 0.2])
 def test_growth_is_the_largest_eigenvalue_of_the_step(network: FrozenNetwork, dt: float) -> None:
-    strong = FrozenNetwork.builtin(2).double()
+    strong = builtin_network(2).double()
     pairs = list(strong.connectome.pairs)
     # Loops that are stable in the equation, and oscillate in long steps.
     for pair in (("Mi1", "CT1(M10)"), ("CT1(M10)", "Mi1")):
@@ -203,7 +204,7 @@ def test_a_loop_no_step_is_to_blame_for_is_let_pass() -> None:
 def test_a_published_network_oscillates_at_grey_above_its_limit(
     trained_folder: Path, connectome_file: Path
 ) -> None:
-    network = FrozenNetwork.from_flyvis(trained_folder / "000", connectome_file, extent=4)
+    network = flyvis_network(trained_folder / "000", connectome_file, extent=4)
     check_step(network, Protocol())
     limit = LinearizedNetwork(network).largest_stable_step()
     assert 0.02 < limit < 0.2
@@ -251,7 +252,7 @@ def test_the_warning_tells_where_proportion_ends(network: FrozenNetwork, exact: 
 def test_51_types_of_the_published_network_lie_just_under_20_ms(
     trained_folder: Path, connectome_file: Path
 ) -> None:
-    network = FrozenNetwork.from_flyvis(trained_folder / "000", connectome_file, extent=1)
+    network = flyvis_network(trained_folder / "000", connectome_file, extent=1)
     assert len(faster_types(network, 0, 0.02)) == 51
     assert not faster_types(network, 0, 0.019)
     with pytest.warns(UserWarning, match="51 of 65 cell types"):
