@@ -36,7 +36,6 @@ from stimopt.networks.opening import NetworkSource
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.plotting import plot_stim_response, save_figure
 from stimopt.results.result import Result, read
-from stimopt.results.variables import stimulus_result
 from stimopt.storage.files import replacing
 
 
@@ -118,7 +117,7 @@ def grown(
     )
     trainer.fit(module)
     module.cpu()
-    result = stimulus_result(module)
+    result = module.result()
     result.write(path)
     return result
 

@@ -55,7 +55,7 @@ def report(result: Result) -> int:
     )
     for i, label in enumerate(result["label"]):
         target = result["central_target_response"][i]
-        predicted = result["central_predicted_response"][i]
+        predicted = result["central_response"][i]
         print(
             f"{label:<10} {'yes' if met[i] else 'NO':<4} "
             f"{100 * result['largest_deviation'][i]:11.3f} {100 * result['tolerance'][i]:9g} "

@@ -42,8 +42,7 @@ from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.regularize import StimulusRegularizer
 from stimopt.plotting import plot_losses, plot_stim_response, plot_traces, save_figure
 from stimopt.protocol import Protocol
-from stimopt.results.three_optima import Walk
-from stimopt.results.variables import stimulus_result
+from stimopt.results import ThreeOptima
 from stimopt.search.callbacks import SearchProgress
 from stimopt.search.naturalistic import NaturalisticSearch
 from stimopt.search.result import search_result
@@ -122,11 +121,11 @@ show(plot.fig, "naturalistic")
 # %%
 regularizer = StimulusRegularizer(network, CELL_TYPE, protocol, init=f"naturalistic:{winners}")
 trainer(FitProgress(), 300).fit(regularizer)
-regularized = stimulus_result(regularizer)
+regularized = regularizer.result()
 
 # %%
 plot = plot_stim_response(
-    regularized.regularized_stimulus[0], regularized.response[0], lattice, dt, title="regularized"
+    regularized.stimulus[0], regularized.response[0], lattice, dt, title="regularized"
 )
 show(plot.fig, "regularized")
 
@@ -140,7 +139,7 @@ plot_traces(
     1000 * regularized.time,
     {
         "target": regularized.central_target_response[0],
-        "predicted": regularized.central_predicted_response[0],
+        "predicted": regularized.central_response[0],
     },
 )
 show(figure, "target_and_predicted")
@@ -153,7 +152,7 @@ show(figure, "target_and_predicted")
 # %%
 generator = StimulusGenerator(network, CELL_TYPE, protocol, t_stim=0.8)
 trainer(FitProgress(), 200).fit(generator)
-artificial = stimulus_result(generator)
+artificial = generator.result()
 
 # %%
 plot = plot_stim_response(
@@ -172,7 +171,7 @@ show(figure, "losses")
 # ## The three over each other
 
 # %%
-walk = Walk(naturalistic, regularized, artificial)
+walk = ThreeOptima(naturalistic, regularized, artificial)
 walk.write(OUTPUT / "walk.h5")
 for name, optimum in walk[0].optima.items():
     print(f"{name}: peak {optimum.peak:.3f}")
