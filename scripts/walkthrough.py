@@ -42,6 +42,7 @@ from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.regularize import StimulusRegularizer
 from stimopt.plotting import plot_losses, plot_stim_response, plot_traces, save_figure
 from stimopt.protocol import Protocol
+from stimopt.report.figures import optima_figure
 from stimopt.results import ThreeOptima
 from stimopt.search.callbacks import SearchProgress
 from stimopt.search.naturalistic import NaturalisticSearch
@@ -177,4 +178,4 @@ for name, optimum in walk[0].optima.items():
     print(f"{name}: peak {optimum.peak:.3f}")
 
 # %%
-show(walk[0].figure(lattice, dt), "walk")
+show(optima_figure(walk, 0), "walk")
