@@ -62,7 +62,7 @@ from stimopt.protocol import Protocol
 from stimopt.results.responses import type_responses
 from stimopt.storage.files import BadFile, replace_bytes
 from stimopt.storage.hdf5 import opened, plain_array
-from stimopt.storage.identity import require_same as require_same
+from stimopt.storage.identity import require_same
 
 SCHEMA = "stimopt.result/1"
 TOLERANCE = 1e-4
@@ -351,9 +351,3 @@ def _json(group: h5py.Group, name: str, kind: type) -> Any:
     value = json.loads(group.attrs[name])
     expect.that(isinstance(value, kind), f"a {kind.__name__} in {name}", value, "run it again")
     return value
-
-
-def type_response(network: Any, luminance: Any, protocol: Any, cell_type: str, k: int) -> Any:
-    """Until callers have moved."""
-    stimulus = luminance.float().cpu().numpy()
-    return type_responses(network, protocol, stimulus, [stimulus.shape[1]], [cell_type], [k])[0]

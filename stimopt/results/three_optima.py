@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from stimopt import expect
 from stimopt.lattice import HexLattice
 from stimopt.results.result import Result, read, write
-from stimopt.results.result import require_same_result as require_same_result
 
 Floats = NDArray[np.float32]
 
@@ -226,7 +225,3 @@ def _of_item(result: Result, name: str, i: int) -> Floats:
     """An array of one item, cut to the item's own length."""
     values: Floats = result[name][i, : int(result["n_frames"][i])]
     return values
-
-
-# Until callers have moved.
-Walk, WalkItem = ThreeOptima, ItemOptima

@@ -22,7 +22,7 @@ import stimopt
 from stimopt.cli import main
 from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.results.result import read
-from stimopt.results.three_optima import KINDS, Walk
+from stimopt.results.three_optima import KINDS, ThreeOptima
 from tests.search.cases import EXTENT, noise_store
 
 ROOT = Path(stimopt.__file__).parents[1]
@@ -87,7 +87,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_a_walk_leaves_what_it_promises(whole: Path) -> None:
-    kept = Walk.read(whole / "walk.h5")
+    kept = ThreeOptima.read(whole / "walk.h5")
     network = builtin_network(EXTENT)
     for kind in KINDS:
         assert getattr(kept, kind).check(network) <= 1e-6
@@ -119,7 +119,7 @@ def test_tensorboard_has_a_run_of_each_stage(whole: Path) -> None:
 
 
 def test_fields_have_the_names_flyvis_gives_them(whole: Path) -> None:
-    item = Walk.read(whole / "walk.h5")[1]
+    item = ThreeOptima.read(whole / "walk.h5")[1]
     clip, pulled, grown = item.naturalistic, item.regularized, item.artificial
     assert item.cell_type == "T5a"
     assert clip.stimulus.shape == clip.response.shape == pulled.stimulus.shape
@@ -144,8 +144,8 @@ def test_stages_are_those_of_the_single_commands(store: Path, whole: Path, tmp_p
     assert main(["regularize", *fit, init, f"--output={tmp_path / 'regularize'}"]) == 0
     grown = ["--model.t_stim=0.15", f"--output={tmp_path / 'generate'}"]
     assert main(["generate", *fit, *grown]) == 0
-    kept = Walk.read(whole / "walk.h5")
-    alone = Walk(*(read(tmp_path / stage / "result.h5") for stage in STAGES))
+    kept = ThreeOptima.read(whole / "walk.h5")
+    alone = ThreeOptima(*(read(tmp_path / stage / "result.h5") for stage in STAGES))
     for one, other in zip(kept, alone, strict=True):
         for kind in KINDS:
             np.testing.assert_array_equal(
@@ -299,7 +299,7 @@ def test_names_may_come_in_any_way_and_a_config_says_the_rest(
     output = tmp_path / "walk"
     arguments = [a for a in options(store, output) if not a.startswith("--generate.steps")]
     assert walk("--config", str(config), *arguments, "--regularize.steps=2") == 0
-    kept = Walk.read(output / "walk.h5")
+    kept = ThreeOptima.read(output / "walk.h5")
     assert [item.cell_type for item in kept] == ["T4a", "T4b"]
     assert len(kept[0].artificial.losses) == 3
     printed = capsys.readouterr().out.splitlines()
@@ -310,13 +310,13 @@ def test_names_may_come_in_any_way_and_a_config_says_the_rest(
     again = [a for a in options(store, other, steps=2) if not a.startswith("--data")]
     assert walk("T5a", "T5d", *again, f"--search_result={result}") == 0
     assert not (other / "search").exists()
-    assert [item.cell_type for item in Walk.read(other / "walk.h5")] == ["T5a", "T5d"]
+    assert [item.cell_type for item in ThreeOptima.read(other / "walk.h5")] == ["T5a", "T5d"]
 
 
 def test_peaks_are_those_within_the_read_out_window(store: Path, tmp_path: Path) -> None:
     window = ["--protocol.readout_start=0.0", "--protocol.readout_stop=0.06"]
     assert walk("T4c", *options(store, tmp_path, *window)) == 0
-    (item,) = Walk.read(tmp_path / "walk.h5")
+    (item,) = ThreeOptima.read(tmp_path / "walk.h5")
     searched = read(tmp_path / "search" / "result.h5")
     row = list(searched["cell_type"]).index("T4c")
     assert item.naturalistic.peak == pytest.approx(searched["peak_response"][row, 0], rel=1e-6)
@@ -342,7 +342,7 @@ def test_several_networks_and_seeds_are_items_of_one_fit(
         "--seeds=[0, 3]",
     ]
     assert walk("T4c", *options(store, tmp_path, *more, steps=2)) == 0
-    kept = Walk.read(tmp_path / "walk.h5")
+    kept = ThreeOptima.read(tmp_path / "walk.h5")
     assert [(item.network, item.seed) for item in kept] == [(0, 0), (0, 3), (1, 0), (1, 3)]
     assert len({item.label for item in kept}) == 4
     # Seeds share the clip and its regularization, networks do not.
@@ -375,7 +375,7 @@ def test_movies_are_rendered_on_the_way_and_films_drawn_at_the_end(tmp_path: Pat
     films = sorted((output / "animations").iterdir())
     assert [film.stem for film in films] == sorted(f"T4c_{kind}" for kind in KINDS)
     for film, optimum in zip(films, ("artificial", "naturalistic", "regularized"), strict=True):
-        stimulus = getattr(Walk.read(output / "walk.h5")[0], optimum).stimulus
+        stimulus = getattr(ThreeOptima.read(output / "walk.h5")[0], optimum).stimulus
         with Image.open(film) as opened:
             assert opened.format == "GIF" and opened.n_frames == len(stimulus)
 
@@ -385,7 +385,7 @@ def test_the_main_job_without_arguments(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     assert walk() == 0
     output = tmp_path / "logs" / "optima_T4c"
-    kept = Walk.read(output / "walk.h5")
+    kept = ThreeOptima.read(output / "walk.h5")
     item = kept[0]
     span = np.ptp(item.naturalistic.central_response)
     assert item.artificial.peak > item.naturalistic.peak

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from stimopt.networks.opening import builtin_network
-from stimopt.results.three_optima import KINDS, Walk
+from stimopt.results.three_optima import KINDS, ThreeOptima
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "walkthrough.py"
 STEPS = ("Load the network", "naturalistic", "regularized", "artificial", "over each other")
@@ -66,7 +66,7 @@ def test_every_cell_runs_on_the_built_in_network(
             exec(compile(text, str(SCRIPT), "exec"), said)
     for name in PICTURES:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    walk = Walk.read(tmp_path / "walk.h5")
+    walk = ThreeOptima.read(tmp_path / "walk.h5")
     network = builtin_network(3)
     for kind in KINDS:
         assert getattr(walk, kind).check(network) <= 1e-5
@@ -99,7 +99,7 @@ def test_as_a_script_on_the_trained_network_and_film_clips(
         timeout=1500,
     )
     assert done.returncode == 0, done.stderr
-    walk = Walk.read(tmp_path / "walk.h5")
+    walk = ThreeOptima.read(tmp_path / "walk.h5")
     (item,) = walk
     # What flyvis found and measured.
     target = recorded["regularize/T4c"]

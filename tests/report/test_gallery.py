@@ -18,7 +18,7 @@ from stimopt.plotting import figure_image
 from stimopt.protocol import Protocol
 from stimopt.report.gallery import page, safe_names, thumbnail, walk_table, write_gallery
 from stimopt.results.result import Result, Variable
-from stimopt.results.three_optima import OptimalStimulus, Walk
+from stimopt.results.three_optima import OptimalStimulus, ThreeOptima
 
 LATTICE = HexLattice(2)
 HOSTILE = '../<b onclick="x()">&[red]'
@@ -49,12 +49,12 @@ def result(kind: str, names: list[str], peaks: list[float], frames: int = 25) ->
     return Result(kind, variables, Protocol(), "ab" * 32, ("<net>",), LATTICE.extent)
 
 
-def walk_of(names: list[str], **said: list[float]) -> Walk:
+def walk_of(names: list[str], **said: list[float]) -> ThreeOptima:
     peaks = [1.0 + i for i in range(len(names))]
     artificial = result("artificial", names, [2 * p for p in peaks])
     for name, values in said.items():
         artificial.variables[name] = Variable(("item",), np.array(values))
-    return Walk(
+    return ThreeOptima(
         result("naturalistic", names, peaks),
         result("regularized", names, [0.98 * p for p in peaks]),
         artificial,
