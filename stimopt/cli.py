@@ -1,20 +1,16 @@
-"""The command line: `stimopt COMMAND`, each a LightningCLI with YAML configs."""
+"""The command line: `stimopt COMMAND`, with options that YAML configs can hold."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any
 
-COMMANDS = {
-    "generate": "grow the stimulus that drives a cell type most, from noise",
-    "regularize": "pull a stimulus to grey while the response stays",
-    "search": "find the clip of a movie set that drives each cell type most",
-    "render": "render movies on the lattice into a store",
-    "optima": "all three for a cell type: search, regularize, generate, one figure",
-}
+COMMANDS = ("generate", "regularize", "search", "render", "optima")
 USAGE_ERROR = 2
 """Exit code for bad input, as argparse's."""
 INTERRUPTED = 130
@@ -22,16 +18,17 @@ TERMINATED = 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit code.
+    """Run a command.
 
-    0 done, 2 bad input (one line says what was expected; `--debug` shows the traceback),
-    130 interrupted, 143 terminated; an interrupted command goes on when given again.
+    Returns:
+        The exit code: 0 done, 2 bad input (with one line that says what was expected; `--debug`
+        shows the traceback), 130 interrupted, 143 terminated. Rerunning the command resumes it.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
+        print(help_text("stimopt"))
         return 0
     command, rest = arguments[0], arguments[1:]
     if command == "--version":
@@ -40,15 +37,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     if command not in COMMANDS:
-        print(
-            f"stimopt: error: expected a command of {', '.join(COMMANDS)}, got {command!r}; "
-            "see stimopt --help",
-            file=sys.stderr,
+        return _refused(
+            "stimopt",
+            f"expected a command of {', '.join(COMMANDS)}, got {command!r}; see stimopt --help",
         )
-        return USAGE_ERROR
+    if "-h" in rest or "--help" in rest:
+        if "all" not in rest:
+            print(help_text(command))
+            return 0
+        rest.remove("all")
     threading.excepthook = _end_of_thread
     try:
-        return _command(command)(rest)
+        return _run(command, rest)
     except KeyboardInterrupt:
         return _stopped("interrupted", INTERRUPTED)
     except _lightning("SIGTERMException"):
@@ -56,72 +56,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ArgumentError as error:
         if debug:
             raise
-        print(
-            f"stimopt {command}: error: {_one_line(error)}; see stimopt {command} --help",
-            file=sys.stderr,
-        )
-        return USAGE_ERROR
+        return _refused(f"stimopt {command}", f"{_one_line(error)}; see stimopt {command} --help")
     except (
         *(ValueError, TypeError, RuntimeError, OSError),
         *_lightning("MisconfigurationException"),
     ) as error:
         if debug:
             raise
-        print(f"stimopt {command}: error: {_one_line(error)}", file=sys.stderr)
-        return USAGE_ERROR
+        return _refused(f"stimopt {command}", _one_line(error))
 
 
-def _command(name: str) -> Callable[[list[str]], int]:
-    """Imported when asked for: torch and lightning take seconds that --help need not."""
-    import importlib
+def help_text(name: str) -> str:
+    """The short help of a command, or of `stimopt` itself.
 
-    run: Callable[[list[str]], int] = importlib.import_module(f"stimopt.commands.{name}").run
-    return run
+    It is kept as text, since torch and Lightning take seconds to import.
+    """
+    return files("stimopt.commands").joinpath("help", f"{name}.txt").read_text(encoding="utf-8")
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    exit_code: int = importlib.import_module(f"stimopt.commands.{command}").run(arguments)
+    return exit_code
 
 
 def _lightning(name: str) -> tuple[Any, ...]:
-    """One of Lightning's exceptions, to be caught; none where Lightning was not imported yet."""
+    """One of Lightning's exceptions, to be caught; none if Lightning was not imported yet."""
     exceptions = sys.modules.get("lightning.pytorch.utilities.exceptions")
     return () if exceptions is None else (getattr(exceptions, name),)
 
 
 def _end_of_thread(ended: threading.ExceptHookArgs) -> None:
-    """TensorBoard's thread fails as the disk does, and the main thread will say so itself."""
+    """Stay silent when a thread of TensorBoard cannot write: the main thread reports it."""
     if not (ended.exc_type and issubclass(ended.exc_type, OSError)):
         threading.__excepthook__(ended)
 
 
-def _overview() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: stimopt COMMAND [OPTIONS]",
-            "",
-            "The stimulus that excites a neuron most, in a connectome-constrained network.",
-            "",
-            *lines,
-            "",
-            "stimopt COMMAND --help lists a command's options; --config FILE.yaml reads them from",
-            "a file; --debug shows the traceback of an error. The same command given again goes on",
-            "where it was stopped.",
-        ]
-    )
-
-
 def _one_line(error: Exception) -> str:
-    # jsonargparse wraps what a linked option raises in words about its own workings.
-    while str(error).startswith("Call to compute_fn of link") and error.__cause__ is not None:
-        error = error.__cause__  # type: ignore[assignment]
     if isinstance(error, OSError) and error.errno is not None:
         return (
-            f"expected to read or write {error.filename or 'files'}, got {error.strerror}; what "
-            "was whole before is as it was: mend that, and give the same command again"
+            f"expected to read or write {error.filename or 'files'}, got {error.strerror}; files "
+            "written earlier are intact: fix the problem and rerun the command"
         )
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _refused(name: str, reason: str) -> int:
+    print(f"{name}: error: {reason}", file=sys.stderr)
+    return USAGE_ERROR
 
 
 def _stopped(how: str, code: int) -> int:
-    print(f"stimopt: {how}; the same command goes on from the last checkpoint", file=sys.stderr)
+    print(f"stimopt: {how}; rerun the command to resume from the last checkpoint", file=sys.stderr)
     return code

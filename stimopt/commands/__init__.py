@@ -1,1 +1,1 @@
-"""One file for each command of the command line."""
+"""One module for each command, what they share (`options`, `fitting`), and their help texts."""

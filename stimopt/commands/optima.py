@@ -1,365 +1,248 @@
-"""`stimopt optima`: search, regularize and generate under one protocol, then one page of it all."""
+"""`stimopt optima`: search, regularize and generate under one protocol, and a page of all three."""
 
 from __future__ import annotations
 
-import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
+from PIL import Image
 
-from stimopt.commands.base import add_preset, board, interruptible, quiet_lightning
-from stimopt.commands.fit import FitProgress, resumed_step
-from stimopt.commands.search import quiet_about_loading, resumed_sample, search_or_go_on
-from stimopt.items import ALL, make_items
+from stimopt import expect
+from stimopt.commands import generate, options, regularize
+from stimopt.commands.search import print_table
+from stimopt.items import ALL
 from stimopt.movies import render
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.movies.eye import RenderSettings
-from stimopt.networks.frozen import FrozenNetwork
-from stimopt.networks.opening import NetworkSource
-from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.module import StimulusModule
-from stimopt.optimize.regularize import StimulusRegularizer
-from stimopt.protocol import Protocol
-from stimopt.report.gallery import safe_names, walk_table, write_animations, write_gallery
-from stimopt.results.result import Result, read, require_same
-from stimopt.results.three_optima import Walk, require_same_result
-from stimopt.runs.callbacks import ResultWriter, StimulusPictures
-from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, going_on_from, last_checkpoint
-from stimopt.search.callbacks import SearchCheckpoint, SearchProgress
+from stimopt.report.figures import safe_names, write_animations
+from stimopt.report.gallery import write_gallery
+from stimopt.report.optima_tuning import with_tuning
+from stimopt.report.tables import optima_table
+from stimopt.results import ThreeOptima
+from stimopt.results.result import Result, read, require_same_result
+from stimopt.runs.trainer import FIT_DEFAULTS, fit, run_search
 from stimopt.search.naturalistic import NaturalisticSearch
-from stimopt.search.result import search_result
 from stimopt.storage.files import only_run_in, replace_text
 
 CELL_TYPE = "T4c"
-STEPS = {"regularize": 300, "generate": 200}
+METHODS = {"regularize": regularize.METHODS, "generate": generate.METHODS}
+STEPS = {"regularize": regularize.STEPS, "generate": generate.STEPS}
 
-# What the walk itself gives to each stage, and what makes no sense in one.
-_SHARED = {"network", "cell_types", "protocol", "seeds", "networks", "u", "v"}
-_SKIPPED = {
-    "data": {"dt", "extent"},
-    "search": _SHARED,
-    "regularize": _SHARED | {"init", "n_frames", "target"},
-    "generate": _SHARED,
-}
-_TRAINER = {
-    "accelerator",
-    "precision",
-    "log_every_n_steps",
-    "enable_progress_bar",
-    "deterministic",
-    "detect_anomaly",
+# What the command itself passes to each stage, and what has no place in one.
+_SHARED = {"network", "protocol", "cell_types", "seeds", "networks", "u", "v"}
+_OF_CLIP = {"init", "n_frames", "target"}
+_OF_TRAINER = {
+    *("accelerator", "precision", "log_every_n_steps", "enable_progress_bar"),
+    *("deterministic", "detect_anomaly"),
 }
 
 
-def run(arguments: list[str]) -> int:
-    """Walk or go on, and say where the files are."""
-    quiet_lightning()
-    parser = _parser()
-    config = _parsed(parser, arguments)
+def run(arguments: Sequence[str]) -> int:
+    """Run or resume the three stages, and print the responses and the files."""
+    chosen = parser(arguments)
+    config, text = options.resolve(chosen, _parsed(chosen, arguments))
     output = Path(config.output)
-    with quiet_about_loading(), only_run_in(output):
-        text = parser.dump(config, skip_none=False)
-        kept = output / "config.yaml"
-        if not kept.exists():
-            replace_text(kept, text)
-        plain = json.loads(parser.dump(config, format="json", skip_none=False))
-        walk = _Stages(parser.instantiate_classes(config), plain, output).run()
-        # Another one belongs to what is there until no stage has refused it.
-        replace_text(kept, text)
-        written = [walk.write(output / "walk.h5")]
-        written += write_gallery(walk, output / "gallery")
-        _log_figures(output, [path for path in written if path.suffix == ".png"])
+    with only_run_in(output):
+        config_file = output / "config.yaml"
+        if not config_file.exists():
+            replace_text(config_file, text)
+        optima = _Stages(config, output).run()
+        # The old options describe the folder until every stage has accepted the new ones.
+        replace_text(config_file, text)
+        written = [optima.write(output / "optima.h5"), *write_gallery(optima, output / "gallery")]
+        _log_figures(output / "optima", [path for path in written if path.suffix == ".png"])
         if config.animate:
-            written += write_animations(walk, output / "animations")
-    Console(width=None if Console().is_terminal else 120).print(walk_table(walk))
-    for path in (written[0], *written[1:9], output):
+            written += write_animations(optima, output / "animations")
+    print_table(optima_table(optima))
+    for path in (*written[:9], output):
         print(path)
     return 0
 
 
 class _Stages:
-    """Each stage in a folder of its own: done already, gone on with, or begun."""
+    """Search and fits, each in a folder of its own: read if finished, else run or resumed."""
 
-    def __init__(self, options: Namespace, plain: dict[str, Any], output: Path) -> None:
-        self.options, self.plain, self.output = options, plain, output
-        self.protocol = Protocol(**vars(options.protocol))
-        self.network: FrozenNetwork = NetworkSource(**vars(options.network)).open()
-        # Asked before an hour of searching: names and numbers that are not there.
-        make_items(self.network, options.cell_types, options.seeds, options.networks)
-        if isinstance(options.regularize.tolerance, list):
-            raise ValueError(
-                f"expected one tolerance, got {options.regularize.tolerance}; several make a "
-                "trade-off curve, which is what stimopt regularize draws"
-            )
-
-    def run(self) -> Walk:
-        """All three, in order, and what the artificial optima say."""
-        options = self.options
-        naturalistic, path = self.search()
-        shared = {
+    def __init__(self, config: Namespace, output: Path) -> None:
+        self.config, self.output = config, output
+        self.network, self.protocol = options.open_network(config)
+        self.trainer = vars(config.trainer)
+        self.shared: dict[str, Any] = {
             "network": self.network,
-            "cell_types": options.cell_types,
+            "cell_types": config.cell_types,
             "protocol": self.protocol,
-            "networks": options.networks,
+            "networks": config.networks,
         }
-        regularizer = StimulusRegularizer(
-            **shared, init=f"naturalistic:{path}", **_without_steps(options.regularize)
-        )
-        regularized = self.fit("regularize", regularizer)
-        generator = StimulusGenerator(
-            **shared, seeds=options.seeds, **_without_steps(options.generate)
-        )
-        artificial = self.fit("generate", generator)
-        return Walk(naturalistic, regularized, artificial).with_tuning(self.network)
 
-    def search(self) -> tuple[Result, str]:
-        """The winners of all cell types, which cost no more than one, and their file."""
-        given = self.options.search_result
-        if given is not None:
-            result = read(given)
-            expected = {"network_hash": self.network.content_hash, **self.protocol.settings()}
-            require_same_result(result, expected, given)
-            return result, given
-        folder = self.output / "search"
-        path, data = folder / "result.h5", self._data()
+    def run(self) -> ThreeOptima:
+        """All three in order, with the tuning of the artificial optima."""
+        # Created first, to find wrong names and numbers before the long search.
+        generator = self.module("generate", seeds=self.config.seeds)
+        clips = self.search()
+        regularizer = self.module("regularize", init=f"naturalistic:{clips}")
+        regularized = self.fit("regularize", regularizer)
+        artificial = self.fit("generate", generator)
+        return with_tuning(ThreeOptima(read(clips), regularized, artificial), self.network)
+
+    def search(self) -> Path:
+        """The winners of all cell types, which cost no more than one; returns their file."""
+        if self.config.search_result is not None:
+            path = Path(self.config.search_result)
+            self.require_same(path, self.protocol.settings())
+            return path
+        path, data = self.output / "search" / "result.h5", self.data()
+        middle = self.network.lattice.center
         search = NaturalisticSearch(
             self.network,
             self.protocol,
-            cell_types=[t for t in self.network.cell_types if self._has_central_cell(t)],
-            networks=self.options.networks,
-            **vars(self.options.search),
+            cell_types=[
+                t for t in self.network.cell_types if self.network.cells_of(t)[middle] >= 0
+            ],
+            networks=self.config.networks,
+            **vars(self.config.search),
         )
         if path.is_file():
-            result = read(path)
-            expected = {
-                "network_hash": self.network.content_hash,
-                **search.settings(),
-                "data": data.fingerprint,
-                "first_sample": data.samples.start,
-                "samples": len(data.samples),
-            }
-            require_same_result(result, expected, path)
-            return result, str(path)
-        with only_run_in(folder):
-            self._test(search, data, folder)
-            search_result(search).write(path)
-        return read(path), str(path)
+            samples = {"first_sample": data.samples.start, "samples": len(data.samples)}
+            self.require_same(path, {**search.settings(), "data": data.fingerprint, **samples})
+        else:
+            every = self.config.checkpoint_every_n_batches
+            more = {name: self.trainer[name] for name in _OF_TRAINER & options.OF_TRAINER}
+            run_search(search, data, path.parent, checkpoint_every_n_batches=every, **more)
+        return path
+
+    def data(self) -> StimulusDataModule:
+        """The samples; movies that are not rendered yet are rendered first."""
+        chosen, extent = dict(vars(self.config.data)), self.network.lattice.extent
+        if (movies := chosen.pop("path")) is not None:
+            expect.that(
+                chosen["stores"] is None,
+                "data.path or data.stores",
+                "both",
+                "movies in data.path are rendered first, data.stores are rendered already",
+            )
+            progress = self.trainer["enable_progress_bar"] is not False
+            store = self.output / "movies.h5"
+            render(movies, store, RenderSettings(extent=extent), progress=progress)
+            chosen["stores"] = [str(store)]
+        return StimulusDataModule(**chosen, dt=self.protocol.dt, extent=extent)
+
+    def module(self, stage: str, **more: Any) -> StimulusModule:
+        """The module of a fit, of the method that its options choose."""
+        chosen = dict(vars(self.config[stage]))
+        del chosen["steps"]
+        model = options.chosen_method({"method": chosen.pop("method", None)}, METHODS[stage])
+        return model(**self.shared, **more, **chosen)
 
     def fit(self, stage: str, module: StimulusModule) -> Result:
-        """A fit to its end; one that is there already is given as it stands."""
-        folder, steps = self.output / stage, self.plain[stage]["steps"]
-        path, checkpoints = folder / "result.h5", folder / "checkpoints"
-        self._require_same_options(stage)
+        """The result of a fit, which is run if it is not there with as many steps."""
+        path, steps = self.output / stage / "result.h5", self.config[stage].steps
         if path.is_file():
-            result = read(path)
             settings = json.loads(json.dumps(module.settings(), default=str))
-            require_same_result(
-                result, {"network_hash": self.network.content_hash, **settings}, path
-            )
-            if len(result["losses"]) > steps:
+            result = self.require_same(path, settings)
+            if len(result["losses"]) == steps + 1:
                 return result
-        with only_run_in(folder):
-            trainer = self._trainer(
-                folder,
-                resumed_step(checkpoints),
-                max_steps=steps,
-                callbacks=[
-                    *self._progress(_StageProgress(stage)),
-                    last_checkpoint(checkpoints, self.options.checkpoint_every),
-                    StimulusPictures(self.options.pictures_every),
-                    ResultWriter(folder, max_figures=0),
-                ],
-            )
-            last = find_last(checkpoints)
-            with interruptible(trainer), going_on_from(last, trainer):
-                trainer.fit(module, ckpt_path=last)
+        fit(
+            module,
+            steps,
+            path.parent,
+            checkpoint_every_n_steps=self.config.checkpoint_every_n_steps,
+            pictures_every_n_steps=self.config.pictures_every_n_steps,
+            max_figures=0,
+            **self.trainer,
+        )
         return read(path)
 
-    def _test(self, search: NaturalisticSearch, data: StimulusDataModule, folder: Path) -> None:
-        checkpoints = folder / "checkpoints"
-        last = find_last(checkpoints)
-        trainer = self._trainer(
-            folder,
-            resumed_sample(checkpoints),
-            # Lightning's own checkpoints are made in fits alone.
-            enable_checkpointing=False,
-            callbacks=[
-                *self._progress(SearchProgress()),
-                SearchCheckpoint(checkpoints, self.options.checkpoint_every),
-            ],
-        )
-        search_or_go_on(trainer, search, data, last)
-
-    def _trainer(self, folder: Path, step: int | None, **more: Any) -> pl.Trainer:
-        return pl.Trainer(
-            **vars(self.options.trainer),
-            **more,
-            devices=1,
-            enable_model_summary=False,
-            default_root_dir=folder,
-            logger=board(folder, step),
-            plugins=[SafeCheckpointIO()],
-        )
-
-    def _progress(self, bar: pl.Callback) -> list[pl.Callback]:
-        return [] if self.options.trainer.enable_progress_bar is False else [bar]
-
-    def _data(self) -> StimulusDataModule:
-        options = dict(vars(self.options.data))
-        source = options.pop("path")
-        if source is not None:
-            if options["stores"] is not None:
-                raise ValueError(
-                    "expected data.path or data.stores, got both; movies under data.path are "
-                    "rendered first, data.stores are rendered already"
-                )
-            settings = RenderSettings(extent=self.network.lattice.extent)
-            shown = self.options.trainer.enable_progress_bar is not False
-            store = render(source, self.output / "movies.h5", settings, progress=shown)
-            options["stores"] = [str(store)]
-        return StimulusDataModule(
-            **options, dt=self.protocol.dt, extent=self.network.lattice.extent
-        )
-
-    def _has_central_cell(self, cell_type: str) -> bool:
-        return bool(self.network.cells_of(cell_type)[self.network.lattice.center] >= 0)
-
-    def _require_same_options(self, stage: str) -> None:
-        """Settings of a module leave out its optimizer; what is gone on with must have the same."""
-        folder, options = self.output / stage, dict(self.plain[stage])
-        options.pop("steps")  # more of them continue a finished stage
-        path = folder / "options.json"
-        if path.is_file() and (
-            (folder / "result.h5").exists() or find_last(folder / "checkpoints")
-        ):
-            held = json.loads(path.read_text(encoding="utf-8"))
-            theirs, ours = ({f"{stage}.{k}": v for k, v in d.items()} for d in (held, options))
-            require_same(theirs, ours, str(path))
-            return
-        replace_text(path, json.dumps(options, indent=2))
+    def require_same(self, path: Path, settings: dict[str, Any]) -> Result:
+        """Read a result, unless it is of another network or other settings."""
+        result = read(path)
+        expected = {"network_hash": self.network.content_hash, **settings}
+        require_same_result(result, expected, path)
+        return result
 
 
-class _StageProgress(FitProgress):
-    """Lightning's bar, named for the stage."""
-
-    def __init__(self, stage: str) -> None:
-        super().__init__()
-        self._stage = stage
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        return self._stage
-
-
-def _without_steps(options: Namespace) -> dict[str, Any]:
-    return {name: value for name, value in vars(options).items() if name != "steps"}
-
-
-def _log_figures(walk_output: Path, figures: list[Path]) -> None:
-    """The finished figures beside the stages' scalars in TensorBoard, as a run `walk`."""
-    from PIL import Image
+def _log_figures(folder: Path, figures: list[Path]) -> None:
+    """The finished figures beside the scalars of the stages in TensorBoard."""
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(walk_output / "walk")) as writer:
+    with SummaryWriter(str(folder)) as writer:
         for path in figures:
             pixels = np.asarray(Image.open(path).convert("RGB"))
-            writer.add_image(f"walk/{path.stem}", pixels, dataformats="HWC")
+            writer.add_image(f"optima/{path.stem}", pixels, dataformats="HWC")
 
 
-def _parsed(parser: ArgumentParser, arguments: list[str]) -> Namespace:
-    """Options with the preset as the protocol's defaults, and cell types in one place."""
-    config = parser.parse_args(arguments)
-    if config.protocol_preset is not None:
-        parser.set_defaults(Protocol.preset(config.protocol_preset).settings())
-        config = parser.parse_args(arguments)
-    if config.types:
-        config.cell_types, config.types = ",".join(config.types), []
-    elif isinstance(config.cell_types, list):
-        config.cell_types = ",".join(config.cell_types)
-    if config.output is None:
-        name = "-".join(part.strip() for part in config.cell_types.split(","))
-        config.output = f"logs/optima_{safe_names([name])[0][:60]}"
-    for stage in STEPS:
-        if config[stage].steps < 1:
-            raise ValueError(
-                f"expected {stage}.steps >= 1, got {config[stage].steps}; {STEPS[stage]} is usual"
-            )
-    return config
+# -- options --------------------------------------------------------------------------------------
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="stimopt optima",
-        exit_on_error=False,
-        description="Three optimal stimuli of each cell type: the clip that drives it most, that "
-        "clip pulled to grey, and one grown from noise. Without options: T4c of the built-in "
-        "circuit and the built-in movies. The same command given again goes on where it was "
-        "stopped.",
-    )
-    parser.add_argument("--config", action="config", help="options as a YAML file")
-    parser.add_argument(
-        "types", nargs="*", type=str, help=f"cell types, or 'all'; {CELL_TYPE} if none are named"
-    )
-    parser.add_argument(
-        "--cell_types",
-        type=str | list[str],
-        default=CELL_TYPE,
-        help="the same as an option, for configs",
-    )
-    parser.add_argument("--seeds", type=int | list[int], default=0, help="of the noise")
-    parser.add_argument(
-        "--networks", type=str | list[int], default=ALL, help="positions of those to use, or 'all'"
-    )
-    for name, kind in (
-        ("network", NetworkSource),
-        ("protocol", Protocol),
-        ("data", StimulusDataModule),
-        ("search", NaturalisticSearch),
-        ("regularize", StimulusRegularizer),
-        ("generate", StimulusGenerator),
-    ):
-        parser.add_class_arguments(kind, name, skip=_SKIPPED.get(name, set()), instantiate=False)
-    parser.add_argument(
+def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
+    """The options, as far as the arguments decide which there are."""
+    text = "The three optimal stimuli of each cell type: the clip that drives it most, that clip "
+    text += "pulled to grey, and one grown from noise."
+    methods = [f"{stage}.method" for stage in STEPS]
+    early = options.early_options(arguments, [*methods, "protocol_preset"])
+    parser = options.new_parser("optima", text)
+    add = parser.add_argument
+    add("types", nargs="*", type=str, help=f"cell types, or 'all'; {CELL_TYPE} if none are named")
+    add("--cell_types", type=str | list[str], default=CELL_TYPE, help="the same, for configs")
+    add("--seeds", type=int | list[int], default=0, help="of the noise")
+    add("--networks", type=str | list[int], default=ALL, help="positions of networks, or 'all'")
+    options.add_model(parser, "data", StimulusDataModule, skip=("dt", "extent"))
+    add(
         "--data.path",
         type=str | None,
         default=None,
-        help="movies that are not rendered yet, as for stimopt render: they are rendered into the "
-        "output folder first",
+        help="movies to render into the output folder first, as for stimopt render",
     )
+    options.add_model(parser, "search", NaturalisticSearch, skip=_SHARED)
     for stage, steps in STEPS.items():
-        parser.add_argument(f"--{stage}.steps", type=int, default=steps, help="of that fit")
-    add_preset(parser)
-    parser.add_argument(
+        if len(METHODS[stage]) > 1:
+            options.add_method(parser, f"{stage}.", METHODS[stage])
+        model = options.chosen_method(early, METHODS[stage], f"{stage}.method")
+        options.add_model(parser, stage, model, skip=_SHARED | _OF_CLIP)
+        add(f"--{stage}.steps", type=int, default=steps, help="of the optimizer, in all")
+    add(
         "--search_result",
         type=str | None,
         default=None,
-        help="result.h5 of a search of the same network under the same protocol, in place of one",
+        help="result.h5 of a search of this network under this protocol, in place of a new one",
     )
-    parser.add_class_arguments(
-        pl.Trainer,
-        "trainer",
-        skip=set(inspect.signature(pl.Trainer).parameters) - _TRAINER,
-        instantiate=False,
-    )
-    parser.set_defaults({"trainer.log_every_n_steps": 10})
-    parser.add_argument(
-        "--output",
-        type=str | None,
-        default=None,
-        help="folder of this walk: search/, regularize/, generate/, walk.h5, gallery/, "
-        "config.yaml; logs/optima_CELLTYPES by default",
-    )
-    parser.add_argument(
-        "--checkpoint_every", type=int, default=25, help="steps or batches between checkpoints"
-    )
-    parser.add_argument(
-        "--pictures_every", type=int, default=50, help="steps between TensorBoard pictures"
-    )
-    parser.add_argument(
-        "--animate", type=bool, default=False, help="write a GIF of each optimum too"
-    )
+    options.add_intervals(parser, steps=True, batches=True)
+    options.add_trainer(parser, FIT_DEFAULTS, _OF_TRAINER)
+    contents = "search/, regularize/, generate/, optima.h5, gallery/, config.yaml"
+    add("--output", type=str | None, default=None, help=f"folder of this run: {contents}")
+    add("--animate", type=bool, default=False, help="write a GIF of each optimum too")
+    options.set_preset(parser, early)
     return parser
+
+
+def _parsed(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """Options with the cell types in one place; those without effect are refused."""
+    config = parser.parse_args(list(arguments))
+    names = config.types or config.cell_types
+    config.types, config.cell_types = [], names if isinstance(names, str) else ",".join(names)
+    if config.output is None:
+        name = "-".join(part.strip() for part in config.cell_types.split(","))
+        config.output = f"logs/optima_{safe_names([name])[0][:60]}"
+    if config.search_result is not None:
+        defaults = parser.get_defaults()
+        for group in ("data", "search"):
+            for name, value in vars(config[group]).items():
+                expect.that(
+                    value == defaults[group][name],
+                    f"no --{group}.{name} beside --search_result",
+                    repr(value),
+                    "the search is done: leave one of them out",
+                )
+    tolerance = config.regularize.get("tolerance")
+    expect.that(
+        not isinstance(tolerance, list),
+        "one tolerance",
+        tolerance,
+        "several make a trade-off curve, which stimopt regularize draws",
+    )
+    for stage in STEPS:
+        expect.whole(f"{stage}.steps", config[stage].steps, f"{STEPS[stage]} is usual", at_least=1)
+    return config

@@ -1,12 +1,29 @@
-"""`stimopt regularize`."""
+"""`stimopt regularize`: the regularized optimum."""
 
 from __future__ import annotations
 
-from stimopt.commands.fit import run_fit
-from stimopt.optimize.regularize import StimulusRegularizer
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser
+
+from stimopt.commands.fitting import Methods, fit_parser, print_files, run_fit
+from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
 from stimopt.report.tradeoff import write_tradeoffs
 
+METHODS: Methods = {"constrained": StimulusRegularizer, "penalized": PenalizedRegularizer}
+STEPS = 300
 
-def run(arguments: list[str]) -> int:
-    """Pull stimuli to grey while their responses stay."""
-    return run_fit(StimulusRegularizer, "regularize", arguments, write_tradeoffs)
+
+def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
+    """The options, as far as the arguments decide which there are."""
+    text = "Pull a stimulus to grey while the response stays."
+    return fit_parser("regularize", text, METHODS, STEPS, arguments)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Fit or resume, draw the trade-off of several tolerances, and print the files."""
+    result, output = run_fit(parser(arguments), METHODS, arguments)
+    if "tolerance" in result.variables:
+        write_tradeoffs(output)
+    print_files(output)
+    return 0

@@ -1,41 +1,49 @@
-"""What happens beside a fit: pictures to TensorBoard, the result and its figure to files."""
+"""What happens beside a run: pictures to its loggers, and its options to a file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
+import numpy as np
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 
+from stimopt import expect
 from stimopt.optimize.module import StimulusModule
-from stimopt.plotting import (
-    plot_stim_response,
-    save_figure,
-    stimulus_strip_image,
-    trace_image,
-)
-from stimopt.results.result import Result, type_response
-from stimopt.results.variables import stimulus_result
+from stimopt.plotting.tensorboard import FitPictures, Pixels
+from stimopt.results.responses import type_responses
+from stimopt.storage.files import replace_text
+
+LogPicture = Callable[[str, Pixels, int], Any]
+"""Logs a picture `(height, width, 3)` under a name at a step."""
 
 
 class StimulusPictures(Callback):
-    """Strip of stimulus and response, and the central trace, to TensorBoard as images.
+    """Logs the stimulus strip and the response trace of items as pictures.
+
+    Any logger with `log_image(key, images, step)` receives them, such as Weights & Biases', and any
+    whose `experiment` has `add_image`, such as TensorBoard's; other loggers are left out.
 
     Args:
-        every_n_steps: how often; the pictures of an item take about 50 ms, a simulation and the
-            writing included, as much as three steps.
-        max_items: the first so many items are drawn.
+        every_n_steps: how often; a picture costs as much as a few steps.
+        max_items: only the first so many items are drawn.
+
+    Raises:
+        ValueError: for numbers out of range.
     """
 
     def __init__(self, every_n_steps: int = 50, max_items: int = 4) -> None:
-        if every_n_steps < 1 or max_items < 0:
-            raise ValueError(
-                f"expected every_n_steps >= 1 and max_items >= 0, got {every_n_steps} and "
-                f"{max_items}; 50 and 4 are usual"
-            )
+        expect.whole("every_n_steps", every_n_steps, "50 is usual", at_least=1)
+        expect.whole("max_items", max_items, "4 is usual")
         self.every_n_steps, self.max_items = every_n_steps, max_items
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep figures for the whole fit: drawing one again is much faster than a new one."""
+        if isinstance(pl_module, StimulusModule):
+            self._drawn = FitPictures(pl_module.network.lattice, pl_module.protocol.dt)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
@@ -45,83 +53,60 @@ class StimulusPictures(Callback):
             self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the last iterate, if it was not just drawn."""
+        """Draw the last iterate, unless it was just drawn."""
         if trainer.global_step % self.every_n_steps:
             self._draw(trainer, pl_module)
 
     def _draw(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        experiments = [getattr(logger, "experiment", None) for logger in trainer.loggers]
-        boards: list[Any] = [e for e in experiments if hasattr(e, "add_image")]
-        if not boards or not isinstance(module, StimulusModule):
+        log_pictures = [log for log in map(picture_log, trainer.loggers) if log is not None]
+        if not log_pictures or not isinstance(module, StimulusModule):
             return
-        luminance = module.luminance().detach()
-        dt, lattice = module.protocol.dt, module.network.lattice
-        for i, item in enumerate(module.items[: self.max_items]):
-            stimulus = luminance[i : i + 1, : int(module.n_frames[i])]
-            if not torch.isfinite(stimulus).all():
-                continue
-            response = type_response(
-                module.network, stimulus, module.protocol, item.cell_type, item.network
-            )
-            shown = stimulus[0].float().cpu().numpy()
-            column = int(lattice.index(item.u, item.v))
-            central = response[:, column]
-            strip = stimulus_strip_image(
-                shown,
-                response,
-                lattice,
-                dt,
-                title=module.labels[i],
-                column=column,
-                peak_frame=module.protocol.peak_frame(central, module.sign),
-            )
-            trace = trace_image({module.labels[i]: central}, dt, sign=module.sign)
-            for board in boards:
-                for name, image in (("stimulus", strip), ("response", trace)):
-                    board.add_image(
-                        f"{name}/{module.labels[i]}", image, trainer.global_step, dataformats="HWC"
-                    )
+        for i, label in enumerate(module.labels[: self.max_items]):
+            for name, picture in self._pictures(module, i).items():
+                for log in log_pictures:
+                    log(f"{name}/{label}", picture, trainer.global_step)
+
+    def _pictures(self, module: StimulusModule, i: int) -> dict[str, Pixels]:
+        """Strip and trace of one item by name; none of a stimulus that is not finite."""
+        network, protocol, item = module.network, module.protocol, module.items[i]
+        length, label = int(module.n_frames[i]), module.labels[i]
+        stimulus = module.luminance()[i, :length].detach().float().cpu().numpy()
+        if not np.isfinite(stimulus).all():
+            return {}
+        (response,) = type_responses(
+            network, protocol, stimulus[None], [length], [item.cell_type], [item.network]
+        )
+        column = int(network.lattice.index(item.u, item.v))
+        central = response[:, column]
+        peak = protocol.peak_frame(central, module.sign)
+        strip = self._drawn.strip(stimulus, response, title=label, column=column, peak_frame=peak)
+        trace = self._drawn.trace({label: central}, peaks={label: peak})
+        return {"stimulus": strip, "response": trace}
 
 
-class ResultWriter(Callback):
-    """Writes the result, and a figure of every item, when a fit has ended.
+def picture_log(logger: Logger) -> LogPicture | None:
+    """The function by which a logger takes pictures; None if it takes none."""
+    if (log_image := getattr(logger, "log_image", None)) is not None:
+        return lambda name, picture, step: log_image(name, [picture], step=step)
+    if (add_image := getattr(logger.experiment, "add_image", None)) is not None:
+        return lambda name, picture, step: add_image(name, picture, step, dataformats="HWC")
+    return None
 
-    Args:
-        folder: where `result.h5` and `<item>.png` go.
-        max_figures: the first so many items are drawn.
+
+class ConfigWriter(Callback):
+    """Writes the resolved options of a command as `config.yaml` when the run has started.
+
+    Not earlier: a run that is refused must leave the config of the run before it.
     """
 
-    def __init__(self, folder: str | Path, max_figures: int = 8) -> None:
-        self.folder, self.max_figures = Path(folder), max_figures
-        self.written: list[Path] = []
+    def __init__(self, folder: str | Path, config: str) -> None:
+        self.path, self.config = Path(folder) / "config.yaml", config
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write result and figures, each whole or not at all."""
-        if not isinstance(pl_module, StimulusModule) or not trainer.is_global_zero:
-            return
-        pl_module.finish()  # a module's own hook comes after its callbacks'
-        result = stimulus_result(pl_module)
-        self.written = [result.write(self.folder / "result.h5")]
-        for i in range(min(len(pl_module.items), self.max_figures)):
-            figure = item_figure(result, i, pl_module.network.lattice)
-            self.written.append(save_figure(figure, self.folder / f"{_file_name(result, i)}.png"))
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write it for a fit."""
+        if trainer.is_global_zero:
+            replace_text(self.path, self.config)
 
-
-def item_figure(result: Result, i: int, lattice: Any) -> Any:
-    """The figure of one item: stimulus over response in the last 200 ms before the peak."""
-    n_frames = int(result["n_frames"][i])
-    plot = plot_stim_response(
-        result["stimulus"][i, :n_frames],
-        result["response"][i, :n_frames],
-        lattice,
-        result.protocol.dt,
-        title=f"{result['label'][i]}, {result.kind}",
-        column=int(lattice.index(result["readout_u"][i], result["readout_v"][i])),
-        peak_frame=result.frame_of_peak(i),
-    )
-    return plot.fig
-
-
-def _file_name(result: Result, i: int) -> str:
-    """A label as a file name: names such as CT1(Lo1) are fine, a slash is not."""
-    return str(result["label"][i]).replace("/", "_")
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write it for a search."""
+        self.on_train_start(trainer, pl_module)

@@ -1,10 +1,9 @@
-"""Checkpoints that are whole or not there, and that run no code when read."""
+"""Checkpoints that are whole or not there, that run no code when read, and are read once."""
 
 from __future__ import annotations
 
 import io
-import pickle
-import zipfile
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,83 +15,74 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from stimopt.storage.files import replacing
+from stimopt import expect
+from stimopt.storage.archives import require_honest_zip
+from stimopt.storage.files import BadFile, reading, replace_bytes
+from stimopt.storage.identity import DifferentRun
+
+_BAD_CHECKPOINT = "nothing in it was executed; remove it, or name another output folder"
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Writes beside and renames; reads with torch's restricted reader, always."""
+    """Writes beside and renames; always reads with torch's restricted reader."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._read_ahead: dict[str, dict[str, Any]] = {}
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Write a checkpoint; a failure leaves the one before as it was."""
-        # Made in memory: torch's own writer hides why a disk refuses, and where it stopped.
-        made = io.BytesIO()
-        torch.save(checkpoint, made)
-        with replacing(path) as beside:
-            # Bytes, which share the memory. A view would stay in the traceback of a full disk, and
-            # collecting that crashes Python 3.12.1 (python/cpython#111049).
-            beside.write_bytes(made.getvalue())
+        """Write a checkpoint; a failure leaves the previous one intact."""
+        # In memory first: torch's own writer hides why a disk refuses, and where it stopped.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        # Bytes share that memory. A view would stay in the traceback of a full disk, and
+        # collecting it crashes Python 3.12.1 (python/cpython#111049).
+        replace_bytes(path, content.getvalue())
+
+    def read_ahead(self, path: str | Path) -> dict[str, Any]:
+        """Read a checkpoint that the Trainer will load next; it then gets the same dictionary.
+
+        Raises:
+            BadFile: as `load_checkpoint`.
+        """
+        checkpoint = self.load_checkpoint(path)
+        self._read_ahead[os.fspath(path)] = checkpoint
+        return checkpoint
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint.
+        """Read a checkpoint, onto the CPU unless told otherwise.
 
         Raises:
-            ValueError: if it is missing, damaged, or asks for anything but plain values.
+            BadFile: if it is missing, damaged, or holds anything but plain values.
         """
-        try:
-            _require_sums(path)
-            loaded: dict[str, Any] = torch.load(
-                path, map_location=map_location or "cpu", weights_only=True
-            )
-        except FileNotFoundError as error:
-            raise ValueError(
-                f"expected a checkpoint at {path}, got no file; give one that is there, or another "
-                "output folder to start anew"
-            ) from error
-        except pickle.UnpicklingError as error:
-            raise ValueError(
-                f"expected a checkpoint of plain values at {path}, got one that is damaged or asks "
-                "to run other code; it was refused, nothing was executed; remove it to start anew"
-            ) from error
-        except Exception as error:  # the restricted reader raises anything on a malformed stream
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ValueError(
-                f"expected a checkpoint at {path}, got a damaged or foreign file ({reason}); "
-                "remove it to start anew"
-            ) from error
-        if not isinstance(loaded, dict):
-            raise ValueError(
-                f"expected a checkpoint at {path}, got a {type(loaded).__name__}; "
-                "remove it to start anew"
-            )
-        return loaded
-
-
-def _require_sums(path: Any) -> None:
-    """Compare the checksums, which torch does not: one flipped bit would be another run."""
-    with zipfile.ZipFile(path) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-        # Entries are stored, not packed; one that unpacks to more would fill the memory.
-        if size > Path(path).stat().st_size:
-            raise ValueError(f"entries unpack to {size} bytes")
-        if (damaged := archive.testzip()) is not None:
-            raise ValueError(f"checksum of {damaged} is wrong")
+        if (ready := self._read_ahead.pop(os.fspath(path), None)) is not None:
+            return ready
+        with reading(path, "a checkpoint", _BAD_CHECKPOINT):
+            require_honest_zip(path, "a checkpoint", _BAD_CHECKPOINT)
+            checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+            got = f"a {type(checkpoint).__name__}"
+            expected = f"a checkpoint in {path}"
+            expect.that(isinstance(checkpoint, dict), expected, got, _BAD_CHECKPOINT, BadFile)
+        plain: dict[str, Any] = checkpoint
+        return plain
 
 
 def last_checkpoint(folder: str | Path, every_n_steps: int = 25) -> ModelCheckpoint:
-    """A callback that keeps `last.ckpt` in a folder, renewed every so many steps.
+    """A callback that keeps `last.ckpt` in a folder, replaced every so many steps.
 
-    One file is enough: it is replaced whole, and the best iterate is part of it.  Saving takes
-    about 10 ms for one item, so 25 steps lose little and cost less.
+    One file is enough: it is replaced whole, and the best iterate is part of it.
+
+    Example:
+        >>> trainer = pl.Trainer(max_steps=200, callbacks=[last_checkpoint("logs/t4c")])
 
     Raises:
-        ValueError: for a number below 1.
+        ValueError: for a number of steps below 1.
     """
-    if every_n_steps < 1:
-        raise ValueError(f"expected every_n_steps >= 1, got {every_n_steps}; 25 is usual")
+    expect.whole("every_n_steps", every_n_steps, "25 is usual", at_least=1)
     return ModelCheckpoint(
         dirpath=folder,
         every_n_train_steps=every_n_steps,
@@ -103,53 +93,52 @@ def last_checkpoint(folder: str | Path, every_n_steps: int = 25) -> ModelCheckpo
     )
 
 
+def find_last(folder: str | Path) -> Path | None:
+    """The checkpoint of a run to resume from, if there is one."""
+    path = Path(folder) / "last.ckpt"
+    return path if path.is_file() else None
+
+
 @contextmanager
-def going_on_from(path: str | Path | None, trainer: pl.Trainer) -> Iterator[None]:
-    """Say which checkpoint was at fault if a run fails before it has gone on from it.
+def resuming(trainer: pl.Trainer, path: str | Path | None) -> Iterator[None]:
+    """Name the checkpoint if the block fails before its run has resumed.
+
+    A checkpoint may be undamaged and yet have parts that do not fit the run or each other, for
+    which Lightning raises nearly any exception.
 
     Args:
-        path: of the checkpoint; with None nothing is done.
-        trainer: about to fit or test from it.
+        trainer: about to fit or test in the block.
+        path: of the checkpoint; None does nothing.
 
     Raises:
-        ValueError: naming the checkpoint, in place of whatever its parts made Lightning raise.
+        DifferentRun: if the checkpoint belongs to a run with other settings.
+        ValueError: for other errors on the way, naming the checkpoint.
     """
-    begun = _Begun()
-    if path is not None:
-        trainer.callbacks.append(begun)  # type: ignore[attr-defined]
+    started = _Started()
+    trainer.callbacks.append(started)  # type: ignore[attr-defined]
     try:
         yield
+    except (DifferentRun, BadFile, MisconfigurationException):
+        raise
     except Exception as error:
-        reason = (str(error) or "none").splitlines()[0]
-        ours = reason.startswith("expected") or isinstance(error, MisconfigurationException)
-        if path is None or begun.begun or ours or _is_of_files(error):
+        of_disk = isinstance(error, OSError) and error.errno is not None
+        if path is None or started.yes or of_disk:
             raise
+        reason = (str(error) or "no reason").splitlines()[0]
         raise ValueError(
-            f"expected a checkpoint whose parts belong together at {path}, got one that cannot be "
-            f"gone on from ({type(error).__name__}: {reason}); give the options it was made with, "
-            "or remove it to start anew"
+            f"expected a checkpoint of this run in {path}, got one that cannot be resumed "
+            f"({type(error).__name__}: {reason}); give the options of the run that wrote it, or "
+            "name another output folder"
         ) from error
 
 
-class _Begun(pl.Callback):
-    """Knows whether a run has come past taking up its checkpoint."""
+class _Started(pl.Callback):
+    """Knows whether a run is past loading its checkpoint."""
 
-    begun = False
+    yes = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The fit has begun."""
-        self.begun = True
+        self.yes = True
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The pass has begun."""
-        self.begun = True
-
-
-def _is_of_files(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno is not None
-
-
-def find_last(folder: str | Path) -> Path | None:
-    """The checkpoint to go on from, if there is one."""
-    path = Path(folder) / "last.ckpt"
-    return path if path.is_file() else None
+        self.yes = True

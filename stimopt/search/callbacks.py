@@ -1,4 +1,4 @@
-"""What happens beside a search: checkpoints within the pass, and progress in samples."""
+"""What happens beside a search: checkpoints within the pass."""
 
 from __future__ import annotations
 
@@ -7,19 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, ProgressBar
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from lightning.pytorch.callbacks import Callback
 
 from stimopt.search.naturalistic import NaturalisticSearch
 
@@ -90,88 +78,3 @@ class SearchCheckpoint(Callback):
         self._since = (now, done)
         for logger in trainer.loggers:
             logger.log_metrics(scalars, done)
-
-
-class SearchProgress(ProgressBar):
-    """A bar over samples, with samples per second and the time left, on the standard error."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._enabled = True
-        self._bar: Progress | None = None
-        self._total = 0
-
-    def disable(self) -> None:
-        """Show nothing, as on all processes but the first."""
-        self._enabled = False
-
-    def enable(self) -> None:
-        """Show the bar."""
-        self._enabled = True
-
-    def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print above the bar."""
-        if self._bar is not None:
-            self._bar.console.print(*args)
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the bar at the samples that are done already."""
-        if not (self._enabled and isinstance(pl_module, NaturalisticSearch)):
-            return
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("samples"),
-            SamplesPerSecond(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        done, samples = pl_module.samples_done, pl_module.data.samples
-        self._total = samples.stop - done.start
-        self._bar.add_task("searching", total=self._total, completed=len(done))
-        self._bar.start()
-
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Move on by what all processes did."""
-        if self._bar is not None:
-            self._bar.advance(self._bar.task_ids[0], len(batch.sample) * trainer.world_size)
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            # Samples repeated to share out evenly are counted above.
-            self._bar.update(self._bar.task_ids[0], completed=self._total)
-            self._close()
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Close the bar where it is."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_bar": None}
-
-
-class SamplesPerSecond(ProgressColumn):
-    """Samples done per second in this run."""
-
-    def render(self, task: Task) -> Text:
-        """The rate, once there is one."""
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s")

@@ -1,0 +1,181 @@
+"""Options that the commands share: the same name and the same default everywhere."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import NotEmptyStr
+from lightning.pytorch.cli import LightningArgumentParser
+
+from stimopt import expect
+from stimopt.networks.model import ResponseModel
+from stimopt.networks.opening import NetworkSource
+from stimopt.protocol import PRESETS, Protocol
+
+OF_TRAINER = {
+    *("accelerator", "strategy", "devices", "num_nodes", "precision", "logger", "callbacks"),
+    *("enable_progress_bar", "enable_model_summary", "deterministic", "benchmark", "profiler"),
+    *("plugins", "default_root_dir"),
+}
+"""Options of Lightning's Trainer that have an effect in a search and in a fit."""
+OF_FITS = OF_TRAINER | {
+    *("max_time", "log_every_n_steps", "enable_checkpointing", "detect_anomaly"),
+}
+"""Those that have one in a fit."""
+
+
+def new_parser(command: str, description: str) -> LightningArgumentParser:
+    """A parser with the options of every command that runs a network."""
+    parser = LightningArgumentParser(
+        prog=f"stimopt {command}",
+        description=description,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-c", "--config", action="config", help="options as a YAML file")
+    parser.add_class_arguments(NetworkSource, "network", instantiate=False)
+    parser.add_argument(
+        "--protocol_preset",
+        type=str | None,
+        default=None,
+        help=f"named protocol ({', '.join(PRESETS)}), which options of the protocol change",
+    )
+    parser.add_class_arguments(Protocol, "protocol", instantiate=False)
+    return parser
+
+
+def add_model(
+    parser: ArgumentParser,
+    group: str,
+    model: type,
+    skip: Collection[str] = ("network", "protocol"),
+) -> None:
+    """The options of a module or data module, such as `--model.*`."""
+    parser.add_class_arguments(model, group, skip=set(skip), instantiate=False, sub_configs=True)
+
+
+def add_method(parser: ArgumentParser, prefix: str, methods: Mapping[str, type]) -> None:
+    """The option that chooses among classes, whose options then are those of the group."""
+    default = next(iter(methods))
+    parser.add_argument(
+        f"--{prefix}method",
+        choices=list(methods),
+        default=default,
+        help=f"which class fits; --method NAME --help all lists its options (default: {default})",
+    )
+
+
+def add_trainer(
+    parser: ArgumentParser, defaults: Mapping[str, Any], offered: Collection[str]
+) -> None:
+    """Options of Lightning's Trainer."""
+    parser.add_class_arguments(
+        pl.Trainer,
+        "trainer",
+        skip=set(inspect.signature(pl.Trainer).parameters) - set(offered),
+        instantiate=False,
+        sub_configs=True,
+        fail_untyped=False,
+    )
+    parser.set_defaults({f"trainer.{name}": defaults[name] for name in {*defaults} & {*offered}})
+
+
+def add_output(parser: ArgumentParser, command: str, contents: str) -> None:
+    """The folder of a run, and where to resume from."""
+    parser.add_argument(
+        "--output",
+        type=NotEmptyStr,
+        default=f"logs/{command}",
+        help=f"folder of this run: {contents}",
+    )
+    parser.add_argument(
+        "--ckpt_path",
+        type=str,
+        default="last",
+        help="resume from 'last' (the output folder's, if there is one) or a checkpoint file",
+    )
+
+
+def add_intervals(parser: ArgumentParser, *, steps: bool = False, batches: bool = False) -> None:
+    """How often a run is saved and drawn."""
+    if steps:
+        add = parser.add_argument
+        add("--checkpoint_every_n_steps", type=int, default=25, help="how often a fit is saved")
+        add("--pictures_every_n_steps", type=int, default=50, help="how often a fit is drawn")
+    if batches:
+        parser.add_argument(
+            "--checkpoint_every_n_batches", type=int, default=5, help="how often a search is saved"
+        )
+
+
+# -- parsing --------------------------------------------------------------------------------------
+
+
+def early_options(arguments: Sequence[str], names: Collection[str]) -> dict[str, Any]:
+    """Values of options that decide which other options there are.
+
+    The parser needs them before it is built. As in the parser itself, they come from the command
+    line or from config files, and the last value counts. Dots in a name lead into a config.
+    """
+    chosen: dict[str, Any] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        option, equals, value = argument.partition("=")
+        if option not in ("-c", "--config", *(f"--{name}" for name in names)):
+            continue
+        value = value if equals else next(rest, "")
+        if option in ("-c", "--config"):
+            chosen.update(_from_config(value, names))
+        else:
+            chosen[option[2:]] = value
+    return chosen
+
+
+def _from_config(path: str, names: Collection[str]) -> Iterator[tuple[str, Any]]:
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return  # the parser says what is wrong with the file
+    for name in names:
+        value = config
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            yield name, value
+
+
+def chosen_method(
+    early: Mapping[str, Any], methods: Mapping[str, type], option: str = "method"
+) -> type:
+    """The class that an early option names; the first one by default."""
+    name = early.get(option) or next(iter(methods))
+    expect.one_of(option, name, methods)
+    return methods[name]
+
+
+def set_preset(parser: ArgumentParser, early: Mapping[str, Any]) -> None:
+    """Make the named protocol the default, so that options of the protocol change it."""
+    if (preset := early.get("protocol_preset")) is not None:
+        parser.set_defaults(Protocol.preset(preset).settings())
+
+
+def resolve(parser: ArgumentParser, config: Namespace) -> tuple[Namespace, str]:
+    """The options with classes such as callbacks created, and as the text of a config file."""
+    text: str = parser.dump(config, skip_none=False)
+    return parser.instantiate_classes(config), text
+
+
+def open_network(options: Namespace) -> tuple[ResponseModel, Protocol]:
+    """Network and protocol.
+
+    Raises:
+        ValueError: if a file is missing or damaged, or a number out of range.
+    """
+    protocol = Protocol(**vars(options.protocol))
+    return NetworkSource(**vars(options.network)).open(), protocol
