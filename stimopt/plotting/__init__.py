@@ -11,12 +11,10 @@ from stimopt.plotting.animation import animate
 from stimopt.plotting.files import figure_image, save_figure
 from stimopt.plotting.hexagons import hex_frame
 from stimopt.plotting.selection import StripOptions, strip_frames
-from stimopt.plotting.strips import StimResponsePlot, plot_stim_response
+from stimopt.plotting.strips import StimResponsePlot, plot_stim_response, plot_thumbnail
 from stimopt.plotting.tensorboard import FitPictures
 from stimopt.plotting.three_optima import plot_optima
-from stimopt.plotting.thumbnail import plot_thumbnail
-from stimopt.plotting.traces import plot_losses, plot_traces
-from stimopt.plotting.tradeoff import plot_tradeoff
+from stimopt.plotting.traces import plot_losses, plot_traces, plot_tradeoff
 from stimopt.plotting.tuning import plot_tuning
 
 __all__ = [

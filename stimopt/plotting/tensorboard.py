@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from stimopt.lattice import HexLattice
+from stimopt.plotting import style
 from stimopt.plotting.files import figure_image
 from stimopt.plotting.selection import StripOptions, select_strip
 from stimopt.plotting.strips import (
@@ -105,5 +106,12 @@ class FitPictures:
         ax = fig.add_axes((left / width, BOTTOM / height, *inside))
         times = {name: 1000 * self.dt * np.arange(len(np.asarray(t))) for name, t in traces.items()}
         plot_traces(ax, times, traces, peaks=peaks)
+        # The legend takes the width of the picture, which labels of several networks need.
+        legend = ax.get_legend()
+        assert legend is not None
+        legend.set_loc("upper left")
+        legend.set_bbox_to_anchor((0.0, 1.0), transform=fig.transFigure)
+        for text in legend.get_texts():
+            style.fit_width(text, width - 0.35)
         short_ticks(ax)
         return figure_image(fig)

@@ -1,4 +1,4 @@
-"""Curves: central responses over time, and losses over steps."""
+"""Curves: responses over time, losses over steps, and greyness over tolerance."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import LineStyleType
@@ -67,7 +68,7 @@ def plot_traces(
         (lines[name],) = ax.plot(time, trace, ls=line, color=color, lw=1.3, label=label)
     # Every tick shows its own value, not "4.5" under a common "1e-1".
     ax.ticklabel_format(axis="y", style="plain", useOffset=False)
-    finish_axes(ax, xlabel, f"central {style.RESPONSE_LABEL}")
+    _finish_axes(ax, xlabel, f"central {style.RESPONSE_LABEL}")
     if legend:
         _add_legend(ax, list(lines.values()))
     return lines
@@ -116,12 +117,51 @@ def plot_losses(
     ax.set_yscale(scale)
     if scale == "linear":
         ax.ticklabel_format(axis="y", style="plain", useOffset=False)
-    finish_axes(ax, "step", "loss")
+    _finish_axes(ax, "step", "loss")
     _add_legend(ax, list(lines.values()))
     return lines
 
 
-def finish_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
+def plot_tradeoff(tolerance: ArrayLike, greyness: ArrayLike, title: str = "") -> Figure:
+    """Draw the distance to grey that a stimulus reaches for each tolerance of its response.
+
+    Args:
+        tolerance: fractions of the target trace's range, positive, `(points,)`.
+        greyness: sum of squares to grey reached for each, `(points,)`; NaN where no stimulus met
+            the tolerance, which leaves a gap.
+        title: cell type and network.
+
+    Returns:
+        A figure of its own.
+
+    Raises:
+        ValueError: if the two do not fit, or a tolerance is not positive.
+    """
+    x = np.asarray(tolerance, dtype=np.float64)
+    y = np.asarray(greyness, dtype=np.float64)
+    expect.that(
+        x.ndim == 1 and x.shape == y.shape and len(x) > 0,
+        "tolerances and greyness of one shape (points,)",
+        f"{x.shape} and {y.shape}",
+        "pass one greyness per tolerance",
+    )
+    advice = "the axis is logarithmic: leave that point out"
+    expect.that((x > 0).all(), "tolerances > 0", x.min(), advice)
+    order = np.argsort(x)
+    x, y = x[order], y[order]
+    fig = Figure(figsize=(3.6, 2.6), dpi=style.DPI, layout="constrained")
+    ax = fig.add_subplot()
+    ax.plot(100 * x, y, "o-", color=style.SERIES[0], lw=1.3, ms=4, mec="white", mew=0.6)
+    ax.set_xscale("log")
+    ax.set_xticks(100 * x, [f"{100 * t:g}" for t in x])
+    ax.minorticks_off()
+    ax.ticklabel_format(axis="y", style="plain", useOffset=False)
+    _finish_axes(ax, "tolerance (% of the target's range)", "distance to grey (sum of squares)")
+    ax.set_title(title, fontsize=style.LABEL_SIZE)
+    return fig
+
+
+def _finish_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
     """Set the labels and sizes that all curves share; leave the left and lower spine alone."""
     ax.set_xlabel(xlabel, fontsize=style.LABEL_SIZE)
     ax.set_ylabel(ylabel, fontsize=style.LABEL_SIZE)
@@ -145,7 +185,7 @@ def short_ticks(ax: Axes) -> None:
     ax.set_ylim(middle - span / 2, middle + span / 2)
     # Steps of 2.5 would take a digit more than 1, 2 or 5.
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    ax.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useOffset=False)
+    ax.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3), useOffset=False)
     formatter = ax.yaxis.get_major_formatter()
     formatter.set_locs(list(ax.get_yticks()))
     if power := formatter.get_offset():

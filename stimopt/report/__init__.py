@@ -1,1 +1,1 @@
-"""Pages and tables people read."""
+"""Pages, figures and tables that people read, from results."""

@@ -10,11 +10,11 @@ from typing import Any
 from stimopt.lattice import HexLattice
 from stimopt.plotting import Figure, animate, plot_optima, plot_stim_response, save_figure
 from stimopt.results.result import Result
-from stimopt.results.three_optima import ItemOptima, ThreeOptima
+from stimopt.results.three_optima import ThreeOptima
 
 
 def item_figure(result: Result, i: int) -> Figure:
-    """Stimulus over response of one item in the last 200 ms before the peak."""
+    """Draw stimulus over response of one item in the last 200 ms before the peak."""
     lattice = HexLattice(result.extent)
     shown = slice(0, int(result["n_frames"][i]))
     fig = plot_stim_response(
@@ -30,19 +30,20 @@ def item_figure(result: Result, i: int) -> Figure:
     return fig
 
 
-def optima_figure(item: ItemOptima, lattice: HexLattice, dt: float, **options: Any) -> Figure:
-    """Three strips of stimulus over response, then the central traces over each other.
+def optima_figure(optima: ThreeOptima, i: int, **options: Any) -> Figure:
+    """Draw the three optima of one item as strips, then their central traces over each other.
 
     Args:
-        item: the three optima of one cell type.
-        lattice: the columns.
-        dt: duration of a frame in seconds.
+        optima: from a file of `stimopt optima`, or of three results.
+        i: number of the item.
         **options: as for `plotting.plot_optima`.
     """
-    optima = item.optima
-    drawn = [(kind, optimum.stimulus, optimum.response) for kind, optimum in optima.items()]
-    peaks = [optimum.peak_frame for optimum in optima.values()]
-    return plot_optima(drawn, lattice, dt, item.cell_type, peak_frames=peaks, **options)
+    item = optima[i]
+    drawn = [(kind, optimum.stimulus, optimum.response) for kind, optimum in item.optima.items()]
+    peaks = [optimum.peak_frame for optimum in item.optima.values()]
+    return plot_optima(
+        drawn, optima.lattice, optima.dt, item.cell_type, peak_frames=peaks, **options
+    )
 
 
 def write_figures(result: Result, folder: str | Path, max_figures: int = 8) -> list[Path]:

@@ -41,8 +41,8 @@ def write_gallery(optima: ThreeOptima, folder: str | Path) -> list[Path]:
     folder = Path(folder)
     names = safe_names([item.label for item in optima])
     figures = []
-    for name, item in zip(names, optima, strict=True):
-        figure = optima_figure(item, optima.lattice, optima.dt)
+    for i, (name, item) in enumerate(zip(names, optima, strict=True)):
+        figure = optima_figure(optima, i)
         figures.append(save_figure(figure, folder / "figures" / f"{name}.png", dpi=_FIGURE_DPI))
         for kind, optimum in item.optima.items():
             save_figure(

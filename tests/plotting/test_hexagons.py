@@ -1,0 +1,92 @@
+"""One frame: the columns drawn, their places, and their colours on paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from stimopt.lattice import HexLattice
+from stimopt.plotting import figure_image, hex_frame
+from tests.plotting.cases import LATTICE, column, inner_columns
+
+GREYS: dict[str, Any] = {"vmin": 0, "vmax": 1, "cmap": "gray"}
+
+
+@pytest.mark.parametrize(
+    ("extent", "max_extent", "count"),
+    [(8, 6, 127), (8, None, 217), (2, 6, 19), (0, 6, 1), (8, 0, 1)],
+)
+def test_one_hexagon_per_column_within_the_rings(
+    extent: int, max_extent: int | None, count: int
+) -> None:
+    lattice = HexLattice(extent)
+    ax = Figure().add_subplot()
+    values = np.arange(lattice.n_columns)
+    hexagons = hex_frame(ax, lattice, values, **GREYS, max_extent=max_extent)
+    assert len(hexagons.get_paths()) == count
+    assert ax.get_aspect() == 1.0 and not ax.axison
+    rings = extent if max_extent is None else max_extent
+    np.testing.assert_array_equal(hexagons.get_array(), inner_columns(lattice, rings))
+    # All corners lie within the limits of the axes.
+    corners = np.concatenate([path.vertices for path in hexagons.get_paths()])
+    for (low, high), axis in zip((ax.get_xlim(), ax.get_ylim()), corners.T, strict=True):
+        assert low <= axis.min() and axis.max() <= high
+
+
+def test_hexagons_tile_the_plane_about_the_centre() -> None:
+    values = torch.arange(LATTICE.n_columns)
+    hexagons = hex_frame(Figure().add_subplot(), LATTICE, values, **GREYS)
+    corners = np.array([path.vertices[:6] for path in hexagons.get_paths()])
+    centers = corners.mean(axis=1)
+    np.testing.assert_allclose(centers[63], [0, 0], atol=1e-12)
+    # Area of a regular hexagon of circumradius 1, by the shoelace formula.
+    x, y = corners[..., 0], corners[..., 1]
+    area = 0.5 * np.abs((x * np.roll(y, -1, 1) - y * np.roll(x, -1, 1)).sum(axis=1))
+    np.testing.assert_allclose(area, 1.5 * np.sqrt(3))
+    # Neighbouring hexagons share a side: the six nearest centres are two apothems away.
+    distance = np.linalg.norm(centers - centers[63], axis=1)
+    np.testing.assert_allclose(np.sort(distance)[1:7], np.sqrt(3))
+
+
+def test_upward_on_the_lattice_is_upward_in_the_picture() -> None:
+    values = np.zeros(LATTICE.n_columns)
+    values[column(LATTICE, -3, 0)] = 1.0  # y = -sqrt(3) u: straight up
+    fig = Figure(figsize=(3, 3), dpi=100)
+    hex_frame(fig.add_axes((0, 0, 1, 1)), LATTICE, values, **GREYS)
+    # White pixels within the lattice stand above the middle, and neither left nor right of it.
+    rows, columns = np.nonzero(figure_image(fig)[60:240, 110:190, 0] > 250)
+    assert len(rows) > 20
+    assert np.mean(rows) + 60 < 110
+    assert abs(np.mean(columns) + 110 - 150) < 2
+
+
+def test_a_missing_cell_is_blank_and_a_cell_at_zero_is_not() -> None:
+    missing = (LATTICE.u % 2 != 0) | (LATTICE.v % 2 != 0)
+    values = np.where(missing, np.nan, 0.0)
+    fig = Figure(figsize=(2, 2), dpi=100)
+    ax = fig.add_axes((0, 0, 1, 1))
+    hex_frame(ax, LATTICE, values, vmin=-1, vmax=1, cmap="coolwarm", max_extent=2)
+    pixels = figure_image(fig)
+    x, y = ax.transData.transform([(0, 0), (0, np.sqrt(3))]).round().astype(int).T
+    assert (pixels[200 - y[1], x[1]] == 255).all()
+    assert (pixels[200 - y[0], x[0]] < 230).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "change", "message"),
+    [
+        (np.zeros(216), {}, r"\(217\).*\(216,\)"),
+        (np.zeros((2, 217)), {}, r"\(217\).*\(2, 217\)"),
+        (np.zeros(217), {"vmin": 1}, "vmin < vmax"),
+        (np.zeros(217), {"max_extent": -1}, "max_extent.* >= 0"),
+    ],
+)
+def test_rejects_frames_that_do_not_fit(
+    values: np.ndarray, change: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        hex_frame(Figure().add_subplot(), LATTICE, values, **{**GREYS, **change})

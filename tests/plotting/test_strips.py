@@ -1,0 +1,163 @@
+"""Stimulus above response: which frames, where, on which scales, and all of it legible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from stimopt.lattice import HexLattice
+from stimopt.plotting import StripOptions, figure_image, plot_stim_response, plot_thumbnail
+from tests.plotting.cases import LATTICE, example, inner_columns, strips
+
+
+def test_the_last_frame_drawn_is_the_peak() -> None:
+    stimulus, response = example(peak=30)
+    plot = plot_stim_response(stimulus, response, LATTICE, 0.01)
+    assert (plot.strip.peak_frame, plot.strip.peak_response) == (30, 1.5)
+    assert plot.axes.shape == plot.artists.shape == (2, 10)
+    inner = inner_columns(LATTICE, 6)
+    for i, frame in enumerate(range(12, 31, 2)):
+        np.testing.assert_array_equal(plot.artists[0, i].get_array(), stimulus[frame, inner])
+        np.testing.assert_array_equal(
+            plot.artists[1, i].get_array(), (response[frame] - response[0])[inner]
+        )
+
+
+def test_frames_stand_in_order_over_their_times() -> None:
+    plot = plot_stim_response(*example(peak=30), LATTICE, 0.01, options=StripOptions(max_extent=3))
+    FigureCanvasAgg(plot.fig).draw()
+    labels = [label.get_text() for label in plot.time_axis.get_xticklabels()]
+    assert labels == [f"\N{MINUS SIGN}{t}" for t in range(180, 0, -20)] + ["0"]
+    assert plot.time_axis.get_xlabel() == "time to peak (ms)"
+    for tick, ax in zip(plot.time_axis.get_xticks(), plot.axes[1], strict=True):
+        under = plot.time_axis.transData.transform((tick, 0))[0]
+        np.testing.assert_allclose(under, ax.transData.transform((0, 0))[0], atol=0.01)
+    for above, below in zip(*plot.axes, strict=True):
+        assert above.get_position().y0 >= below.get_position().y1
+    for first, second in pairwise(plot.axes[0]):
+        assert first.get_position().x1 < second.get_position().x0
+
+
+@pytest.mark.parametrize("baseline", [True, False, 0.25, "array"])
+def test_response_limits_are_symmetric_about_zero(baseline: Any) -> None:
+    stimulus, response = example()
+    subtracted = {True: response[0], False: 0.0, 0.25: 0.25}.get(baseline, np.linspace(-1, 1, 217))
+    options = StripOptions(baseline=subtracted if baseline == "array" else baseline)
+    plot = plot_stim_response(stimulus, response, LATTICE, 0.01, options=options)
+    largest = np.abs((response - subtracted)[12:31:2][:, inner_columns(LATTICE, 6)]).max()
+    assert {artist.get_clim() for artist in plot.artists[1]} == {(-largest, largest)}
+    assert {artist.get_clim() for artist in plot.artists[0]} == {(0, 1)}
+    units = [bar.ax.get_ylabel() for bar in plot.colorbars]
+    delta = "" if baseline is False else "\N{INCREMENT} "
+    assert units == ["luminance", f"{delta}response (a.u.)"]
+
+
+def test_missing_cells_are_left_blank_and_do_not_count() -> None:
+    stimulus, response = example()
+    missing = (LATTICE.u % 2 != 0) | (LATTICE.v % 2 != 0)
+    response[:, missing] = np.nan
+    plot = plot_stim_response(stimulus, response, LATTICE, 0.01)
+    mask = np.ma.getmaskarray(plot.artists[1, -1].get_array())
+    np.testing.assert_array_equal(mask, missing[inner_columns(LATTICE, 6)])
+    assert np.isfinite(plot.strip.limit)
+
+
+def test_the_peak_may_be_chosen_or_that_of_another_column() -> None:
+    stimulus, response = example(peak=30)
+    strip = plot_stim_response(stimulus, response, LATTICE, 0.01, peak_frame=12).strip
+    assert strip.peak_frame == 12
+    assert strip.peak_response == pytest.approx(1.5 - 18 / 40)
+    column = int(LATTICE.index(2, -1))
+    response[:, column] = np.linspace(0, 7, 40) * (np.arange(40) <= 20)
+    strip = plot_stim_response(stimulus, response, LATTICE, 0.01, column=column).strip
+    assert strip.peak_frame == 20
+    assert strip.peak_response == response[20, column]
+
+
+def test_a_silent_cell_can_be_drawn() -> None:
+    stimulus, _ = example()
+    plot = plot_stim_response(stimulus, np.zeros_like(stimulus), LATTICE, 0.01)
+    assert plot.strip.peak_frame == 0
+    assert plot.artists[1, 0].get_clim() == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stimulus": np.zeros((40, 7))}, r"stimulus of shape \(frames, 217\).*\(40, 7\)"),
+        ({"response": np.zeros((1, 40, 217))}, r"response of shape.*\(1, 40, 217\)"),
+        ({"response": np.zeros((39, 217))}, "got 39 and 40"),
+        ({"stimulus": np.full((40, 217), np.nan)}, "finite stimulus, got 8680"),
+        ({"response": np.full((40, 217), np.nan)}, "only NaN"),
+        ({"peak_frame": 40}, "0 to 39, got 40"),
+        ({"dt": 0.0}, "dt"),
+        ({"options": StripOptions(baseline=np.zeros(5))}, r"baseline.*\(217,\).*\(5,\)"),
+        ({"options": StripOptions(seconds=0.001)}, "at least one frame"),
+        ({"options": StripOptions(n_strips=0)}, "one strip"),
+        ({"fig": Figure(figsize=(2, 1))}, "2.00 x 1.00 inches"),
+    ],
+)
+def test_rejects_what_cannot_be_drawn(change: dict[str, Any], message: str) -> None:
+    stimulus, response = example()
+    arguments = {"stimulus": stimulus, "response": response, "lattice": LATTICE, "dt": 0.01}
+    with pytest.raises(ValueError, match=message):
+        plot_stim_response(**(arguments | change))
+
+
+def test_recorded_optimum_of_t4c(shared: Path) -> None:
+    with h5py.File(shared / "reference" / "flyvis-1.2.0.h5") as file:
+        stimulus = file["generate/T4c/stimulus"][:]
+        response = file["generate/T4c/response"][:]
+    plot = plot_stim_response(stimulus, response, HexLattice(15), 0.01, title="T4c")
+    assert plot.title.get_text() == "T4c: peak 3.67 at 790 ms"
+    # The dark patch ahead of the edge, then the edge, in the columns just around the centre.
+    around = [path.contains_point((0, 0), radius=3) for path in plot.artists[0, 0].get_paths()]
+    luminance = [artist.get_array()[around].mean() for artist in plot.artists[0]]
+    assert luminance[0] < 0.2 < 0.8 < luminance[-2]
+
+
+def test_a_thumbnail_ends_with_the_peak() -> None:
+    def middles(peak_frame: int) -> list[int]:
+        pixels = figure_image(plot_thumbnail(stimulus, peak_frame, LATTICE, 0.01), dpi=150)
+        columns = ((np.arange(4) + 0.5) * pixels.shape[1] / 4).astype(int)
+        return pixels[pixels.shape[0] // 2, columns, 0].tolist()
+
+    stimulus = np.full((40, LATTICE.n_columns), 0.5)
+    stimulus[22], stimulus[7] = 1.0, 0.0
+    # 15, 10 and 5 frames before the peak, then the peak.
+    assert middles(22) == pytest.approx([0, 128, 128, 255], abs=2)
+    paper = 0xD5
+    assert middles(3) == pytest.approx([paper, paper, paper, 128], abs=2)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: strips(15, 80, 79, title="T4c, artificial"),
+        lambda: strips(0, 5, 0, title="one frame of one column"),
+        lambda: strips(8, 60, 50, dt=1 / 120, options=StripOptions(max_extent=None)),
+        lambda: strips(3, 60, 50, limit=12345.6, title="a long title " * 20),
+        lambda: strips(3, 40, 30, fig=Figure(figsize=(5.0, 2.6)), options=StripOptions(n_strips=5)),
+    ],
+)
+def test_all_text_is_legible(
+    draw: Callable[[], Figure], illegible: Callable[[Figure], list[str]]
+) -> None:
+    assert illegible(draw()) == []
+
+
+def test_illegible_text_would_be_noticed(illegible: Callable[[Figure], list[str]]) -> None:
+    fig = Figure()
+    fig.text(0.95, 0.5, "sticks out at the right")
+    fig.text(0.5, 0.5, "tiny", fontsize=5)
+    fig.text(0.5, 0.5, "1e\N{MINUS SIGN}1")
+    fig.text(0.5, 0.5, "fine")
+    assert illegible(fig) == ["sticks out at the right", "tiny", "1e\N{MINUS SIGN}1"]

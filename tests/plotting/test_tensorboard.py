@@ -1,0 +1,63 @@
+"""Pictures of a running fit: those of a new figure, in the width of a card of TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stimopt.lattice import HexLattice
+from stimopt.plotting import FitPictures
+from tests.plotting.cases import LATTICE, example
+
+
+def test_a_figure_drawn_again_equals_a_new_one() -> None:
+    pictures = FitPictures(LATTICE, 0.01)
+    stimulus, response = example(peak=30)
+    sparse = np.where(LATTICE.u % 2, np.nan, response)
+    for change in (
+        {},
+        {"response": 3 * response, "title": "T4c at step 50"},
+        {"title": "a long title " * 9},
+        {"peak_frame": 12},
+        {"peak_frame": 3},  # leaves one frame
+        {"response": sparse},
+        {"response": response, "column": 5},
+    ):
+        arguments: dict[str, Any] = {"stimulus": stimulus, "response": response, **change}
+        new = FitPictures(LATTICE, 0.01).strip(**arguments)
+        np.testing.assert_array_equal(pictures.strip(**arguments), new)
+        assert new.shape[1:] == (330, 3) and new.dtype == np.uint8
+    # Another stimulus gives another picture.
+    assert (pictures.strip(1 - stimulus, response, column=5) != new).any()
+
+
+def test_the_trace_marks_the_frame_of_the_peak() -> None:
+    pictures = FitPictures(LATTICE, 0.01)
+    trace = {"T4c": np.array([0.0, 1.0, -2.0, 0.5])}
+    highest, lowest = (pictures.trace(trace, peaks={"T4c": frame}) for frame in (1, 2))
+    assert highest.shape == (200, 330, 3)
+    # Below the label they differ by the mark alone: at 10 ms and at 20 ms of 30.
+    x = np.flatnonzero((lowest != highest)[30:].any(axis=(0, 2)))
+    left, right = x[x < x.mean()], x[x > x.mean()]
+    assert np.ptp(left) < 12 and np.ptp(right) < 12
+    np.testing.assert_array_equal(pictures.trace(trace, peaks={"T4c": 1}), highest)
+
+
+@pytest.mark.parametrize("scale", [1.0, -1e-5, 4e6])
+def test_all_text_is_legible(scale: float, illegible: Callable[[Any], list[str]]) -> None:
+    lattice = HexLattice(3)
+    stimulus, response = example(80, 79, lattice)
+    pictures, label = FitPictures(lattice, 0.01), "CT1(Lo1)-000-0-seed13"
+    central = scale * response[:, lattice.center]
+    for draw in (
+        lambda: pictures.strip(stimulus, scale * response, title=label, peak_frame=60),
+        lambda: pictures.trace({label: central}, peaks={label: 60}),
+        lambda: pictures.trace({label: central, "other": central}, peaks={label: 60, "other": 3}),
+    ):
+        assert illegible(draw) == []
+        picture = draw()
+        for rim in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+            assert (rim == 255).all()
