@@ -18,7 +18,7 @@ def read(path: str | Path) -> Result | ThreeOptima:
         ValueError: if the file is missing, damaged or no result.
 
     Example:
-        >>> read("result.h5").check(network)
+        >>> stimopt.read("result.h5").check(network)  # doctest: +SKIP
         9.5e-07
     """
     if set(KINDS) <= set(groups(path)):

@@ -102,11 +102,13 @@ class Result:
         versions: of Python and the packages that matter.
 
     Example:
-        >>> result = stimopt.read("result.h5")
-        >>> result.check(stimopt.builtin_network())
-        9.5e-07
+        >>> import stimopt
+        >>> network = stimopt.builtin_network(extent=3)
+        >>> result = stimopt.StimulusGenerator(network, "T4c", t_stim=0.1).result()
         >>> result["stimulus"].shape  # items, frames, columns
-        (1, 80, 721)
+        (1, 10, 37)
+        >>> result.check(network) < 1e-5
+        True
     """
 
     kind: str

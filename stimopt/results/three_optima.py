@@ -101,9 +101,8 @@ class ThreeOptima(Sequence[ItemOptima]):
         ValueError: if they are not of one network and protocol, or one lacks an item.
 
     Example:
-        >>> optima = stimopt.read("optima.h5")
-        >>> optima[0].artificial.peak > optima[0].naturalistic.peak
-        True
+        >>> optima = stimopt.read("logs/optima_T4c/optima.h5")  # doctest: +SKIP
+        >>> optima[0].artificial.peak  # doctest: +SKIP
     """
 
     naturalistic: Result

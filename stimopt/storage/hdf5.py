@@ -38,7 +38,7 @@ def opened(
         BadFile: for a missing, damaged or deceptive file, and for whatever the block raises.
 
     Example:
-        >>> with opened("result.h5", "a result", "run the fit again") as file:
+        >>> with opened("result.h5", "a result", "run it again") as file:  # doctest: +SKIP
         ...     stimulus = plain_array(file["stimulus"])
     """
     with reading(path, what, advice), h5py.File(path, "r") as file:
