@@ -91,8 +91,8 @@ def shape(name: str, array: Any, wanted: Sequence[int | str], advice: str) -> No
 
 def finite(name: str, array: Any, advice: str) -> None:
     """An array (NumPy or torch) without NaN or infinity."""
-    values = array.detach().cpu().numpy() if hasattr(array, "detach") else np.asarray(array)
-    bad = int((~np.isfinite(values)).sum())
+    finite = array.isfinite() if hasattr(array, "isfinite") else np.isfinite(array)
+    bad = int((~finite).sum())
     that(bad == 0, f"finite {name}", f"{bad} NaN or infinite", advice)
 
 

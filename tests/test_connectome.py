@@ -1,3 +1,5 @@
+"""The connectome: taps from the file, gaps filled as in flyvis, and a network's weights."""
+
 from __future__ import annotations
 
 import json
@@ -7,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stimopt.connectome import Connectome, nearest_names
+from stimopt.connectome import Connectome, NetworkParameters
 
 
 def spec(**changes: Any) -> dict[str, Any]:
@@ -40,10 +42,10 @@ def test_gaps_inside_the_hull_are_filled_with_one_synapse() -> None:
     corners = [[[0, 0], 5], [[3, 0], 5], [[0, 3], 5]]
     edges = [{"src": "R1", "tar": "L1", "alpha": -1, "offsets": corners}]
     taps = Connectome.from_spec(spec(edges=edges)).taps
-    found = {(int(u), int(v)): n for u, v, n in zip(taps.du, taps.dv, taps.n_syn, strict=True)}
-    filled = {offset for offset, n in found.items() if n == 1}
+    counts = {(int(u), int(v)): n for u, v, n in zip(taps.du, taps.dv, taps.n_syn, strict=True)}
+    filled = {offset for offset, n in counts.items() if n == 1}
     assert filled == {(0, 1), (0, 2), (1, 1), (1, 2), (2, 1)}
-    assert all(found[tuple(c[0])] == 5 for c in corners)
+    assert all(counts[tuple(c[0])] == 5 for c in corners)
 
 
 def test_a_pair_listed_twice_acts_twice() -> None:
@@ -51,6 +53,11 @@ def test_a_pair_listed_twice_acts_twice() -> None:
     connectome = Connectome.from_spec(spec(edges=[edge, edge]))
     assert len(connectome.pairs) == 1
     assert connectome.taps.multiplicity.tolist() == [2]
+    one = np.ones(1)
+    parameters = NetworkParameters(
+        "twice", 0 * one, one, syn_strength=0.5 * one, sign=-one, syn_count=40 * one
+    )
+    assert parameters.tap_weight(connectome).tolist() == [-40.0]
 
 
 def test_offsets_between_sparse_types_that_lead_nowhere_are_left_out() -> None:
@@ -65,7 +72,7 @@ def test_offsets_between_sparse_types_that_lead_nowhere_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"nodes": None}, "malformed"),
         ({"edges": [{"src": "R1"}]}, "malformed"),
@@ -91,10 +98,10 @@ def test_offsets_between_sparse_types_that_lead_nowhere_are_left_out() -> None:
         ),
     ],
 )
-def test_bad_fields_are_named(changes: dict[str, Any], said: str) -> None:
+def test_bad_fields_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=r"expected .*got.*;") as error:
         Connectome.from_spec(spec(**changes))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_missing_and_foreign_files(tmp_path: Path) -> None:
@@ -107,10 +114,3 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
     bad.write_text(json.dumps([1, 2]), encoding="utf-8")
     with pytest.raises(ValueError, match="malformed"):
         Connectome.from_json(bad)
-
-
-def test_nearest_names_forgive_letter_case() -> None:
-    assert nearest_names("t4C", ["T4a", "T4c", "Mi1"])[0] == "T4c"
-    assert nearest_names("Mi", ["T4a", "Mi1", "Mi4"]) == ["Mi4", "Mi1"] or np.all(
-        [n.startswith("Mi") for n in nearest_names("Mi", ["T4a", "Mi1", "Mi4"])]
-    )

@@ -1,4 +1,4 @@
-"""Networks taken over from flyvis objects: the real thing where flyvis is, its shape elsewhere."""
+"""Networks from flyvis objects: real ones where flyvis is installed, alike ones elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ has_flyvis = pytest.mark.skipif(
 
 
 class View:
-    """What is read of a flyvis.NetworkView, where flyvis itself is not installed."""
+    """The part of a flyvis.NetworkView that is used, where flyvis itself is not installed."""
 
     def __init__(self, network: SimpleNamespace, name: str) -> None:
         self.network, self.name = network, name
@@ -53,40 +53,40 @@ def like_flyvis(folder: Path, **changes: Any) -> SimpleNamespace:
 
 def test_parameters_are_those_of_the_folder(trained_folder: Path, connectome_file: Path) -> None:
     folders = [trained_folder / "000", trained_folder / "001"]
-    held = [View(like_flyvis(folders[0]), "flow/0000/000"), like_flyvis(folders[1])]
-    taken = network_from_flyvis(held, connectome_file, extent=4)
+    originals = [View(like_flyvis(folders[0]), "flow/0000/000"), like_flyvis(folders[1])]
+    copy = network_from_flyvis(originals, connectome_file, extent=4)
     read = flyvis_network(folders, connectome_file, extent=4)
-    assert taken.names == ("flow/0000/000", "flyvis.Network")
-    assert taken.content_hash == read.content_hash
-    whole = network_from_flyvis(held[0], connectome_file)
+    assert copy.names == ("flow/0000/000", "flyvis.Network")
+    assert copy.content_hash == read.content_hash
+    whole = network_from_flyvis(originals[0], connectome_file)
     assert whole.lattice.extent == 15
     assert not any(p.requires_grad for p in whole.parameters())
 
 
 def test_it_is_a_copy(trained_folder: Path, connectome_file: Path) -> None:
     network = like_flyvis(trained_folder / "000")
-    taken = network_from_flyvis(network, connectome_file, extent=2)
-    before = taken.bias.clone()
+    copy = network_from_flyvis(network, connectome_file, extent=2)
+    before = copy.bias.clone()
     with torch.no_grad():
         network.nodes_bias += 1
-    assert torch.equal(taken.bias, before)
+    assert torch.equal(copy.bias, before)
     assert not torch.equal(network_from_flyvis(network, connectome_file, extent=2).bias, before)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"nodes_bias": torch.zeros(3)}, "65 values of nodes_bias"),
         ({"nodes_bias": torch.full((65,), torch.nan)}, "finite nodes_bias"),
         ({"edges_sign": torch.zeros(604)}, "signs"),
-        ({"edges_syn_strength": None}, "604 values of edges_syn_strength"),
+        ({"edges_syn_strength": None}, "edges_syn_strength"),
     ],
 )
 def test_a_network_that_does_not_fit_is_refused(
-    trained_folder: Path, connectome_file: Path, change: dict[str, Any], said: str
+    trained_folder: Path, connectome_file: Path, change: dict[str, Any], message: str
 ) -> None:
     network = like_flyvis(trained_folder / "000", **change)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         network_from_flyvis(network, connectome_file, extent=2)
 
 
@@ -143,15 +143,15 @@ def test_flyvis_objects_respond_as_in_flyvis(
         stimulus.zero()
         stimulus.add_input(noise)
         with torch.no_grad():
-            theirs = network(stimulus(), 0.01, state=network.steady_state(1.0, 0.01, 1))
+            voltages = network(stimulus(), 0.01, state=network.steady_state(1.0, 0.01, 1))
         np.savez(
-            sys.argv[1], noise=noise[:, :, 0], theirs=theirs,
+            sys.argv[1], noise=noise[:, :, 0], voltages=voltages,
             types=np.array(network.connectome.nodes.type[:]).astype(str),
             hashes=[of_view.content_hash, of_network.content_hash, read.content_hash],
         )
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "said.npz")],
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "output.npz")],
         env={**os.environ, "FLYVIS_ROOT_DIR": str(root)},
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -159,13 +159,13 @@ def test_flyvis_objects_respond_as_in_flyvis(
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    said = np.load(tmp_path / "said.npz")
-    assert len(set(said["hashes"].tolist())) == 1
+    output = np.load(tmp_path / "output.npz")
+    assert len(set(output["hashes"].tolist())) == 1
     network = flyvis_network(network_folder, connectome_file)
-    assert network.content_hash == said["hashes"][0]
-    ours = network.respond(torch.from_numpy(said["noise"]), Protocol())[0]
+    assert network.content_hash == output["hashes"][0]
+    ours = network.respond(torch.from_numpy(output["noise"]), Protocol())[0]
     for cell_type in ("R1", "L1", "Mi9", "T4c", "T5a", "Lawf1"):
         cells = network.cells_of(cell_type)
-        theirs = said["theirs"][0][:, said["types"] == cell_type]
+        expected = output["voltages"][0][:, output["types"] == cell_type]
         # Both are float32 and sum in other orders, over 112 steps.
-        np.testing.assert_allclose(ours[:, cells[cells >= 0]], theirs, atol=2e-5)
+        np.testing.assert_allclose(ours[:, cells[cells >= 0]], expected, atol=2e-5)

@@ -1,154 +1,78 @@
+"""Any module as a network: pre-stimulus, read-out, cells and content."""
+
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import lightning.pytorch as pl
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from stimopt.networks.frozen import FrozenNetwork
-from stimopt.networks.model import ResponseModel, device_of
 from stimopt.networks.module import ModuleNetwork
-from stimopt.networks.validate import check_module
-from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
+from tests.networks.modules import ConvRecurrent
 
 
-class ConvRecurrent(nn.Module):
-    """A tiny network of another kind: a convolution over columns and a leaky recurrent state."""
-
-    def __init__(self, n_columns: int = 7, n_cells: int = 3) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.read = nn.Conv1d(1, 4, 3, padding=1)
-        self.drive = nn.Linear(4 * n_columns, n_cells)
-        self.recur = nn.Linear(n_cells, n_cells)
-
-    def forward(self, luminance: Tensor) -> Tensor:
-        items, frames, columns = luminance.shape
-        read = torch.tanh(self.read(luminance.reshape(items * frames, 1, columns)))
-        drive = self.drive(read.reshape(items, frames, -1))
-        state = drive.new_zeros((items, drive.shape[-1]))
-        states = []
-        for t in range(frames):
-            state = state + 0.2 * (-state + torch.tanh(self.recur(state)) + drive[:, t])
-            states.append(state)
-        return torch.stack(states, dim=1)
-
-
-def frozen(module: nn.Module) -> nn.Module:
-    return module.eval().requires_grad_(False)
-
-
-def test_both_kinds_of_network_fit_the_protocol(small_network: FrozenNetwork) -> None:
-    assert isinstance(small_network, ResponseModel)
-    assert isinstance(ModuleNetwork(ConvRecurrent(), {"a": 0}, extent=1), ResponseModel)
-
-
-def test_another_module_can_be_asked(make_trainer: Callable[..., pl.Trainer]) -> None:
-    module = ConvRecurrent()
-    weights = {k: v.clone() for k, v in module.state_dict().items()}
+def test_the_module_is_frozen_and_put_in_eval_mode() -> None:
+    module = ConvRecurrent().train()
     network = ModuleNetwork(module, {"a": 0, "b": 2}, extent=1)
-    fit = StimulusGenerator(
-        network, ["a", "b"], t_stim=0.1, objective="last_frame", grey_weight=0.0
-    )
-    make_trainer(60).fit(fit)
-    peaks = fit.history["response/peak"]
-    assert (peaks[-1] > peaks[0]).all()
-    assert all(torch.equal(weights[k], v) for k, v in module.state_dict().items())
-    assert not any(child.training for child in module.modules())
+    assert network.module is module and network.cell_types == ("a", "b")
+    assert not any(part.training for part in module.modules())
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+    assert network.n_networks == 1
 
 
-def test_pre_stimulus_is_shown_and_dropped() -> None:
+def test_the_pre_stimulus_is_shown_and_its_responses_dropped() -> None:
     module = ConvRecurrent()
     network = ModuleNetwork(module, {"a": 1}, extent=1)
     luminance = torch.rand((2, 4, 7))
-    protocol = Protocol(t_pre=0.05)
     grey = torch.full((2, 5, 7), 0.5)
-    expected = module(torch.cat([grey, luminance], dim=1))[:, 5:]
-    assert torch.allclose(network.respond(luminance, protocol), expected)
-    relative = network.respond(luminance, Protocol(t_pre=0.05, baseline="grey"))
-    assert torch.allclose(relative, expected - module(grey)[:, -1:], atol=1e-6)
+    ramp = torch.linspace(0, 1, 3)[:, None] * (luminance[:, :1] - 0.5) + 0.5
+    whole = module(torch.cat([grey, ramp, luminance], dim=1))
+    phases = {"t_pre": 0.05, "t_fade_in": 0.03}
+    torch.testing.assert_close(network.respond(luminance, Protocol(**phases)), whole[:, 8:])
+    relative = network.respond(luminance, Protocol(**phases, baseline="grey"), torch.tensor([1]))
+    torch.testing.assert_close(relative, (whole[:, 8:] - whole[:, 7:8])[..., 1:2])
+    # Without a pre-stimulus there is nothing to subtract.
+    alone = network.respond(luminance, Protocol(t_pre=0.0, baseline="grey"))
+    torch.testing.assert_close(alone, module(luminance))
 
 
-class Broken(ConvRecurrent):
-    def __init__(self, fault: str) -> None:
-        super().__init__()
-        self.fault = fault
-
-    def forward(self, luminance: Tensor) -> Tensor:
-        responses = super().forward(luminance)
-        if self.fault == "shape":
-            return responses[:, :-1]
-        if self.fault == "nan":
-            return responses / 0 * 0
-        if self.fault == "gradient":
-            return responses.detach()
-        if self.fault == "future":
-            return responses + responses.mean(dim=1, keepdim=True)
-        if self.fault == "batch":
-            return responses - responses.mean(dim=0, keepdim=True) * 0.5
-        raise RuntimeError("no such input")
+def test_a_gradient_reaches_the_luminance() -> None:
+    network = ModuleNetwork(ConvRecurrent(), {"a": 0}, extent=1)
+    luminance = torch.rand((1, 4, 7), requires_grad=True)
+    network.respond(luminance, Protocol(t_pre=0.1)).sum().backward()
+    assert luminance.grad is not None and luminance.grad.abs().min() > 0
 
 
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        ("shape", r"expected responses \(2, 6, cells\)"),
-        ("nan", "finite responses"),
-        ("gradient", r"gradient.*got none"),
-        ("future", "causal"),
-        ("batch", "its own stimulus only"),
-        ("raises", "no such input"),
-    ],
-)
-def test_what_cannot_work_is_refused_with_the_reason(fault: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        check_module(frozen(Broken(fault)), 7)
-
-
-def test_opposed_cells_do_not_cancel() -> None:
-    class Opposed(nn.Module):
-        def forward(self, luminance: Tensor) -> Tensor:
-            mean = luminance.mean(dim=2, keepdim=True)
-            return torch.cat([mean, -mean], dim=2)
-
-    check_module(Opposed().eval(), 7)
-
-
-def test_training_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match="frozen"):
-        check_module(ConvRecurrent().eval(), 7)
-    with pytest.raises(ValueError, match="eval"):
-        check_module(ConvRecurrent().requires_grad_(False).train(), 7)
-
-
-def test_cells_that_are_not_there() -> None:
-    network = ModuleNetwork(ConvRecurrent(), {"alpha": 0}, extent=1)
-    with pytest.raises(ValueError, match="nearest: alpha"):
-        network.cell_index("alfa")
+def test_cells_in_every_column_or_the_central_one() -> None:
+    cells = {"everywhere": [0, 1, 2, 0, 1, 2, -1], "central": 2}
+    network = ModuleNetwork(ConvRecurrent(), cells, extent=1)
+    assert network.cells_of("everywhere").tolist() == cells["everywhere"]
+    assert network.cells_of("central").tolist() == [-1, -1, -1, 2, -1, -1, -1]
+    assert network.cell_index("central") == 2
     with pytest.raises(ValueError, match="u=1"):
-        network.cell_index("alpha", u=1)
-    with pytest.raises(ValueError, match="7 cells"):
+        network.cell_index("central", u=1)
+    with pytest.raises(ValueError, match="did you mean 'central'"):
+        network.cells_of("centrl")
+    with pytest.raises(ValueError, match=r"one cell or 7 cells \(columns\) for a, got 2"):
         ModuleNetwork(ConvRecurrent(), {"a": [0, 1]}, extent=1)
 
 
-def test_the_hash_tells_which_cells_are_meant() -> None:
+def test_a_module_without_a_gradient_is_refused_unless_unchecked() -> None:
+    with pytest.raises(ValueError, match="gradient"):
+        ModuleNetwork(nn.Threshold(2.0, 0.0), {"a": 0}, extent=1)
+    ModuleNetwork(nn.Threshold(2.0, 0.0), {"a": 0}, extent=1, check=False)
+
+
+def test_the_hash_depends_on_state_and_cells() -> None:
     torch.manual_seed(0)
     module = nn.Linear(7, 3)
-    first, same, other = (
-        ModuleNetwork(module, {"cell": cell}, extent=1, check=False) for cell in (0, 0, 2)
-    )
-    assert first.content_hash == same.content_hash != other.content_hash
-    named = ModuleNetwork(module, {"neuron": 0}, extent=1, check=False)
-    assert named.content_hash != first.content_hash
 
+    def content(cells: dict[str, int]) -> str:
+        return ModuleNetwork(module, cells, extent=1, check=False).content_hash
 
-def test_where_a_network_is() -> None:
-    luminance = torch.zeros(1, 2, 7)
-    linear = ModuleNetwork(nn.Linear(7, 3, device="meta"), {"cell": 0}, extent=1, check=False)
-    # It has parameters and no buffers.
-    assert device_of(linear, luminance).type == "meta"
-    empty = ModuleNetwork(nn.Identity(), {"cell": 0}, extent=1, check=False)
-    assert device_of(empty, luminance).type == "cpu"
+    first = content({"cell": 0})
+    assert first == content({"cell": 0})
+    assert first not in (content({"cell": 2}), content({"neuron": 0}))
+    with torch.no_grad():
+        module.bias += 1
+    assert first != content({"cell": 0})

@@ -33,8 +33,9 @@ class SlowCircuit:
     def __init__(self, extent: int, dt: float) -> None:
         spec = motion_circuit_spec()
         self.names = [node["name"] for node in spec["nodes"]]
-        self.bias, time_const, strength = motion_circuit_parameters()
-        self.rate = dt / np.maximum(time_const, dt)
+        parameters = motion_circuit_parameters()
+        self.bias, strength = parameters.bias, parameters.syn_strength
+        self.rate = dt / np.maximum(parameters.time_const, dt)
         self.inputs = [self.names.index(name) for name in spec["input_units"]]
         self.dt, self.extent = dt, extent
         self.taps = [
@@ -196,11 +197,11 @@ def test_specification_is_plain_json_and_complete() -> None:
 
 def test_parameters_follow_the_connectome() -> None:
     connectome = Connectome.from_spec(motion_circuit_spec())
-    bias, time_const, strength = motion_circuit_parameters()
-    assert bias.shape == time_const.shape == (len(connectome.cell_types),)
-    assert strength.shape == (len(connectome.pairs),)
-    assert (strength > 0).all()
-    seconds = dict(zip(connectome.cell_types, time_const, strict=True))
+    parameters = motion_circuit_parameters()
+    assert parameters.bias.shape == parameters.time_const.shape == (len(connectome.cell_types),)
+    assert parameters.syn_strength.shape == (len(connectome.pairs),)
+    assert (parameters.syn_strength > 0).all()
+    seconds = dict(zip(connectome.cell_types, parameters.time_const, strict=True))
     assert all(0.01 <= t <= 0.2 for t in seconds.values())
     for slow, fast in (
         ("Mi4", "Mi1"),
@@ -237,21 +238,21 @@ def test_facts_agree_with_the_published_file(shared: Path) -> None:
     counts: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for edge in motion_circuit_spec()["edges"]:
         source, target = edge["src"], edge["tar"]
-        theirs = published[source, target]
-        assert edge["alpha"] == theirs["alpha"], (source, target)
+        other = published[source, target]
+        assert edge["alpha"] == other["alpha"], (source, target)
         detector = target in DETECTORS
         receptor = source in ("R1", "R2", "R3", "R4", "R5", "R6")
         pair = ("R1-R6" if receptor else source, target[:2] if detector else target)
-        sums = [sum(n for _, n in e["offsets"]) for e in (edge, theirs)]
+        sums = [sum(n for _, n in e["offsets"]) for e in (edge, other)]
         counts.setdefault(pair, []).append((sums[0], sums[1]))
         if detector and source in ("Mi9", "Mi4", "C3", "CT1(M10)", "CT1(Lo1)", "Tm9"):
-            ours_side, their_side = (side_of_source(e["offsets"]) for e in (edge, theirs))
-            cosine = ours_side @ their_side / np.linalg.norm(ours_side) / np.linalg.norm(their_side)
+            side, other_side = (side_of_source(e["offsets"]) for e in (edge, other))
+            cosine = side @ other_side / np.linalg.norm(side) / np.linalg.norm(other_side)
             assert cosine > np.cos(np.radians(45)), (source, target)
     # Counts are rounded, the same for R1-R6 and for the four subtypes: compare means over these.
     for pair, sums in counts.items():
-        ours, published_mean = np.mean(sums, axis=0)
-        assert 0.8 < ours / published_mean < 1.25, (pair, ours, published_mean)
+        mean, published_mean = np.mean(sums, axis=0)
+        assert 0.8 < mean / published_mean < 1.25, (pair, mean, published_mean)
 
 
 def side_of_source(offsets: list[tuple[tuple[int, int], float]]) -> Floats:

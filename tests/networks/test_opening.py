@@ -1,0 +1,50 @@
+"""Networks by folder, by flyvis name and from a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stimopt.networks.opening import NetworkSource, builtin_network, flyvis_network
+
+
+def test_one_or_several_folders(trained_folder: Path, connectome_file: Path) -> None:
+    folders = [trained_folder / "000", str(trained_folder / "001")]
+    both = flyvis_network(folders, connectome_file, extent=1)
+    assert both.names == ("flow/0000/000", "flow/0000/001")
+    one = flyvis_network(folders[0], connectome_file, extent=1)
+    assert one.names == both.names[:1]
+    assert (one.tap_weight[0] == both.tap_weight[0]).all()
+
+
+def test_flyvis_names_find_network_and_connectome(
+    monkeypatch: pytest.MonkeyPatch, shared: Path, trained_folder: Path, connectome_file: Path
+) -> None:
+    monkeypatch.setenv("FLYVIS_ROOT_DIR", str(shared / "data" / "flyvis"))
+    by_name = flyvis_network("flow/0000/000", extent=2)
+    by_path = flyvis_network(trained_folder / "000", connectome_file, extent=2)
+    assert by_name.content_hash == by_path.content_hash
+    assert NetworkSource("flow/0000/000", extent=2).open().content_hash == by_path.content_hash
+
+
+def test_a_missing_network_is_reported_before_a_missing_connectome(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected the folder of the trained flyvis network"):
+        flyvis_network(tmp_path / "none", tmp_path / "none.json")
+
+
+def test_a_source_has_the_extent_of_its_kind_of_network() -> None:
+    assert NetworkSource().extent == 8 and NetworkSource("flow/0000/000").extent == 15
+    assert NetworkSource(extent=2).open().content_hash == builtin_network(2).content_hash
+
+
+def test_a_source_passes_its_options_on() -> None:
+    network = NetworkSource(extent=1, backend="sparse", segment=7).open()
+    assert network.segment == 7
+    with pytest.raises(ValueError, match="backend as one of"):
+        NetworkSource(extent=1, backend="fast").open()
+
+
+def test_a_connectome_without_a_path_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"network path with connectome .*give --network.path"):
+        NetworkSource(connectome="elsewhere.json").open()
