@@ -1,9 +1,9 @@
-"""`stimopt render`."""
+"""`stimopt render`: movies into a store."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
@@ -11,18 +11,40 @@ from stimopt.movies import MovieStore, render
 from stimopt.movies.eye import RenderSettings
 
 
-def run(arguments: list[str]) -> int:
-    """Render movies into a store, or go on with it, and say what is in it."""
-    options = _parser().parse_args(arguments).as_dict()
-    path = render(
-        options["source"],
-        options["out"],
-        RenderSettings(**{name: options[name] for name in _names()}),
-        frame_rate=options["frame_rate"],
-        dtype=options["dtype"],
-        overwrite=options["overwrite"],
-        progress=options["progress"],
+def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
+    """The options."""
+    parser = ArgumentParser(
+        prog="stimopt render",
+        exit_on_error=False,
+        allow_abbrev=False,
+        description="Render movies as the columns of the eye see them, into a store.",
     )
+    add = parser.add_argument
+    add("-c", "--config", action="config", help="options as a YAML file")
+    add(
+        "source",
+        type=str,
+        help="MPI-Sintel's folder or zip, numbered pictures, videos or arrays; 'procedural' for "
+        "the built-in movies",
+    )
+    add("out", type=str, help="the store to write, an .h5 file")
+    parser.add_class_arguments(RenderSettings)
+    frame_rate = "frames per second; by default as a video says, and 24 for the rest"
+    add("--frame_rate", type=float | None, default=None, help=frame_rate)
+    add("--dtype", type=str, default="float32", help="float32, or float16 for half the size")
+    add("--overwrite", type=bool, default=False, help="replace another store of that name")
+    add("--progress", type=bool, default=True, help="show a progress bar")
+    return parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Render or resume, and print what is in the store."""
+    options = parser().parse_args(list(arguments)).as_dict()
+    settings = RenderSettings(
+        **{field.name: options.pop(field.name) for field in dataclasses.fields(RenderSettings)}
+    )
+    del options["config"]
+    path = render(options.pop("source"), options.pop("out"), settings, **options)
     with MovieStore(path) as store:
         scenes = {scene.name for scene in store.scenes}
         n_frames = sum(scene.n_frames for scene in store.scenes)
@@ -32,40 +54,3 @@ def run(arguments: list[str]) -> int:
         )
     print(path)
     return 0
-
-
-def _names() -> list[str]:
-    return [field.name for field in dataclasses.fields(RenderSettings)]
-
-
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="stimopt render",
-        exit_on_error=False,
-        description="Render movies on the lattice into a store. The same command given again goes "
-        "on after the last whole scene.",
-    )
-    text: dict[str, Any] = {"type": str}
-    parser.add_argument("--config", action="config", help="options as a YAML file")
-    parser.add_argument(
-        "source",
-        help="MPI-Sintel's folder or zip, numbered pictures, videos or arrays; 'procedural' for "
-        "the built-in movies",
-        **text,
-    )
-    parser.add_argument("out", help="the store to write, an .h5 file", **text)
-    parser.add_class_arguments(RenderSettings)
-    parser.add_argument(
-        "--frame_rate",
-        type=float | None,
-        default=None,
-        help="frames per second; by default what a video says, and 24 for the rest",
-    )
-    parser.add_argument(
-        "--dtype", default="float32", help="float32, or float16 for half the size", **text
-    )
-    parser.add_argument(
-        "--overwrite", type=bool, default=False, help="replace another store of that name"
-    )
-    parser.add_argument("--progress", type=bool, default=True, help="show a progress bar")
-    return parser

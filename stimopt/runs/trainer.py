@@ -35,7 +35,6 @@ from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, last_checkpo
 from stimopt.runs.progress import FitProgress, SearchProgress
 from stimopt.search.callbacks import SearchCheckpoint
 from stimopt.search.naturalistic import NaturalisticSearch
-from stimopt.search.result import search_result
 from stimopt.storage.files import only_run_in
 
 FIT_DEFAULTS = {
@@ -130,7 +129,7 @@ def run_search(
         trainer = search_trainer(folder, checkpoint_every_n_batches, **trainer_options)
         with _running(trainer, folder, ckpt_path) as checkpoint:
             trainer.test(search, datamodule=data, ckpt_path=checkpoint, verbose=False)
-            result = search_result(search)
+            result = search.result()
             if folder is not None and trainer.is_global_zero:
                 result.write(Path(folder) / "result.h5")
     return result
