@@ -44,7 +44,7 @@ class Taps:
 
 @dataclass(frozen=True)
 class Connectome:
-    """Cell types, where they stand, and the taps between them.
+    """Cell types, the columns they occupy, and the taps between them.
 
     Args:
         cell_types: names, in the file's order.
@@ -107,14 +107,7 @@ class Connectome:
             ]
             input_types = tuple(str(name) for name in spec["input_units"])
             output_types = tuple(str(name) for name in spec["output_units"])
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            IndexError,
-            AttributeError,
-            OverflowError,
-        ) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(
                 f"expected nodes, edges, input_units and output_units as in {CONNECTOME_FILE} in "
                 f"{origin}, got a missing or malformed field ({type(error).__name__}: {error}); "
@@ -153,8 +146,8 @@ class Connectome:
         for source, target, sign, offsets in listed:
             s, t = index[source], index[target]
             for (du, dv), n_syn in offsets.items():
-                # Between two sparse types most offsets lead from no cell to no cell; flyvis has
-                # no parameter for them, so neither have we.
+                # Between two sparse types most offsets lead from no cell to no cell; as in flyvis,
+                # these have no parameter.
                 if _lands(strides[s], strides[t], du, dv):
                     pairs.setdefault((source, target), sign)
                     counts.setdefault((s, t, du, dv), []).append(n_syn)

@@ -1,4 +1,4 @@
-"""A module that asks a network without owning it."""
+"""A mixin for LightningModules that use a network without registering it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,17 @@ from stimopt.networks.model import ResponseModel
 
 
 class HoldsNetwork(nn.Module):
-    """Mixin of LightningModules: keeps the network outside the submodules, frozen.
+    """Stores a frozen network outside the submodules; call `attach` after `super().__init__()`.
 
-    A checkpoint then stores the network's hash instead of its weights, and the Trainer's switch to
-    training mode does not reach it. The network still moves along to the module's device and
-    precision.
-
-    Call `attach` after `super().__init__()`:
-
-        class Search(HoldsNetwork, pl.LightningModule):
-            def __init__(self, network):
-                super().__init__()
-                self.attach(network)
+    A checkpoint then has no weights of the network, and the Trainer's switch to training mode does
+    not reach it. The network still moves along to the module's device and precision.
     """
 
     network: ResponseModel
 
     def attach(self, network: ResponseModel) -> None:
         """Store the network, freeze its parameters and put it in eval mode."""
-        # Past nn.Module's own `__setattr__`, which would register a submodule.
+        # Not by nn.Module's own `__setattr__`, which would register a submodule.
         object.__setattr__(self, "network", network)
         network.requires_grad_(False).eval()
 

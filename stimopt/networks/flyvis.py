@@ -31,6 +31,16 @@ SAFE_GLOBALS: list[Any] = [
 ]
 
 
+TENSORS = {
+    "nodes_bias": "cell types",
+    "nodes_time_const": "cell types",
+    "edges_sign": "connected pairs of types",
+    "edges_syn_count": "taps",
+    "edges_syn_strength": "connected pairs of types",
+}
+"""Parameters by flyvis's names, each with what it has one value for."""
+
+
 def read_trained(folder: str | Path, connectome: Connectome) -> NetworkParameters:
     """Parameters of the best checkpoint in a flyvis network folder.
 
@@ -60,8 +70,7 @@ def parameters_of(
     """Parameters by the names that flyvis gives their tensors.
 
     Args:
-        tensors: `nodes_bias`, `nodes_time_const`, `edges_sign`, `edges_syn_count` (the logarithm
-            of the count) and `edges_syn_strength`.
+        tensors: those of `TENSORS`; `edges_syn_count` is the logarithm of the count.
         connectome: that they belong to.
         name: of the network.
         origin: of the tensors, for messages.
@@ -69,16 +78,13 @@ def parameters_of(
     Raises:
         ValueError: if one is missing, not finite or does not fit the connectome.
     """
-    types, pairs = len(connectome.cell_types), len(connectome.pairs)
     counts = {
-        "nodes_bias": (types, "cell types"),
-        "nodes_time_const": (types, "cell types"),
-        "edges_sign": (pairs, "connected pairs of types"),
-        "edges_syn_count": (len(connectome.taps), "taps"),
-        "edges_syn_strength": (pairs, "connected pairs of types"),
+        "cell types": len(connectome.cell_types),
+        "connected pairs of types": len(connectome.pairs),
+        "taps": len(connectome.taps),
     }
     arrays: dict[str, Floats] = {}
-    for key, (count, what) in counts.items():
+    for key, what in TENSORS.items():
         value = tensors.get(key)
         expect.that(
             isinstance(value, Tensor) and value.is_floating_point(),
@@ -88,8 +94,8 @@ def parameters_of(
         )
         array = value.detach().cpu().double().numpy().copy()  # type: ignore[union-attr]
         expect.that(
-            array.shape == (count,),
-            f"{count} values of {key} for the {count} {what} of the connectome in {origin}",
+            array.shape == (counts[what],),
+            f"{counts[what]} values of {key}, one for each of the connectome's {what}, in {origin}",
             array.shape,
             "give the connectome it was trained on",
         )
@@ -105,7 +111,7 @@ def parameters_of(
     differ = int((arrays["edges_sign"] != connectome.signs).sum())
     expect.that(
         differ == 0,
-        f"the signs of the connectome's {pairs} pairs in {origin}",
+        f"the signs of the connectome's {len(connectome.pairs)} pairs in {origin}",
         f"{differ} others",
         "give the connectome it was trained on",
     )

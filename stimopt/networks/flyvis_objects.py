@@ -8,21 +8,12 @@ from typing import Any
 
 from stimopt import expect
 from stimopt.connectome import N_SYN_FILL, Connectome
-from stimopt.networks.flyvis import parameters_of
+from stimopt.networks.flyvis import TENSORS, parameters_of
 from stimopt.networks.flyvis_files import find_connectome
 from stimopt.networks.frozen import FrozenNetwork
 
 DYNAMICS = ("PPNeuronIGRSynapses", "relu")
 """Type and activation of the dynamics that `FrozenNetwork` computes."""
-
-
-PARAMETERS = (
-    "nodes_bias",
-    "nodes_time_const",
-    "edges_sign",
-    "edges_syn_count",
-    "edges_syn_strength",
-)
 
 
 def network_from_flyvis(
@@ -70,7 +61,7 @@ def network_from_flyvis(
     parameters = []
     for original, network in zip(originals, networks, strict=True):
         name = str(getattr(original, "name", "flyvis.Network"))
-        tensors = {key: getattr(network, key, None) for key in PARAMETERS}
+        tensors = {key: getattr(network, key, None) for key in TENSORS}
         parameters.append(parameters_of(tensors, read, name, name))
     return FrozenNetwork(read, parameters, extents[0] if extent is None else extent, **options)
 

@@ -240,12 +240,7 @@ class FrozenNetwork(ResponseModel):
     def precheck(self, protocol: Protocol, positions: Sequence[int] | None = None) -> None:
         """Refuse a step at which a network is unstable, and warn of one that is coarse.
 
-        Args:
-            protocol: sets the step.
-            positions: of the networks to be used; None is all.
-
-        Raises:
-            ValueError: with the largest stable step.
+        See `ResponseModel.precheck` and `stimopt.networks.precheck`.
         """
         used = sorted(set(range(self.n_networks) if positions is None else positions))
         for position in used:
@@ -262,13 +257,9 @@ class FrozenNetwork(ResponseModel):
     def unreached(
         self, cell_types: Sequence[str], positions: Sequence[int] | None = None
     ) -> list[str]:
-        """Those of the cell types that no path of non-zero weights reaches in any of the networks.
+        """Those of the cell types that no path of non-zero taps leads to in any of the networks.
 
-        Only paths between types are followed, not between single cells.
-
-        Args:
-            cell_types: to be checked.
-            positions: of the networks to be used; None is all.
+        See `ResponseModel.unreached`. Only paths between types are followed, not single cells.
         """
         reached: set[str] = set()
         for position in range(self.n_networks) if positions is None else positions:

@@ -1,10 +1,10 @@
 """The built-in motion circuit: a small fly network with T4 and T5, in the connectome file's terms.
 
-It lets everything in stimopt run without a download. It is a sketch of the published circuit, for
+With it everything in stimopt runs without a download. It is a sketch of the published circuit for
 trying things out; results about the fly need a trained network.
 
-From the literature: which cells there are, who contacts whom, the signs, on which side of a T4 or
-T5 dendrite each input lies, which inputs are fast and which slow, and the synapse counts, rounded:
+From the literature: the cells, their connections and signs, the side of a T4 or T5 dendrite on
+which each input lies, which inputs are fast and which slow, and the synapse counts, rounded:
 
 * Photoreceptors and lamina: histamine inhibits L1-L3 (Hardie, Nature 1989). R1-R6 only: the
   chromatic R7 and R8 are not needed.
@@ -28,16 +28,9 @@ counts are mirrored so that a and b, and c and d, are each other's image; many w
 L4, L5 and the contacts among T4 and T5 are left out; Mi9's release adds to the excitation of T4
 where in the fly it multiplies.
 
-Reached at 10 ms a frame, by edges from grey to white or black that move 19 column spacings (of
-sqrt(3)) a second in 12 directions, peak voltage of the central cell above its value at grey:
-
-* T4a-d prefer ON and 180, 0, 90 and 270 degrees; |sum r exp(i angle)| / sum r is 0.51-0.54,
-  (preferred - null) / (preferred + null) 0.84-0.85, the peak 2.6-2.8 and at least 11 times OFF's.
-* T5a-d prefer OFF and the same directions; the same figures are 0.47-0.48, 0.79-0.80, 2.4-2.6 and
-  at least 8 times ON's.
-
-Selectivity falls with speed (0.23 at 50 spacings a second), polarity preference with slowness
-(4 to 5 times at 5 a second).
+T4a-d prefer ON edges that move to 180, 0, 90 and 270 degrees (left, right, up, down), T5a-d OFF
+edges in the same directions; `tests/networks/test_motion_circuit.py` says how clearly. Selectivity
+falls with speed, and the preference for a polarity with slowness.
 """
 
 from __future__ import annotations
@@ -66,7 +59,7 @@ def motion_circuit_spec() -> dict[str, Any]:
                 "src": edge.source,
                 "tar": edge.target,
                 "alpha": edge.sign,
-                # The file counts from source to target, the tables here look out from the target.
+                # The file has offsets from source to target, the tables here from the target.
                 "offsets": [[[-du, -dv], n] for (du, dv), n in edge.synapses.items()],
             }
             for edge in EDGES
@@ -164,7 +157,7 @@ def _opposite(synapses: Synapses) -> Synapses:
 
 
 def _ahead(subtype: str, near: float, flank: float, far: float = 0.0) -> Synapses:
-    """On the side to which the subtype prefers motion to go (a left, b right, c up, d down)."""
+    """On the side towards which the preferred motion leads (a left, b right, c up, d down)."""
     side = _right if subtype in "ab" else _up
     return side(near, flank, far) if subtype in "bc" else _opposite(side(near, flank, far))
 

@@ -1,4 +1,4 @@
-"""Cells, synapses and photoreceptors of a layout against a listing cell by cell."""
+"""Cells of a layout against a listing; synapses and inputs are tested in test_simulate.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from stimopt.dynamics.layout import Drive
 from tests.dynamics.cases import Case
-from tests.dynamics.dense_step import cells_on, dense_weights
+from tests.dynamics.dense_step import cells_on
 
 
 @pytest.mark.parametrize("extent", [0, 1, 4])
@@ -24,27 +24,6 @@ def test_cells_stand_by_type_then_column_where_the_stride_allows(extent: int) ->
     assert listed == cells and layout.n_cells == len(cells)
     np.testing.assert_array_equal(layout.cell_index[types, columns], np.arange(len(cells)))
     assert (layout.cell_index == -1).sum() == layout.cell_index.size - len(cells)
-
-
-def test_photoreceptors_and_their_columns() -> None:
-    layout = Case(extent=2).layout
-    cells, columns = layout.input_cells
-    receptors = [
-        (i, int(layout.lattice.index(u, v)))
-        for i, (name, u, v) in enumerate(cells_on(layout.connectome, layout.lattice))
-        if name in layout.connectome.input_types
-    ]
-    assert list(zip(cells.tolist(), columns.tolist(), strict=True)) == receptors
-
-
-@pytest.mark.parametrize("extent", [0, 1, 4])
-def test_synapses_add_up_to_the_dense_weights(extent: int) -> None:
-    case = Case(extent)
-    source, target, tap = case.layout.synapses
-    weights = np.zeros((case.layout.n_cells, case.layout.n_cells))
-    np.add.at(weights, (target, source), case.tap_weight[0, tap])
-    dense = dense_weights(case.connectome, case.lattice, case.tap_weight[0])
-    np.testing.assert_allclose(weights, dense, atol=1e-15)
 
 
 def test_a_cell_faster_than_the_step_goes_all_the_way() -> None:

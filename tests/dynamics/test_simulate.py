@@ -164,3 +164,14 @@ def test_an_infinite_pixel_shows_in_its_item_alone(backend: str) -> None:
         assert int((~torch.isfinite(final[1])).sum()) > 20
         assert torch.equal(voltages[1, :2], sound[1, :2])
         torch.testing.assert_close(voltages[[0, 2]], sound[[0, 2]], rtol=1e-12, atol=0)
+
+
+def test_a_voltage_of_zero_passes_no_gradient(backend: str) -> None:
+    case = Case(extent=1, items=1, frames=1)
+    case.bias[:], case.luminance[:], case.initial[:] = 0.0, 0.0, 0.0
+    start = case.initial.clone().requires_grad_()
+    _, final = simulate(step_of(case.layout, backend), case.drive(), case.luminance, start)
+    (grad,) = torch.autograd.grad(final.sum(), start)
+    # Each cell's own leak, and nothing through the synapses.
+    leak = (DT / case.drive().time_const[0].clamp(min=DT))[case.layout.type_of_cell]
+    torch.testing.assert_close(grad[0], 1 - leak)
