@@ -64,8 +64,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        if error.errno is None:
-            raise
+        own_paths = {str(partial), *map(str, path.parents)}
+        if error.errno is None or (error.filename and str(error.filename) not in own_paths):
+            raise  # from reading another file within the block
         raise OSError(
             f"expected {path} to be written whole, got {error.strerror}; the earlier file is "
             "intact: free some space or fix permissions, then retry"

@@ -48,6 +48,12 @@ def test_an_error_of_the_disk_names_the_target(tmp_path: Path) -> None:
         replace_text(tmp_path / "file" / "a.txt", "text")
 
 
+def test_an_error_of_another_file_names_that_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error, replacing(tmp_path / "a.txt"):
+        (tmp_path / "source.png").read_bytes()
+    assert error.value.filename == str(tmp_path / "source.png") and not names(tmp_path)
+
+
 # -- one run at a time ----------------------------------------------------------------------------
 
 
