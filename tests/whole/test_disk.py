@@ -124,7 +124,7 @@ def test_a_full_disk_ends_a_search(files: Files, disk: Path, capsys: Capture) ->
     require_equal(out / "result.h5", files.search / "result.h5", *names)
 
 
-@pytest.mark.parametrize("spare", [0, 30_000, 60_000])
+@pytest.mark.parametrize("spare", [0, 6_000, 30_000])
 def test_a_full_disk_ends_a_rendering(
     spare: int, files: Files, disk: Path, capsys: Capture
 ) -> None:
