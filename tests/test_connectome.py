@@ -71,34 +71,41 @@ def test_offsets_between_sparse_types_that_lead_nowhere_are_left_out() -> None:
     assert list(zip(taps.du.tolist(), taps.dv.tolist(), strict=True)) == [(0, 0)]
 
 
+def edge(**changes: Any) -> dict[str, Any]:
+    """The one edge of `spec`, changed."""
+    return {"edges": [{**spec()["edges"][0], **changes}]}
+
+
+def node(*pattern: Any) -> dict[str, Any]:
+    """The first node of `spec` in other columns."""
+    return {"nodes": [{"name": "R1", "pattern": list(pattern)}, spec()["nodes"][1]]}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"nodes": None}, "malformed"),
+        ({"nodes": "R1"}, "malformed"),
+        ({"nodes": []}, "distinct cell types"),
+        ({"nodes": spec()["nodes"] * 2}, "distinct cell types"),
+        (node("tile", 3), "malformed"),
+        (node("single", [1, 1]), "stride"),
+        (node("stride", [0, 1]), "su, sv >= 1"),
         ({"edges": [{"src": "R1"}]}, "malformed"),
-        ({"nodes": [{"name": "R1", "pattern": ["tile", 3]}]}, "malformed"),
-        ({"nodes": [{"name": "R1", "pattern": ["stride", [1, 1]]}] * 2}, "distinct"),
+        (edge(tar="T9z"), "unknown"),
+        (edge(alpha=float("nan")), "expected 1 (excitatory) or -1"),
+        (edge(alpha=0.5), "expected 1 (excitatory) or -1"),
+        (edge(offsets=[[[0, 0], float("nan")]]), "positive number"),
+        (edge(offsets=[[[0, 0], -3]]), "positive number"),
+        (edge(offsets=[[[0, 0.5], 3]]), "whole columns"),
+        (edge(offsets=[[[0, 10**6], 3]]), "within 100"),
+        (edge(offsets=[[[0, 0, 0], 3]]), "malformed"),
+        (edge(offsets=[[[0, 0], 3], [[0, 0], 3]]), "twice"),
         ({"input_units": ["R9"]}, "unknown"),
         ({"input_units": []}, "at least one input"),
-        (
-            {"edges": [{"src": "R1", "tar": "L1", "alpha": -1, "offsets": [[[0, 0], -1]]}]},
-            "positive number",
-        ),
-        (
-            {"edges": [{"src": "R1", "tar": "L1", "alpha": -1, "offsets": [[[0, 0.5], 1]]}]},
-            "whole columns",
-        ),
-        (
-            {
-                "edges": [
-                    {"src": "R1", "tar": "L1", "alpha": -1, "offsets": [[[0, 0], float("nan")]]}
-                ]
-            },
-            "positive number",
-        ),
     ],
 )
-def test_bad_fields_are_named(changes: dict[str, Any], message: str) -> None:
+def test_a_bad_field_is_refused_with_its_fault(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=r"expected .*got.*;") as error:
         Connectome.from_spec(spec(**changes))
     assert message in str(error.value)
