@@ -1,8 +1,9 @@
-"""Running commands in this process, and small files for them to read."""
+"""Runs commands in this process, and makes small files for them to read."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,15 @@ from stimopt.cli import main
 
 EXTENT = 2
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
-LATTICE = [f"--network.extent={EXTENT}"]
+SMALL = [f"--network.extent={EXTENT}", *QUIET]
+OFTEN = "--checkpoint_every_n_steps=2"
+FORMULA = re.compile(r"(?i)expected .+, got .+; .+", re.DOTALL)
+"""What was expected, what came, and the next step."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """Sound files that commands read, each made by stimopt itself.
+    """Sound files that commands read, made by stimopt itself.
 
     Args:
         folder: of all of them.
@@ -34,7 +38,7 @@ class Files:
 
     @property
     def movies(self) -> Path:
-        """What the store was rendered from: arrays."""
+        """Arrays from which the store was rendered."""
         return self.folder / "movies"
 
     @property
@@ -80,21 +84,25 @@ def render_command(movies: Path | str, store: Path, *more: str) -> list[str]:
 def search_command(store: Path, output: Path, *more: str) -> list[str]:
     """Arguments that search a store for three cell types."""
     options = [f"--data.stores={store}", f"--output={output}", "--model.cell_types=[Mi1, T4c, T5a]"]
-    return ["search", *LATTICE, *QUIET, "--checkpoint_every=2", *options, *more]
+    return ["search", *SMALL, "--checkpoint_every_n_batches=2", *options, *more]
 
 
 def generate_command(output: Path, *more: str) -> list[str]:
     """Arguments that grow 100 ms of stimulus for T4c in 4 steps."""
-    steps = ["--trainer.max_steps=4", "--checkpoint_every=2", "--pictures_every=50"]
-    short = ["--model.cell_types=T4c", "--model.t_stim=0.1"]
-    return ["generate", *LATTICE, *QUIET, *steps, *short, f"--output={output}", *more]
+    short = ["--model.cell_types=T4c", "--model.t_stim=0.1", "--steps=4"]
+    return ["generate", *SMALL, OFTEN, *short, f"--output={output}", *more]
 
 
 def regularize_command(result: Path, output: Path, *more: str) -> list[str]:
     """Arguments that regularize the winner of T4c in 4 steps."""
-    steps = ["--trainer.max_steps=4", "--checkpoint_every=2", "--pictures_every=50"]
     start = ["--model.cell_types=T4c", f"--model.init=naturalistic:{result}"]
-    return ["regularize", *LATTICE, *QUIET, *steps, *start, f"--output={output}", *more]
+    return ["regularize", *SMALL, OFTEN, *start, "--steps=4", f"--output={output}", *more]
+
+
+def optima_command(store: Path, output: Path, *more: str) -> list[str]:
+    """Arguments that find the three optima of T4c, with 2 steps of each fit."""
+    steps = ["--generate.t_stim=0.1", "--generate.steps=2", "--regularize.steps=2"]
+    return ["optima", "T4c", *SMALL, f"--data.stores={store}", *steps, f"--output={output}", *more]
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -102,17 +110,37 @@ def contents(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and not path.name.endswith(".lock")
     }
 
 
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must end with code 2 and one line of error; gives that line."""
+    """Run a command that must end with code 2 and one line of error; returns that line."""
     capsys.readouterr()
     code = main(arguments)
     captured = capsys.readouterr()
-    said = [line for line in captured.err.splitlines() if line.strip()]
-    assert code == 2, f"exit code {code}, said: {captured.err}{captured.out}"
-    assert len(said) == 1, said
-    assert said[0].startswith(f"stimopt {arguments[0]}: error: ")
-    return said[0].partition(": error: ")[2]
+    lines = [line for line in captured.err.splitlines() if line.strip()]
+    assert code == 2, f"exit code {code}: {captured.err}{captured.out}"
+    assert len(lines) == 1, lines
+    assert lines[0].startswith(f"stimopt {arguments[0]}: error: ")
+    return lines[0].partition(": error: ")[2]
+
+
+def refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], pattern: str, folder: Path
+) -> None:
+    """Run a command that must be refused in one line, and leave the folder's files as they were.
+
+    A run that was refused while it was set up may leave a log and its config, but no result.
+    """
+    before = contents(folder)
+    line = refusal(arguments, capsys)
+    assert re.search(pattern, line), line
+    # The parser of options has words of its own.
+    assert FORMULA.match(line) or re.match("Parser key|unrecognized|You selected", line), line
+    after = contents(folder)
+    assert {name: after.get(name) for name in before} == before
+    left = [name for name in after.keys() - before.keys() if not name.startswith("out/")]
+    assert not left and not [
+        n for n in after.keys() - before.keys() if re.search("result|part-", n)
+    ]

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.whole.commandline import Files, make_files
-from tests.whole.server import Server
+from tests.whole.forked import Forks
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +12,5 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("log") / "log.txt")
-    yield server
-    server.close()
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Forks:
+    return Forks(tmp_path_factory.mktemp("log") / "log.txt")

@@ -1,40 +1,16 @@
-"""Ways to spoil a file."""
+"""Ways to damage a file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-Damage = Callable[[Path], object]
-
-
-def truncate(path: Path) -> None:
-    """Keep the first 60 %."""
-    content = path.read_bytes()
-    path.write_bytes(content[: int(0.6 * len(content))])
-
-
-def empty(path: Path) -> None:
-    """Leave no byte."""
-    path.write_bytes(b"")
-
-
-def text(path: Path) -> None:
-    """Put prose in its place."""
-    path.write_text("not what you were looking for\n" * 20, encoding="utf-8")
-
 
 def zeros(path: Path) -> None:
     """Put a block of zeros into the middle, as a disk does that lost power."""
-    content = bytearray(path.read_bytes())
-    start = len(content) // 3
-    content[start : start + len(content) // 3] = bytes(len(content) // 3)
-    path.write_bytes(content)
-
-
-def remove(path: Path) -> None:
-    """Take it away."""
-    path.unlink()
+    content = path.read_bytes()
+    third = len(content) // 3
+    path.write_bytes(content[:third] + bytes(third) + content[2 * third :])
 
 
 def folder(path: Path) -> None:
@@ -52,11 +28,11 @@ def flip_bit(path: Path, after: bytes, skip: int = 0) -> None:
     path.write_bytes(content)
 
 
-COMMON: dict[str, Damage] = {
-    "truncated": truncate,
-    "empty": empty,
-    "text": text,
+COMMON: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 5]),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_bytes(b"not what you were looking for\n" * 20),
     "zeros": zeros,
-    "missing": remove,
+    "missing": Path.unlink,
     "folder": folder,
 }

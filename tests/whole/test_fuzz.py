@@ -9,14 +9,15 @@ from __future__ import annotations
 import copy
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -24,25 +25,51 @@ from stimopt.cli import main
 from stimopt.connectome import Connectome
 from stimopt.networks.flyvis import read_trained
 from stimopt.networks.motion_circuit import motion_circuit_spec
-from tests.whole.circuits import network_options, write_circuit
-from tests.whole.commandline import Files, generate_command, search_command
-from tests.whole.server import Server
+from tests.whole.commandline import Files
+from tests.whole.forked import Forks
+from tests.whole.inputs import CHECKPOINTS, file_and_reader
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
-    # What a fuzzed config asks for may be worth a warning.
-    pytest.mark.filterwarnings("ignore"),
-]
+# What a fuzzed config asks for may be worth a warning.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 # Generous with time, as one example is a file read or a whole command.
-fuzz = settings(
+readings = settings(
     max_examples=int(os.environ.get("STIMOPT_FUZZ", "30")),
     deadline=None,
     database=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-commands = settings(fuzz, max_examples=max(1, fuzz.max_examples // 3))
+commands = settings(readings, max_examples=max(1, readings.max_examples // 3))
+
+READERS = {
+    "result": ("winner", "result"),
+    "store": ("store",),
+    "network": ("network",),
+    "connectome": ("connectome",),
+}
+
+
+def read_or_refused(kind: str, path: Path, forks: Forks) -> bool:
+    """Read a changed file in a fork; whether it was read."""
+    changed = path.read_bytes()
+    errors = [forks.read(reader, path) for reader in READERS[kind]]
+    assert path.read_bytes() == changed
+    return not any(errors)
+
+
+def done_or_refused(arguments: list[str], path: Path, capsys: Any) -> None:
+    """The command that reads a changed file does its work, or tells in one line why not."""
+    changed = path.read_bytes()
+    capsys.readouterr()
+    code = main(arguments)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    refusal = len(lines) == 1 and lines[0].startswith(f"stimopt {arguments[0]}: error: ")
+    assert code == 0 or (code == 2 and refusal), (code, lines)
+    assert code == 0 or path.read_bytes() == changed
+
+
+# -- bytes ----------------------------------------------------------------------------------------
 
 positions = st.floats(0, 1, exclude_max=True)
 byte_edits = st.lists(
@@ -52,196 +79,155 @@ byte_edits = st.lists(
 )
 
 
-def edited(content: bytes, edits: list[tuple[float, str, int]]) -> bytes:
-    """Bytes after a few edits."""
-    held = bytearray(content)
+def edit_bytes(path: Path, edits: list[tuple[float, str, int]]) -> None:
+    """Change, remove or insert a few bytes of a file."""
+    content = bytearray(path.read_bytes())
     for position, how, value in edits:
-        if not held:
-            break
-        at = int(position * len(held))
-        if how == "set":
-            held[at] = value
-        elif how == "flip":
-            held[at] ^= 1 << value % 8
+        at = int(position * len(content))
+        if how == "insert":
+            content[at:at] = bytes([value]) * (1 + value % 9)
         elif how == "cut":
-            del held[at : at + 1 + value]
-        else:
-            held[at:at] = bytes([value]) * (1 + value % 9)
-    return bytes(held)
+            del content[at : at + 1 + value]
+        elif content:
+            content[at] = value if how == "set" else content[at] ^ 1 << value % 8
+    path.write_bytes(content)
 
 
+@pytest.mark.parametrize("kind", READERS)
+@seed(1)
+@readings
+@given(edits=byte_edits)
+def test_bytes_of_a_file(
+    kind: str, edits: list[Any], files: Files, forks: Forks, tmp_path: Path
+) -> None:
+    path, _ = file_and_reader(kind, files, Path(mkdtemp(dir=tmp_path)))
+    sound = path.read_bytes()
+    edit_bytes(path, edits)
+    if read_or_refused(kind, path, forks) and kind == "network":
+        # What is read in spite of the damage is what was written.
+        connectome = Connectome.from_spec(motion_circuit_spec())
+        damaged = read_trained(path.parent, connectome)
+        path.write_bytes(sound)
+        np.testing.assert_array_equal(damaged.bias, read_trained(path.parent, connectome).bias)
+
+
+@pytest.mark.parametrize("kind", [*CHECKPOINTS, "config"])
+@seed(2)
+@commands
+@given(edits=byte_edits)
+def test_bytes_of_a_checkpoint_or_config(
+    kind: str, edits: list[Any], files: Files, tmp_path: Path, capsys: Any
+) -> None:
+    path, arguments = file_and_reader(kind, files, Path(mkdtemp(dir=tmp_path)))
+    edit_bytes(path, edits)
+    done_or_refused(arguments, path, capsys)
+
+
+# -- values ---------------------------------------------------------------------------------------
+
+words = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=5)
 scalars = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-3, 400),
     st.sampled_from([2**31, 2**63, -(2**63), 10**30]),
     st.floats(allow_nan=True, allow_infinity=True),
-    st.text(max_size=5),
+    words,
 )
+arrays = [np.zeros(0), np.zeros((0, 3)), np.zeros((3, 2)), np.full((3, 10, 19), np.nan)]
 values = st.one_of(
     scalars,
     st.lists(scalars, max_size=3),
-    st.dictionaries(st.text(max_size=3), scalars, max_size=2),
+    st.dictionaries(words, scalars, max_size=2),
+    st.sampled_from([*arrays, np.array([b"x", b"yz"])]),
 )
+
+
+def change_value(path: Path, position: float, new: Any, remove: bool) -> None:
+    """Replace or remove one value of a JSON, HDF5 or checkpoint file."""
+    if path.suffix == ".h5":
+        with h5py.File(path, "r+") as file:
+            every = list(h5_places(file))
+            group, key = every[int(position * len(every))]
+            del group[key]
+            if not remove:
+                # HDF5 has neither dictionaries nor whole numbers of that size.
+                plain = isinstance(new, (bool, float, str, np.ndarray))
+                group[key] = new if plain or new in range(-3, 2**31) else str(new)
+    elif path.suffix == ".json":
+        spec = json.loads(path.read_text(encoding="utf-8"))
+        text = json.dumps(changed(spec, position, new, remove), default=str)
+        path.write_text(text, encoding="utf-8")
+    else:
+        numbers = isinstance(new, np.ndarray) and new.dtype.kind == "f"
+        saved = plain_containers(torch.load(path, weights_only=True))
+        new = torch.as_tensor(new) if numbers else new
+        torch.save(changed(saved, position, new, remove), path)
+
+
+def h5_places(file: h5py.File) -> Iterator[tuple[Any, str]]:
+    """Every data set, group and attribute, as what holds it and its name."""
+    names: list[str] = []
+    file.visit(names.append)
+    yield from ((file, name) for name in names)
+    for name in ["/", *names]:
+        # Attributes in capitals are those of dimension scales, the library's own.
+        own = (key for key in sorted(file[name].attrs) if not key.isupper())
+        yield from ((file[name].attrs, key) for key in own)
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths to everything within nested dicts and lists."""
-    found = [at]
-    if isinstance(value, dict):
-        for key in value:
-            found += places(value[key], (*at, key))
-    elif isinstance(value, list):
-        for i in range(len(value)):
-            found += places(value[i], (*at, i))
-    return found
+    inner = value.items() if isinstance(value, dict) else ()
+    inner = enumerate(value) if isinstance(value, list) else inner
+    return [at, *(place for key, each in inner for place in places(each, (*at, key)))]
 
 
 def changed(value: Any, position: float, new: Any, remove: bool) -> Any:
-    """A copy with what stands at one place replaced or removed."""
+    """A copy with the value at one place replaced or removed."""
     every = places(value)[1:]
-    path = every[int(position * len(every))]
-    held = copy.deepcopy(value)
-    inner = held
-    for key in path[:-1]:
+    *path, last = every[int(position * len(every))]
+    result = inner = copy.deepcopy(value)
+    for key in path:
         inner = inner[key]
     if remove:
-        del inner[path[-1]]
+        del inner[last]
     else:
-        inner[path[-1]] = new
-    return held
+        inner[last] = new
+    return result
 
 
-# -- bytes ----------------------------------------------------------------------------------------
+def plain_containers(value: Any) -> Any:
+    """Dicts and lists that can be changed in place, from those of a checkpoint."""
+    if isinstance(value, dict):
+        return {key: plain_containers(inner) for key, inner in value.items()}
+    return [plain_containers(inner) for inner in value] if isinstance(value, list) else value
 
 
-@seed(1)
-@fuzz
-@given(edits=byte_edits)
-def test_bytes_of_a_result(edits: list[Any], files: Files, server: Server, tmp_path: Path) -> None:
-    path = tmp_path / "result.h5"
-    spoilt = edited((files.search / "result.h5").read_bytes(), edits)
-    path.write_bytes(spoilt)
-    server.read("winner", path)
-    server.read("result", path)
-    assert path.read_bytes() == spoilt
-
-
-@seed(2)
-@fuzz
-@given(edits=byte_edits)
-def test_bytes_of_a_store(edits: list[Any], files: Files, server: Server, tmp_path: Path) -> None:
-    path = tmp_path / "store.h5"
-    spoilt = edited(files.store.read_bytes(), edits)
-    path.write_bytes(spoilt)
-    server.read("store", path)
-    assert path.read_bytes() == spoilt
-
-
+@pytest.mark.parametrize("kind", READERS)
 @seed(3)
-@fuzz
-@given(edits=byte_edits)
-def test_bytes_of_a_trained_network(edits: list[Any], server: Server, tmp_path: Path) -> None:
-    write_circuit(tmp_path)
-    path = tmp_path / "trained" / "best_chkpt"
-    whole = path.read_bytes()
-    connectome = Connectome.from_spec(motion_circuit_spec())
-    sound = read_trained(path.parent, connectome)
-    spoilt = edited(whole, edits)
-    path.write_bytes(spoilt)
-    said = server.read("network", path)
-    if not said:
-        # What is read in spite of the damage is what was written.
-        np.testing.assert_array_equal(read_trained(path.parent, connectome).bias, sound.bias)
-    assert path.read_bytes() == spoilt
+@readings
+@given(position=positions, new=values, remove=st.booleans())
+def test_values_of_a_file(
+    kind: str,
+    position: float,
+    new: Any,
+    remove: bool,
+    files: Files,
+    forks: Forks,
+    tmp_path: Path,
+) -> None:
+    path, _ = file_and_reader(kind, files, Path(mkdtemp(dir=tmp_path)))
+    change_value(path, position, new, remove)
+    read_or_refused(kind, path, forks)
 
 
+@pytest.mark.parametrize("kind", [*CHECKPOINTS, "connectome"])
 @seed(4)
 @commands
-@given(edits=byte_edits)
-def test_bytes_of_a_checkpoint(edits: list[Any], files: Files, tmp_path: Path, capsys: Any) -> None:
-    path = tmp_path / "last.ckpt"
-    spoilt = edited((files.fit / "checkpoints" / "last.ckpt").read_bytes(), edits)
-    path.write_bytes(spoilt)
-    ends_well(generate_command(tmp_path / "out", f"--ckpt_path={path}"), capsys)
-    assert path.read_bytes() == spoilt
-
-
-@seed(5)
-@commands
-@given(edits=byte_edits)
-def test_bytes_of_a_config(edits: list[Any], tmp_path: Path, capsys: Any) -> None:
-    path = tmp_path / "config.yaml"
-    config = {
-        "model": {"cell_types": ["T4c"], "t_stim": 0.1, "seeds": [0], "objective": "exp"},
-        "protocol": {"dt": 0.01, "t_pre": 0.2, "baseline": "grey"},
-        "network": {"extent": 2, "backend": "auto"},
-    }
-    spoilt = edited(yaml.safe_dump(config).encode(), edits)
-    path.write_bytes(spoilt)
-    fixed = ["--trainer.max_steps=1", "--trainer.accelerator=cpu", "--trainer.logger=false"]
-    quiet = ["--trainer.enable_progress_bar=false", "--pictures_every=50"]
-    output = f"--output={tmp_path / 'out' / str(abs(hash(spoilt)))}"
-    ends_well(["generate", f"--config={path}", *fixed, *quiet, output], capsys)
-    assert path.read_bytes() == spoilt
-
-
-def ends_well(argv: list[str], capsys: Any) -> None:
-    """The command does its work, or says in one line why not."""
-    capsys.readouterr()
-    code = main(argv)
-    said = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert code in (0, 2), said
-    assert code == 0 or (len(said) == 1 and said[0].startswith(f"stimopt {argv[0]}: error: ")), said
-
-
-# -- values ---------------------------------------------------------------------------------------
-
-
-@seed(6)
-@fuzz
 @given(position=positions, new=values, remove=st.booleans())
-def test_values_of_a_connectome(
-    position: float, new: Any, remove: bool, server: Server, tmp_path: Path
-) -> None:
-    path = tmp_path / "connectome.json"
-    spec = changed(motion_circuit_spec(), position, new, remove)
-    path.write_text(json.dumps(spec), encoding="utf-8")
-    server.read("connectome", path)
-
-
-@seed(7)
-@commands
-@given(position=positions, new=values, remove=st.booleans())
-def test_values_of_a_connectome_by_the_command(
-    position: float, new: Any, remove: bool, tmp_path: Path, capsys: Any
-) -> None:
-    write_circuit(tmp_path / "net")
-    spec = changed(motion_circuit_spec(), position, new, remove)
-    (tmp_path / "net" / "connectome.json").write_text(json.dumps(spec), encoding="utf-8")
-    out = tmp_path / "out" / str(abs(hash(json.dumps(spec))))
-    ends_well(generate_command(out, *network_options(tmp_path / "net")), capsys)
-
-
-def plain(value: Any) -> Any:
-    """Dicts that can be changed in place, as a checkpoint holds them."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, list) else value
-
-
-tensors = st.one_of(
-    values,
-    st.sampled_from([torch.zeros(0), torch.zeros(3, 2), torch.full((1, 10, 19), torch.nan)]),
-)
-
-
-@pytest.mark.parametrize("command", ["fit", "search"])
-@seed(8)
-@commands
-@given(position=positions, new=tensors, remove=st.booleans())
-def test_values_of_a_checkpoint(
-    command: str,
+def test_values_of_a_checkpoint_or_connectome(
+    kind: str,
     position: float,
     new: Any,
     remove: bool,
@@ -249,75 +235,6 @@ def test_values_of_a_checkpoint(
     tmp_path: Path,
     capsys: Any,
 ) -> None:
-    path = tmp_path / "last.ckpt"
-    whole = files.folder / command / "checkpoints" / "last.ckpt"
-    held = plain(torch.load(whole, weights_only=True))
-    torch.save(changed(held, position, new, remove), path)
-    spoilt = path.read_bytes()
-    make = generate_command if command == "fit" else lambda *a: search_command(files.store, *a)
-    ends_well(make(tmp_path / "out", f"--ckpt_path={path}"), capsys)
-    assert path.read_bytes() == spoilt
-
-
-def h5_places(file: h5py.File) -> list[tuple[str, str | None]]:
-    """Every data set, group and attribute."""
-    found: list[tuple[str, str | None]] = [("/", name) for name in sorted(file.attrs)]
-
-    def visit(name: str, item: Any) -> None:
-        found.append((name, None))
-        # Those of the dimension scales are the library's own.
-        found.extend((name, key) for key in sorted(item.attrs) if not key.isupper())
-
-    file.visititems(visit)
-    return found
-
-
-h5_values = st.one_of(
-    st.integers(-3, 10**6),
-    st.floats(allow_nan=True, allow_infinity=True),
-    st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=5),
-    st.sampled_from([np.zeros((0, 3)), np.full((3, 10, 19), np.nan), np.array([b"x", b"yz"])]),
-)
-
-
-def change_h5(path: Path, position: float, new: Any, remove: bool) -> None:
-    with h5py.File(path, "r+") as file:
-        every = h5_places(file)
-        name, attribute = every[int(position * len(every))]
-        if attribute is not None:
-            del file[name].attrs[attribute]
-            if not remove:
-                file[name].attrs[attribute] = new
-        else:
-            del file[name]
-            if not remove:
-                file[name] = new
-
-
-@seed(9)
-@fuzz
-@given(position=positions, new=h5_values, remove=st.booleans())
-def test_values_of_a_result(
-    position: float, new: Any, remove: bool, files: Files, server: Server, tmp_path: Path
-) -> None:
-    path = tmp_path / "result.h5"
-    path.write_bytes((files.search / "result.h5").read_bytes())
-    change_h5(path, position, new, remove)
-    spoilt = path.read_bytes()
-    server.read("winner", path)
-    server.read("result", path)
-    assert path.read_bytes() == spoilt
-
-
-@seed(10)
-@fuzz
-@given(position=positions, new=h5_values, remove=st.booleans())
-def test_values_of_a_store(
-    position: float, new: Any, remove: bool, files: Files, server: Server, tmp_path: Path
-) -> None:
-    path = tmp_path / "store.h5"
-    path.write_bytes(files.store.read_bytes())
-    change_h5(path, position, new, remove)
-    spoilt = path.read_bytes()
-    server.read("store", path)
-    assert path.read_bytes() == spoilt
+    path, arguments = file_and_reader(kind, files, Path(mkdtemp(dir=tmp_path)))
+    change_value(path, position, new, remove)
+    done_or_refused(arguments, path, capsys)

@@ -22,7 +22,6 @@ from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
 from stimopt.search.naturalistic import NaturalisticSearch
-from stimopt.search.result import search_result
 
 Trainers = Callable[..., pl.Trainer]
 
@@ -76,7 +75,7 @@ def require_same(fit: StimulusModule, recorded: h5py.Group, stimulus: np.ndarray
 def test_search(builtin: h5py.File, circuit: FrozenNetwork, make_trainer: Trainers) -> None:
     search = NaturalisticSearch(circuit, cell_types="all", top_k=3)
     make_trainer(-1).test(search, datamodule=StimulusDataModule(extent=8), verbose=False)
-    result, recorded = search_result(search), builtin["search"]
+    result, recorded = search.result(), builtin["search"]
     assert result["cell_type"].tolist() == [name.decode() for name in recorded["cell_type"]]
     for name in ("sample", "peak_frame"):
         np.testing.assert_array_equal(result[name], recorded[name])
