@@ -24,7 +24,7 @@ PICTURES = (
     "target_and_predicted",
     "artificial",
     "losses",
-    "walk",
+    "gallery/figures/T4c",
 )
 
 
@@ -60,17 +60,17 @@ def test_every_cell_runs_on_the_built_in_network(
         monkeypatch.delenv(name)
     monkeypatch.setenv("STIMOPT_OUTPUT", str(tmp_path))
     monkeypatch.setenv("STIMOPT_EXTENT", "3")
-    said: dict[str, Any] = {"__name__": "__main__"}
+    scope: dict[str, Any] = {"__name__": "__main__"}
     for kind, text in cells():
         if kind == "code":
-            exec(compile(text, str(SCRIPT), "exec"), said)
+            exec(compile(text, str(SCRIPT), "exec"), scope)
     for name in PICTURES:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    walk = ThreeOptima.read(tmp_path / "walk.h5")
+    optima = ThreeOptima.read(tmp_path / "optima.h5")
     network = builtin_network(3)
     for kind in KINDS:
-        assert getattr(walk, kind).check(network) <= 1e-5
-    (item,) = walk
+        assert getattr(optima, kind).check(network) <= 1e-5
+    (item,) = optima
     assert item.cell_type == "T4c" and len(item.artificial.stimulus) == 80
     off = item.regularized.central_response - item.naturalistic.central_response
     assert np.abs(off).max() <= 0.02 * np.ptp(item.naturalistic.central_response)
@@ -99,11 +99,11 @@ def test_as_a_script_on_the_trained_network_and_film_clips(
         timeout=1500,
     )
     assert done.returncode == 0, done.stderr
-    walk = ThreeOptima.read(tmp_path / "walk.h5")
-    (item,) = walk
+    optima = ThreeOptima.read(tmp_path / "optima.h5")
+    (item,) = optima
     # What flyvis found and measured.
     target = recorded["regularize/T4c"]
-    assert walk.naturalistic["sample"][0, 0] == target.attrs["sample"]
+    assert optima.naturalistic["sample"][0, 0] == target.attrs["sample"]
     assert item.naturalistic.peak == pytest.approx(target.attrs["target_peak"], abs=1e-3)
     np.testing.assert_allclose(
         item.regularized.central_target_response, target["target_response"][()], atol=1e-3
