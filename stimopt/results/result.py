@@ -13,25 +13,28 @@ scales, units are attributes. Every result has these variables:
     response                      (item, frame, column)  voltage of the type's cell in each column
     central_response              (item, frame)          voltage of the cell read out
 
-A fit adds these, of which stimulus and response belong to the best step:
+A fit adds these; its stimulus and response belong to the best step:
 
     last_stimulus                 (item, frame, column)  luminance after the last step
     best_step, stop_reason        (item,)
     losses                        (step, item)           total loss
-    loss_*, response_peak, ...    (step, item)           its terms by TensorBoard tag, / as _
+    loss_*, constraint_*          (step, item)           terms by their TensorBoard tag, / as _
+    response_peak                 (step, item)           voltage
 
 A regularization adds:
 
-    central_target_response       (item, frame)          voltage that was to be preserved
+    central_target_response       (item, frame)          voltage to be preserved
     grey_distance                 (item,)                sum of squares to grey
     tolerance, largest_deviation  (item,)                fractions of the target's range
-    tolerance_met, start_tolerance_met  (item,)
+    *tolerance_met                (item,)                at the best step, and at the start
 
 A search adds:
 
-    peak_response, peak_frame     (item, rank)           best clips, the first of which is stimulus
-    sample, store, scene, view, window, first_frame, last_frame, frame_rate, mirroring, rotation
-                                  (item, rank)           where a clip comes from
+    peak_response, peak_frame     (item, rank)           of the best clips; the first is stimulus
+    sample, store, scene, view    (item, rank)           where the clips come from
+    first_frame, last_frame       (item, rank)
+    frame_rate, window            (item, rank)
+    mirroring, rotation           (item, rank)
     every_sample                  (clip,)                with keep_all
     every_peak_response           (clip, item)           with keep_all
 

@@ -1,18 +1,26 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
+from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
 from stimopt.protocol import Protocol
+from stimopt.results import result as module
 from stimopt.results.result import (
     Result,
     Variable,
@@ -21,9 +29,12 @@ from stimopt.results.result import (
     require_same_result,
     write,
 )
+from stimopt.runs.trainer import fit, run_search
+from stimopt.search.naturalistic import NaturalisticSearch
 from stimopt.storage.files import BadFile
 from stimopt.storage.identity import DifferentRun
 from tests.results.cases import random_result
+from tests.search.cases import EXTENT, noise_store
 
 
 @pytest.fixture
@@ -75,6 +86,41 @@ def test_a_result_of_other_settings_is_told_by_name(result: Result) -> None:
     for name in ("network_hash", "steps", "protocol.dt", "unknown"):
         with pytest.raises(DifferentRun, match=rf"expected {name} = .* as in here, got '?other"):
             require_same_result(result, {**same, name: "other"}, "here")
+
+
+# -- the table at the head ------------------------------------------------------------------------
+
+
+def every_result(folder: Path) -> list[Result]:
+    """A result of each kind of run, after two steps."""
+    network = builtin_network(EXTENT)
+    search = NaturalisticSearch(network, cell_types="T4c", keep_all=True)
+    data = StimulusDataModule([noise_store(folder)], num_workers=0)
+    start = torch.rand((1, 8, network.lattice.n_columns))
+    fits = [
+        StimulusGenerator(network, "T4c", t_stim=0.08),
+        StimulusRegularizer(network, "T4c", init=start),
+        PenalizedRegularizer(network, "T4c", init=start),
+    ]
+    return [run_search(search, data, accelerator="cpu"), *(fit(each, steps=2) for each in fits)]
+
+
+@pytest.mark.filterwarnings("ignore:expected a greyer stimulus")  # in two steps there is none
+def test_every_variable_is_listed_with_its_dimensions(tmp_path: Path) -> None:
+    rows = re.findall(
+        r"^    (\w[\w*, ]*|\*\w+) +\((\w[\w, ]*)\)", inspect.getdoc(module) or "", re.M
+    )
+    listed = {
+        pattern: tuple(re.findall(r"\w+", dims))
+        for names, dims in rows
+        for pattern in names.strip().split(", ")
+    }
+    used = set()
+    for result in every_result(tmp_path):
+        for name, variable in result.variables.items():
+            (pattern,) = [p for p in listed if fnmatch(name, p) and listed[p] == variable.dims]
+            used.add(pattern)
+    assert used == set(listed)
 
 
 # -- in a file ------------------------------------------------------------------------------------
