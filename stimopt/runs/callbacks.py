@@ -36,7 +36,7 @@ class StimulusPictures(Callback):
     """
 
     def __init__(self, every_n_steps: int = 50, max_items: int = 4) -> None:
-        expect.whole("every_n_steps", every_n_steps, "50 is usual", at_least=1)
+        expect.whole("steps between pictures", every_n_steps, "50 is usual", at_least=1)
         expect.whole("max_items", max_items, "4 is usual")
         self.every_n_steps, self.max_items = every_n_steps, max_items
 

@@ -71,26 +71,32 @@ class SafeCheckpointIO(TorchCheckpointIO):
         return plain
 
 
-def last_checkpoint(folder: str | Path, every_n_steps: int = 25) -> ModelCheckpoint:
-    """A callback that keeps `last.ckpt` in a folder, replaced every so many steps.
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps `last.ckpt` in a folder, replaced every so many steps.
 
     One file is enough: it is replaced whole, and the best iterate is part of it.
 
     Example:
-        >>> trainer = pl.Trainer(max_steps=200, callbacks=[last_checkpoint("logs/t4c")])
+        >>> trainer = pl.Trainer(max_steps=200, callbacks=[LastCheckpoint("logs/t4c")])
 
     Raises:
         ValueError: for a number of steps below 1.
     """
-    expect.whole("every_n_steps", every_n_steps, "25 is usual", at_least=1)
-    return ModelCheckpoint(
-        dirpath=folder,
-        every_n_train_steps=every_n_steps,
-        save_top_k=0,
-        save_last=True,
-        enable_version_counter=False,
-        save_on_train_epoch_end=False,
-    )
+
+    def __init__(self, folder: str | Path, every_n_steps: int = 25) -> None:
+        expect.whole("steps between checkpoints", every_n_steps, "25 is usual", at_least=1)
+        super().__init__(
+            dirpath=folder,
+            every_n_train_steps=every_n_steps,
+            save_top_k=0,
+            save_last=True,
+            enable_version_counter=False,
+            save_on_train_epoch_end=False,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing, so that Lightning does not mind another interval or a folder that was moved."""
+        return {}
 
 
 def find_last(folder: str | Path) -> Path | None:

@@ -31,7 +31,7 @@ from stimopt.optimize.module import StimulusModule
 from stimopt.report.figures import write_figures
 from stimopt.results import Result
 from stimopt.runs.callbacks import StimulusPictures
-from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, last_checkpoint, resuming
+from stimopt.runs.checkpointing import LastCheckpoint, SafeCheckpointIO, find_last, resuming
 from stimopt.runs.progress import FitProgress, SearchProgress
 from stimopt.search.callbacks import SearchCheckpoint
 from stimopt.search.naturalistic import NaturalisticSearch
@@ -148,7 +148,7 @@ def fit_trainer(
     """The Trainer of a fit; arguments as for `fit`."""
     options = {**FIT_DEFAULTS, **_without_none(options), "max_steps": steps, "max_epochs": -1}
     callbacks: list[pl.Callback] = [StimulusPictures(pictures_every_n_steps)]
-    save = last_checkpoint(_checkpoints(folder), checkpoint_every_n_steps)
+    save = LastCheckpoint(_checkpoints(folder), checkpoint_every_n_steps)
     if folder is not None and options.get("enable_checkpointing", True):
         callbacks.append(save)
     trainer = _trainer(folder, callbacks, FitProgress(), options)

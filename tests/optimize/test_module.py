@@ -17,7 +17,7 @@ from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.record import StopReason
 from stimopt.protocol import Protocol
-from stimopt.runs.checkpointing import last_checkpoint
+from stimopt.runs.checkpointing import LastCheckpoint
 from tests.optimize.cases import LinearNeuron, generator, linear_network, same_run
 
 Trainers = Callable[..., pl.Trainer]
@@ -335,10 +335,10 @@ def test_resumed_equals_uninterrupted(
     whole = generator(small_network)
     make_trainer(20).fit(whole)
     first = generator(small_network)
-    make_trainer(stopped_after, callbacks=[last_checkpoint(tmp_path, 5)]).fit(first)
+    make_trainer(stopped_after, callbacks=[LastCheckpoint(tmp_path, 5)]).fit(first)
     torch.manual_seed(99)  # whatever the new process drew before
     second = generator(small_network)
-    trainer = make_trainer(20, callbacks=[last_checkpoint(tmp_path, 5)])
+    trainer = make_trainer(20, callbacks=[LastCheckpoint(tmp_path, 5)])
     trainer.fit(second, ckpt_path="last")
     assert trainer.global_step == 20
     assert same_run(whole, second)
@@ -355,9 +355,9 @@ def test_a_finished_run_goes_on_with_more_steps_and_schedule(
     whole = make()
     make_trainer(20).fit(whole)
     part = make()
-    make_trainer(10, callbacks=[last_checkpoint(tmp_path, 10)]).fit(part)
+    make_trainer(10, callbacks=[LastCheckpoint(tmp_path, 10)]).fit(part)
     again = make()
-    make_trainer(20, callbacks=[last_checkpoint(tmp_path, 10)]).fit(again, ckpt_path="last")
+    make_trainer(20, callbacks=[LastCheckpoint(tmp_path, 10)]).fit(again, ckpt_path="last")
     assert same_run(whole, again)
     plain = generator(small_network)
     make_trainer(20).fit(plain)
@@ -377,11 +377,11 @@ def test_the_random_stream_goes_on(
         return fit
 
     torch.manual_seed(5)
-    whole = run(12, callbacks=[last_checkpoint(tmp_path / "a", 12)])
+    whole = run(12, callbacks=[LastCheckpoint(tmp_path / "a", 12)])
     torch.manual_seed(5)
-    run(6, callbacks=[last_checkpoint(tmp_path / "b", 6)])
+    run(6, callbacks=[LastCheckpoint(tmp_path / "b", 6)])
     torch.manual_seed(77)
-    noisy_settings_match = run(12, callbacks=[last_checkpoint(tmp_path / "b", 6)], ckpt_path="last")
+    noisy_settings_match = run(12, callbacks=[LastCheckpoint(tmp_path / "b", 6)], ckpt_path="last")
     assert torch.equal(whole.stimulus, noisy_settings_match.stimulus)
 
 
@@ -389,7 +389,7 @@ def test_checkpoints_hold_no_network_and_no_code(
     real_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
 ) -> None:
     fit = generator(real_network, ["T4c"], t_stim=0.05)
-    make_trainer(2, callbacks=[last_checkpoint(tmp_path, 1)]).fit(fit)
+    make_trainer(2, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(fit)
     path = tmp_path / "last.ckpt"
     saved = torch.load(path, weights_only=True)
     assert set(saved["state_dict"]) == {
@@ -422,12 +422,12 @@ def test_another_run_is_not_resumed(
     other: dict[str, Any],
     message: str,
 ) -> None:
-    make_trainer(2, callbacks=[last_checkpoint(tmp_path, 1)]).fit(generator(small_network, ["T4c"]))
+    make_trainer(2, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(generator(small_network, ["T4c"]))
     before = (tmp_path / "last.ckpt").read_bytes()
     changed = {"cell_types": ["T4c"], **other}
     network = builtin_network(changed.pop("network", 4))
     with pytest.raises((ValueError, RuntimeError), match=message):
-        make_trainer(4, callbacks=[last_checkpoint(tmp_path, 1)]).fit(
+        make_trainer(4, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(
             generator(network, **changed), ckpt_path="last"
         )
     assert (tmp_path / "last.ckpt").read_bytes() == before

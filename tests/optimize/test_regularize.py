@@ -17,7 +17,7 @@ from stimopt.networks.opening import builtin_network
 from stimopt.optimize.band import MARGIN
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
 from stimopt.protocol import Protocol
-from stimopt.runs.checkpointing import last_checkpoint
+from stimopt.runs.checkpointing import LastCheckpoint
 from tests.optimize.cases import linear_jacobian, linear_network, noise_clip, same_run
 
 Trainers = Callable[..., pl.Trainer]
@@ -284,8 +284,8 @@ def test_resumed_is_bit_for_bit_what_was_not_interrupted(
     whole, first, second = fit(), fit(), fit()
     make_trainer(45).fit(whole)
     # 27 lies within a period of the multipliers.
-    make_trainer(27, callbacks=[last_checkpoint(tmp_path, 9)]).fit(first)
-    make_trainer(45, callbacks=[last_checkpoint(tmp_path, 9)]).fit(
+    make_trainer(27, callbacks=[LastCheckpoint(tmp_path, 9)]).fit(first)
+    make_trainer(45, callbacks=[LastCheckpoint(tmp_path, 9)]).fit(
         second, ckpt_path=tmp_path / "last.ckpt"
     )
     assert second.global_step == 45 and same_run(whole, second)
@@ -297,10 +297,10 @@ def test_a_checkpoint_of_another_tolerance_is_refused(
 ) -> None:
     clip = noise_clip(1, 20, small_network.lattice.n_columns)
     fit = StimulusRegularizer(small_network, "T4c", init=clip)
-    make_trainer(2, callbacks=[last_checkpoint(tmp_path, 1)]).fit(fit)
+    make_trainer(2, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(fit)
     other = StimulusRegularizer(small_network, "T4c", init=clip, tolerance=0.03)
     with pytest.raises(ValueError, match=r"expected tolerance = \[0.02\]"):
-        make_trainer(4, callbacks=[last_checkpoint(tmp_path, 1)]).fit(
+        make_trainer(4, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(
             other, ckpt_path=tmp_path / "last.ckpt"
         )
 

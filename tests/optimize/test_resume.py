@@ -18,7 +18,7 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.objectives import soft_peak
-from stimopt.runs.checkpointing import last_checkpoint
+from stimopt.runs.checkpointing import LastCheckpoint
 from stimopt.storage.identity import digest, function_name
 
 Trainers = Callable[..., pl.Trainer]
@@ -66,7 +66,7 @@ def test_a_run_whose_items_have_all_stopped_stays_as_it_is(
             optimizer=functools.partial(torch.optim.SGD, lr=0.0),
         )
         there = (tmp_path / "last.ckpt").exists()
-        make_trainer(60, callbacks=[last_checkpoint(tmp_path, 1)], log_every_n_steps=10).fit(
+        make_trainer(60, callbacks=[LastCheckpoint(tmp_path, 1)], log_every_n_steps=10).fit(
             fit, ckpt_path="last" if there else None
         )
         return fit
@@ -79,7 +79,7 @@ def test_two_starts_are_told_apart(
     small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
 ) -> None:
     noise = torch.rand((1, 15, 61), generator=torch.Generator().manual_seed(1))
-    make_trainer(2, callbacks=[last_checkpoint(tmp_path, 1)]).fit(
+    make_trainer(2, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(
         generator(small_network, init=noise)
     )
     with pytest.raises(ValueError, match="start_sha256 = "):
@@ -95,7 +95,7 @@ def test_an_objective_of_one_s_own_goes_on_in_another_process(tmp_path: Path) ->
         """
 import sys
 import lightning.pytorch as pl
-from stimopt.runs.checkpointing import SafeCheckpointIO, find_last, last_checkpoint
+from stimopt.runs.checkpointing import LastCheckpoint, SafeCheckpointIO, find_last
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
@@ -107,7 +107,7 @@ def middle(responses):
 fit = StimulusGenerator(builtin_network(extent=2), "T4c", t_stim=0.1, objective=middle)
 trainer = pl.Trainer(
     max_steps=int(sys.argv[1]), accelerator="cpu", logger=False, plugins=[SafeCheckpointIO()],
-    callbacks=[last_checkpoint("kept", 1)], enable_progress_bar=False,
+    callbacks=[LastCheckpoint("kept", 1)], enable_progress_bar=False,
 )
 trainer.fit(fit, ckpt_path=find_last("kept"))
 print(len(fit.record.history["loss/total"]))

@@ -32,7 +32,6 @@ Change = Callable[[Any], Any]
 
 pytestmark = [
     # Lightning notes that the folder of a run was moved, as these tests do.
-    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
     pytest.mark.filterwarnings("ignore:expected a greyer stimulus"),  # four steps are too few
 ]
 

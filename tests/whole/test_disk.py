@@ -33,7 +33,6 @@ from tests.whole.inputs import write_movie
 
 Capture = pytest.CaptureFixture[str]
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
     pytest.mark.filterwarnings("ignore:expected a greyer stimulus"),  # in four steps there is none
 ]
 

@@ -35,7 +35,6 @@ from tests.whole.commandline import (
 
 Capture = pytest.CaptureFixture[str]
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
     pytest.mark.filterwarnings("ignore:expected a greyer stimulus"),  # in four steps there is none
 ]
 
