@@ -163,9 +163,9 @@ def test_flyvis_objects_respond_as_in_flyvis(
     assert len(set(output["hashes"].tolist())) == 1
     network = flyvis_network(network_folder, connectome_file)
     assert network.content_hash == output["hashes"][0]
-    ours = network.respond(torch.from_numpy(output["noise"]), Protocol())[0]
+    voltages = network.respond(torch.from_numpy(output["noise"]), Protocol())[0]
     for cell_type in ("R1", "L1", "Mi9", "T4c", "T5a", "Lawf1"):
         cells = network.cells_of(cell_type)
         expected = output["voltages"][0][:, output["types"] == cell_type]
         # Both are float32 and sum in other orders, over 112 steps.
-        np.testing.assert_allclose(ours[:, cells[cells >= 0]], expected, atol=2e-5)
+        np.testing.assert_allclose(voltages[:, cells[cells >= 0]], expected, atol=2e-5)

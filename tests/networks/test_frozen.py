@@ -119,7 +119,7 @@ def test_each_item_uses_its_own_network() -> None:
     assert torch.equal(responses[1:2], builtin_network(2).respond(luminance[1:2], Protocol()))
 
 
-def test_the_stored_grey_state_notices_changed_weights() -> None:
+def test_the_stored_grey_state_serves_the_same_weights_and_protocol_alone() -> None:
     network = builtin_network(extent=2)
     luminance = torch.rand((1, 5, network.lattice.n_columns))
     before = network(luminance)
@@ -128,6 +128,11 @@ def test_the_stored_grey_state_notices_changed_weights() -> None:
     fresh.tap_weight.mul_(0.5)
     assert torch.equal(network(luminance), fresh(luminance))
     assert not torch.equal(network(luminance), before)
+    # As many frames of grey, but longer ones.
+    longer = Protocol(t_pre=2.0, dt=0.02)
+    again = builtin_network(extent=2)
+    again.tap_weight.mul_(0.5)
+    assert torch.equal(network(luminance, longer), again(luminance, longer))
 
 
 def test_a_grey_state_computed_in_inference_mode_serves_a_gradient() -> None:

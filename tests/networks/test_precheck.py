@@ -18,13 +18,13 @@ from tests.networks.equation import by_euler, by_runge_kutta
 from tests.whole.circuits import loop
 
 # The closed form of `loop`, see test_stability.py.
-LIMIT = 0.05 * 2 / (1 + 3.0**2)
+LIMIT = 0.05 * 2 / (1 + 4.0**2)
 
 
 def test_an_unstable_step_is_refused_and_the_step_it_advises_is_accepted() -> None:
-    network = loop(3.0, 0.05)
+    network = loop(4.0, 0.05)
     network.precheck(Protocol(dt=0.97 * LIMIT))
-    for dt in (1.03 * LIMIT, 0.01 * 1.5, 0.03):
+    for dt in (1.03 * LIMIT, 0.01, 0.03):
         with pytest.raises(ValueError, match="the largest stable step of loop") as error:
             network.precheck(Protocol(dt=dt))
         advised = re.search(r"set protocol\.dt to (\S+) or less", str(error.value))
@@ -32,13 +32,18 @@ def test_an_unstable_step_is_refused_and_the_step_it_advises_is_accepted() -> No
         network.precheck(Protocol(dt=float(advised[1])))
 
 
-def test_networks_that_are_not_used_are_not_checked() -> None:
-    both, unstable = loop(1.0, 0.05), loop(3.0, 0.05)
-    both.names = ("stable", "unstable")
+def together(first: FrozenNetwork, second: FrozenNetwork) -> FrozenNetwork:
+    """Two parameter sets in one network."""
+    first.names = ("first", "second")
     for name in ("bias", "time_const", "tap_weight"):
-        setattr(both, name, torch.cat([getattr(both, name), getattr(unstable, name)]))
+        setattr(first, name, torch.cat([getattr(first, name), getattr(second, name)]))
+    return first
+
+
+def test_networks_that_are_not_used_are_not_checked() -> None:
+    both = together(loop(1.0, 0.05), loop(3.0, 0.05))
     both.precheck(Protocol(dt=0.02), [0])
-    with pytest.raises(ValueError, match="largest stable step of unstable"):
+    with pytest.raises(ValueError, match="largest stable step of second"):
         both.precheck(Protocol(dt=0.02))
 
 
@@ -84,7 +89,8 @@ def test_light_reaches_types_along_used_taps() -> None:
 
 
 def test_a_type_is_unreached_if_its_paths_are_cut_in_all_networks_used() -> None:
-    network = loop(2.0, 0.05)
-    assert network.unreached(["A", "B"]) == []
-    network.tap_weight[0, network.connectome.taps.target == 2] = 0.0
-    assert network.unreached(["A", "B"]) == ["B"]
+    cut, intact = loop(2.0, 0.05), loop(2.0, 0.05)
+    cut.tap_weight[0, cut.connectome.taps.target == 2] = 0.0
+    both = together(cut, intact)
+    assert both.unreached(["A", "B"], [0]) == ["B"]
+    assert both.unreached(["A", "B"], [1]) == both.unreached(["A", "B"]) == []
