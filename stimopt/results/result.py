@@ -40,7 +40,7 @@ A search adds:
 
 The root has attributes schema, kind, network_hash and extent, and as JSON protocol, network_names,
 config and versions. A file of the three optima holds one such result in each of the groups
-naturalistic, regularized and artificial.
+naturalistic, regularized and artificial; the last one also holds `report.optima_tuning`.
 """
 
 from __future__ import annotations
