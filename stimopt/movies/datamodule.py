@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections import OrderedDict
@@ -14,25 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from stimopt import expect
 from stimopt.lattice import HexLattice
-from stimopt.movies import (
-    GeneratedStore,
-    MovieStore,
-    ProceduralMovies,
-    ProceduralSettings,
-    SceneStore,
-    render,
-)
-from stimopt.movies.eye import RenderSettings
-from stimopt.movies.sampling import (
-    SampleIndex,
-    SampleOrigin,
-    SamplingSettings,
-    SceneLength,
-    resampling,
-)
+from stimopt.movies.procedural import ProceduralSettings
+from stimopt.movies.sampling import SampleIndex, SampleOrigin, SamplingSettings, resampling
+from stimopt.movies.store import GeneratedStore, MovieStore, SceneStore
 from stimopt.protocol import GREY, Protocol
 
 
@@ -44,7 +34,7 @@ class StimulusSample(NamedTuple):
 
 
 class StimulusBatch(NamedTuple):
-    """Samples side by side; those of different lengths are filled up with grey at the end.
+    """Samples side by side; shorter ones are padded with grey at the end.
 
     Args:
         sample: sample numbers, `(batch,)`, int64.
@@ -56,18 +46,12 @@ class StimulusBatch(NamedTuple):
     luminance: Tensor
     n_frames: Tensor
 
-    @property
-    def valid(self) -> Tensor:
-        """Which frames belong to a sample, `(batch, frames)`, bool; the others are filling."""
-        frames = torch.arange(self.luminance.shape[1], device=self.n_frames.device)
-        return frames < self.n_frames[:, None]
-
 
 class StimulusDataset(Dataset[StimulusSample]):
     """Every sample of several stores by its number.
 
-    Worker processes each open the stores themselves. The windows read last are kept, so that the
-    mirrorings and rotations of a window cost one reading.
+    Worker processes each open the stores themselves. The windows read last stay in memory, so that
+    all mirrorings and rotations of a window cost one reading.
 
     Args:
         stores: the stores, on one lattice; one may be listed several times.
@@ -87,29 +71,19 @@ class StimulusDataset(Dataset[StimulusSample]):
         cache_bytes: int = 2**24,
     ) -> None:
         extents = sorted({store.extent for store in stores})
-        if len(extents) != 1:
-            raise ValueError(
-                f"expected stores of one extent, got extents {extents}; render them alike"
-            )
+        expect.that(
+            len(extents) == 1, "stores of one extent", f"extents {extents}", "render them alike"
+        )
         self.stores = list(stores)
         self.lattice = HexLattice(extents[0])
         self.dt = Protocol(dt=dt).dt
         self.cache_bytes = cache_bytes
-        lengths = {
-            id(store): tuple(
-                SceneLength(s.n_frames, s.frame_rate, s.drop_first) for s in store.scenes
-            )
-            for store in stores
-        }
-        self.index = SampleIndex(
-            [lengths[id(store)] for store in stores],
-            [store.designed for store in stores],
-            settings or SamplingSettings(),
-        )
+        scenes, designed = [s.scenes for s in stores], [s.designed for s in stores]
+        self.index = SampleIndex(scenes, designed, settings)
         self._turns = {
             turn: self.lattice.mirroring(turn[0])[self.lattice.rotation(turn[1])]
-            for designed in {store.designed for store in stores}
-            for turn in self.index.settings.turns(designed)
+            for of_designed in set(designed)
+            for turn in self.index.settings.turns(of_designed)
         }
         self._windows: OrderedDict[tuple[int, int, int, int], NDArray[np.float32]] = OrderedDict()
 
@@ -136,29 +110,24 @@ class StimulusDataset(Dataset[StimulusSample]):
 
     def _window(self, origin: SampleOrigin) -> NDArray[np.float32]:
         store = self.stores[origin.store]
-        # By identity, so that a store listed twice is kept once.
+        # By identity, so that a store listed twice takes memory once.
         key = (id(store), origin.scene, origin.start, origin.stop)
-        if key in self._windows:
-            self._windows.move_to_end(key)
-            return self._windows[key]
-        window = store.read(origin.scene, origin.start, origin.stop)
-        self._windows[key] = window
-        while len(self._windows) > 1 and self._held_bytes() > self.cache_bytes:
+        if key not in self._windows:
+            self._windows[key] = store.read(origin.scene, origin.start, origin.stop)
+        self._windows.move_to_end(key)
+        while len(self._windows) > 1 and self._cached_bytes() > self.cache_bytes:
             self._windows.popitem(last=False)
-        return window
+        return self._windows[key]
 
-    def _held_bytes(self) -> int:
+    def _cached_bytes(self) -> int:
         return sum(window.nbytes for window in self._windows.values())
 
 
 def collate(samples: Sequence[StimulusSample]) -> StimulusBatch:
-    """Put samples side by side, shorter ones filled up with grey at the end."""
-    n_frames = torch.tensor([len(s.luminance) for s in samples])
-    columns = samples[0].luminance.shape[1]
-    luminance = torch.empty(len(samples), int(n_frames.max()), columns)
-    for row, sample in zip(luminance, samples, strict=True):
-        row[: len(sample.luminance)] = sample.luminance
-        row[len(sample.luminance) :] = GREY
+    """Put samples side by side, shorter ones padded with grey at the end."""
+    clips = [sample.luminance for sample in samples]
+    luminance = pad_sequence(clips, batch_first=True, padding_value=GREY)
+    n_frames = torch.tensor([len(clip) for clip in clips])
     return StimulusBatch(torch.tensor([s.sample for s in samples]), luminance, n_frames)
 
 
@@ -166,11 +135,9 @@ class StimulusDataModule(L.LightningDataModule):
     """Streams the samples of movie stores, in the order of their numbers.
 
     The same samples come from `test_dataloader` and `predict_dataloader`. Among several processes
-    Lightning shares them out with its distributed sampler. In `trainer.test` that sampler repeats
-    the first samples so that all processes get as many; an argmax in which ties go to the lowest
-    sample number does not notice. Every process then has sample `start_sample + i * world_size +
-    rank` as its i-th, so after b batches on all of them the samples up to
-    `start_sample + b * batch_size * world_size` are done: set `start_sample` to that to go on.
+    Lightning shares them out with its distributed sampler: process `rank` gets samples
+    `start + rank`, `start + rank + world_size` and so on. In `trainer.test` that sampler repeats
+    the first samples so that all processes get as many.
 
     Args:
         stores: path or paths of movie stores, in order; None takes the built-in movies.
@@ -182,17 +149,19 @@ class StimulusDataModule(L.LightningDataModule):
         window_frames: least number of source frames of a window instead.
         mirrorings: axes of mirroring; None is 0 (none) and 1 for film, 0 for the built-in movies.
         rotations: multiples of 60 degrees; None is all six for film, 0 for the built-in movies.
-        start_sample: sample to start from.
-        stop_sample: sample to stop before; None is the end.
-        extent: rings of columns that the stores must have, and the built-in movies get; None
-            takes the stores', and 15.
-        seed: of the built-in movies.
-        folder: where to keep the built-in movies as a store; None computes them when they are
-            needed.
-        cache_bytes: memory for windows read last, in every process.
+        start_sample: first sample of a pass.
+        stop_sample: sample after the last one of a pass; None is the end.
+        extent: rings of columns that the stores must have, or that the built-in movies get (None
+            is 15).
+        seed: of the built-in movies' textures; None is 0.
 
     Raises:
         ValueError: for a setting out of range; when set up, for an unreadable store.
+
+    Example:
+        >>> data = StimulusDataModule("data/sintel.h5", rotations=[0])  # doctest: +SKIP
+        >>> data.dataset[0].luminance.shape  # doctest: +SKIP
+        torch.Size([80, 721])
     """
 
     def __init__(
@@ -208,44 +177,32 @@ class StimulusDataModule(L.LightningDataModule):
         start_sample: int = 0,
         stop_sample: int | None = None,
         extent: int | None = None,
-        seed: int = 0,
-        folder: str | None = None,
-        cache_bytes: int = 2**24,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.paths = [stores] if isinstance(stores, (str, Path)) else stores
-        if self.paths is not None and not self.paths:
-            raise ValueError(
-                "expected at least one store, got an empty list; leave it out for the built-in "
-                "movies"
-            )
-        for name, value, low in (
-            ("batch_size", batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("start_sample", start_sample, 0),
-            ("cache_bytes", cache_bytes, 0),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise ValueError(f"expected {name} >= {low}, got {value!r}; give a whole number")
+        advice = "leave it out for the built-in movies"
+        expect.that(self.paths != [], "at least one store", "an empty list", advice)
+        advice = "leave the seed out: it is of the built-in movies"
+        expect.that(stores is None or seed is None, "no seed beside stores", seed, advice)
+        expect.whole("batch_size", batch_size, "16 is usual", at_least=1)
+        expect.whole("num_workers", num_workers, "0 reads in the main process")
+        expect.whole("start_sample", start_sample, "0 is the first")
         self.dt = Protocol(dt=dt).dt
         self.batch_size, self.num_workers = batch_size, num_workers
         self.start_sample, self.stop_sample = start_sample, stop_sample
+        self.resume_from: int | None = None
+        """First sample to load, where an interrupted pass resumes; None loads all."""
         self.sampling = SamplingSettings(
             window_seconds,
             window_frames,
             None if mirrorings is None else tuple(mirrorings),
             None if rotations is None else tuple(rotations),
         )
-        self.extent, self.cache_bytes = extent, cache_bytes
-        self.procedural = ProceduralSettings(seed=seed)
-        self.folder = None if folder is None else Path(folder)
+        self.extent = extent
+        self.procedural = ProceduralSettings(seed=seed or 0)
         self._dataset: StimulusDataset | None = None
-
-    def prepare_data(self) -> None:
-        """Render the built-in movies into `folder`, if they are to be kept and are not there."""
-        if self.paths is None and self.folder is not None:
-            render(ProceduralMovies(self.procedural), self._built_in_path(), self._built_in())
 
     def setup(self, stage: str | None = None) -> None:
         """Open the stores and number their samples.
@@ -255,26 +212,28 @@ class StimulusDataModule(L.LightningDataModule):
         """
         if self._dataset is not None:
             return
-        if self.paths is not None:
+        stores: list[SceneStore] = []
+        if self.paths is None:
+            stores.append(
+                GeneratedStore(self.procedural, 15 if self.extent is None else self.extent)
+            )
+        else:
             # A store that is listed several times is opened once.
             opened = {str(path): MovieStore(path) for path in self.paths}
-            stores: list[SceneStore] = [opened[str(path)] for path in self.paths]
-        elif self.folder is not None:
-            stores = [MovieStore(self._built_in_path())]
-        else:
-            stores = [GeneratedStore(self.procedural, self._built_in().extent)]
-        if self.extent is not None and {store.extent for store in stores} != {self.extent}:
-            found = sorted({store.extent for store in stores})
-            raise ValueError(
-                f"expected stores of extent {self.extent}, got {found}; render them with that "
-                "extent"
-            )
-        self._dataset = StimulusDataset(stores, self.dt, self.sampling, self.cache_bytes)
+            stores += [opened[str(path)] for path in self.paths]
+        extents = sorted({store.extent for store in stores})
+        expect.that(
+            self.extent is None or extents == [self.extent],
+            f"stores of extent {self.extent}",
+            extents,
+            "render them with that extent",
+        )
+        self._dataset = StimulusDataset(stores, self.dt, self.sampling)
 
     def test_dataloader(self) -> DataLoader[StimulusSample]:
-        """The samples from `start_sample` to `stop_sample`, in order, as `StimulusBatch`."""
+        """The samples of a pass that remain to be loaded, in order, as `StimulusBatch`."""
         return DataLoader(
-            Subset(self.dataset, self.samples),
+            Subset(self.dataset, self.remaining),
             batch_size=self.batch_size,
             shuffle=False,
             num_workers=self.num_workers,
@@ -294,7 +253,6 @@ class StimulusDataModule(L.LightningDataModule):
     def dataset(self) -> StimulusDataset:
         """All samples by number; sets up if need be."""
         if self._dataset is None:
-            self.prepare_data()
             self.setup()
         assert self._dataset is not None
         return self._dataset
@@ -312,24 +270,25 @@ class StimulusDataModule(L.LightningDataModule):
             ValueError: if `start_sample` or `stop_sample` is beyond the last sample.
         """
         stop = len(self.dataset) if self.stop_sample is None else self.stop_sample
-        if not 0 <= self.start_sample <= stop <= len(self.dataset):
-            raise ValueError(
-                f"expected samples within the {len(self.dataset)} of the stores, got "
-                f"start_sample {self.start_sample} and stop_sample {self.stop_sample}; "
-                "move them"
-            )
+        expect.that(
+            0 <= self.start_sample <= stop <= len(self.dataset),
+            f"samples within the {len(self.dataset)} of the stores",
+            f"start_sample {self.start_sample} and stop_sample {self.stop_sample}",
+            "move them",
+        )
         return range(self.start_sample, stop)
+
+    @property
+    def remaining(self) -> range:
+        """The sample numbers of a pass that are still to be loaded."""
+        samples = self.samples
+        return samples if self.resume_from is None else range(self.resume_from, samples.stop)
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over all that determines the samples and their numbers."""
         stores = [store.fingerprint for store in self.dataset.stores]
-        settings = [
-            self.sampling.window_seconds,
-            self.sampling.window_frames,
-            self.sampling.mirrorings,
-            self.sampling.rotations,
-        ]
+        settings = list(dataclasses.asdict(self.sampling).values())
         return hashlib.sha256(json.dumps([stores, self.dt, settings]).encode()).hexdigest()
 
     def describe(self, sample: int) -> dict[str, Any]:
@@ -339,10 +298,9 @@ class StimulusDataModule(L.LightningDataModule):
         """
         origin = self.index.origin(sample)
         scene = self.dataset.stores[origin.store].scenes[origin.scene]
-        built_in = self.paths is None
         return {
             "sample": int(sample),
-            "store": "procedural" if built_in else str((self.paths or [])[origin.store]),
+            "store": "procedural" if self.paths is None else str(self.paths[origin.store]),
             "scene": scene.name,
             "view": scene.view,
             "window": origin.window,
@@ -352,11 +310,3 @@ class StimulusDataModule(L.LightningDataModule):
             "mirroring": origin.mirroring,
             "rotation": origin.rotation,
         }
-
-    def _built_in(self) -> RenderSettings:
-        default = RenderSettings()
-        return default if self.extent is None else RenderSettings(extent=self.extent)
-
-    def _built_in_path(self) -> Path:
-        fingerprint = ProceduralMovies(self.procedural).fingerprint(self._built_in().extent)
-        return Path(self.folder or ".") / f"procedural-{fingerprint[:12]}.h5"

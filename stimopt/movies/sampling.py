@@ -27,7 +27,8 @@ ALL_MIRRORINGS = (0, 1)
 ALL_ROTATIONS = (0, 1, 2, 3, 4, 5)
 
 
-class SceneLength(NamedTuple):
+@dataclass(frozen=True)
+class SceneLength:
     """What sampling needs to know of one view of a scene.
 
     Args:

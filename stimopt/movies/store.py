@@ -13,19 +13,23 @@ Layout, readable by h5py alone:
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from stimopt import expect
 from stimopt.lattice import MAX_EXTENT, HexLattice
 from stimopt.movies.procedural import ProceduralMovies, ProceduralSettings
+from stimopt.movies.sampling import SceneLength
 from stimopt.movies.source import MAX_FRAME_RATE
+from stimopt.storage.files import BadFile, reading
+from stimopt.storage.hdf5 import opened, require_plain
 
 SCHEMA = "stimopt-movies"
 SCHEMA_VERSION = 1
@@ -33,56 +37,51 @@ SCHEMA_VERSION = 1
 MAX_CHUNK_BYTES = 2**26
 """A chunk is read whole, so a store with larger ones could fill the memory."""
 
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+RENDER_AGAIN = "render it again"
 
 
 @dataclass(frozen=True)
-class StoredScene:
+class StoredScene(SceneLength):
     """One view of a scene in a store.
 
     Args:
-        name: of the scene, for people.
-        view: number of the view, from the left.
         n_frames: frames in the store.
         frame_rate: frames per second.
         drop_first: frames of the source before the first one in the store.
+        name: of the scene, for people.
+        view: number of the view, from the left.
     """
 
-    name: str
-    view: int
-    n_frames: int
-    frame_rate: float
-    drop_first: int
+    name: str = ""
+    view: int = 0
 
 
-class SceneStore(Protocol):
-    """Scenes whose luminance can be read piece by piece."""
+class SceneStore(ABC):
+    """Scenes whose luminance can be read piece by piece.
 
-    @property
-    def extent(self) -> int:
-        """Rings of columns around the central one."""
+    Attributes:
+        extent: rings of columns around the central one.
+        designed: whether scenes are sampled whole and unturned by default.
+        fingerprint: SHA-256 over all that determines the contents.
+        scenes: every view of every scene, in order.
+    """
 
-    @property
-    def designed(self) -> bool:
-        """Whether scenes are taken whole and unturned unless asked otherwise."""
+    extent: int
+    designed: bool
+    fingerprint: str
+    scenes: Sequence[StoredScene]
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over all that determines the contents."""
-
-    @property
-    def scenes(self) -> Sequence[StoredScene]:
-        """Every view of every scene, in order."""
-
+    @abstractmethod
     def read(self, scene: int, start: int, stop: int) -> NDArray[np.float32]:
         """Frames `start` to `stop` (exclusive), `(frames, columns)` in [0, 1]."""
 
     def close(self) -> None:
         """Let go of files; reading opens them again."""
+        return None
 
 
-class GeneratedStore:
-    """The built-in movies without a file: what is read is computed.
+class GeneratedStore(SceneStore):
+    """The built-in movies without a file: each part is computed when it is read.
 
     Args:
         settings: what the movies are; None takes the defaults.
@@ -94,25 +93,18 @@ class GeneratedStore:
     def __init__(self, settings: ProceduralSettings | None = None, extent: int = 15) -> None:
         self.extent = HexLattice(extent).extent
         self._movies = ProceduralMovies(settings)
+        self.fingerprint = self._movies.fingerprint(extent)
         self.scenes = tuple(
-            StoredScene(scene.name, 0, scene.n_frames or 0, scene.frame_rate, 0)
+            StoredScene(scene.n_frames or 0, scene.frame_rate, name=scene.name)
             for scene in self._movies.scenes
         )
-
-    @property
-    def fingerprint(self) -> str:
-        """See `SceneStore.fingerprint`."""
-        return self._movies.fingerprint(self.extent)
 
     def read(self, scene: int, start: int, stop: int) -> NDArray[np.float32]:
         """See `SceneStore.read`."""
         return self._movies.frames(self.extent, scene, start, stop)
 
-    def close(self) -> None:
-        """See `SceneStore.close`: there is nothing to let go of."""
 
-
-class MovieStore:
+class MovieStore(SceneStore):
     """Reads a movie store; can be sent to worker processes, each of which opens the file itself.
 
     Args:
@@ -120,6 +112,10 @@ class MovieStore:
 
     Raises:
         ValueError: if the file is missing, damaged, of another schema, or leads elsewhere by links.
+
+    Example:
+        >>> with MovieStore("data/sintel.h5") as store:  # doctest: +SKIP
+        ...     luminance = store.read(scene=0, start=0, stop=19)
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -128,28 +124,12 @@ class MovieStore:
         self._process = 0
         self._datasets: list[str] = []
         scenes: list[StoredScene] = []
-        try:
-            with h5py.File(self.path, "r") as file:
-                self._read_root(file)
-                for name in sorted(file["scenes"]):
-                    scenes += self._read_scene(file["scenes"], name)
-        except (
-            OSError,
-            KeyError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            AttributeError,
-            OverflowError,
-        ) as error:
-            if isinstance(error, ValueError) and str(self.path) in str(error):
-                raise
-            raise ValueError(
-                f"expected a movie store in {self.path}, got a file that cannot be read as one "
-                f"({type(error).__name__}: {error}); make it with: stimopt render SOURCE OUT.h5"
-            ) from error
-        if not scenes:
-            raise ValueError(f"expected scenes in {self.path}, got none; render it again")
+        advice = "make it with: stimopt render SOURCE OUT.h5"
+        with opened(self.path, "a movie store", advice) as file:
+            self._read_root(file)
+            for name in sorted(file["scenes"]):
+                scenes += self._read_scene(file["scenes"][name])
+            self._require(scenes, "scenes", "none")
         self.scenes = tuple(scenes)
 
     def read(self, scene: int, start: int, stop: int) -> NDArray[np.float32]:
@@ -158,39 +138,20 @@ class MovieStore:
         Raises:
             ValueError: if there are no such frames, or they are damaged.
         """
-        held = self.scenes[scene]
-        if not 0 <= start < stop <= held.n_frames:
-            raise ValueError(
-                f"expected frames within the {held.n_frames} of scene {held.name} in {self.path}, "
-                f"got {start} to {stop}; sample the store anew"
-            )
-        try:
-            stored = self._open()[self._datasets[scene]][start:stop]
-        except (OSError, KeyError) as error:
-            raise ValueError(
-                f"expected sound frames {start} to {stop} of scene {held.name} in {self.path}, "
-                f"got an error ({error}); render it again"
-            ) from error
+        name, n_frames = self.scenes[scene].name, self.scenes[scene].n_frames
+        expect.that(
+            0 <= start < stop <= n_frames,
+            f"frames within the {n_frames} of scene {name} in {self.path}",
+            f"{start} to {stop}",
+            "sample the store anew",
+        )
+        file = self._open()
+        with reading(self.path, f"sound frames {start} to {stop} of scene {name}", RENDER_AGAIN):
+            stored = file[self._datasets[scene]][start:stop]
         # Half precision is slow to compare, single precision is not.
         piece = np.asarray(stored, dtype=np.float32)
-        # Written so that NaN fails as well.
-        if not (piece.min() >= 0 and piece.max() <= 1):
-            raise ValueError(
-                f"expected luminance in [0, 1] in scene {held.name} of {self.path}, got "
-                f"{piece.min()} to {piece.max()} in frames {start} to {stop}; render it again"
-            )
+        expect.within(f"luminance of scene {name} of {self.path}", piece, 0, 1, RENDER_AGAIN)
         return piece
-
-    def verify(self) -> None:
-        """Read everything once, a chunk at a time.
-
-        Raises:
-            ValueError: if anything is damaged, not finite or outside [0, 1].
-        """
-        for i, scene in enumerate(self.scenes):
-            step = (self._open()[self._datasets[i]].chunks or (64,))[0]
-            for start in range(0, scene.n_frames, step):
-                self.read(i, start, min(start + step, scene.n_frames))
 
     def close(self) -> None:
         """Close the file in this process; reading opens it again."""
@@ -201,12 +162,7 @@ class MovieStore:
     def __enter__(self) -> MovieStore:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -215,99 +171,63 @@ class MovieStore:
     def _open(self) -> h5py.File:
         # A handle inherited by a forked process is not its own: it opens the file itself.
         if self._file is None or self._process != os.getpid():
-            file = h5py.File(self.path, "r")
-            if file.attrs.get("fingerprint") != self.fingerprint:
-                file.close()
-                raise RuntimeError(
-                    f"expected {self.path} as it was when it was first opened, got other movies; "
-                    "it was rendered anew meanwhile: start again"
-                )
+            with reading(self.path, "a movie store", RENDER_AGAIN):
+                file = h5py.File(self.path, "r")
+                unchanged = file.attrs.get("fingerprint") == self.fingerprint
+                if not unchanged:
+                    file.close()
+            expect.that(
+                unchanged,
+                f"{self.path} as it was when it was first opened",
+                "other movies",
+                "it was rendered anew meanwhile: start again",
+                BadFile,
+            )
             self._file, self._process = file, os.getpid()
         return self._file
 
     def _read_root(self, file: h5py.File) -> None:
-        schema, version = file.attrs.get("schema"), file.attrs.get("schema_version")
-        if schema != SCHEMA or version != SCHEMA_VERSION:
-            raise ValueError(
-                f"expected a store of schema {SCHEMA} version {SCHEMA_VERSION} in {self.path}, "
-                f"got {str(schema)[:40]!r} version {str(version)[:40]!r}; render it again"
-            )
+        schema = f"schema {SCHEMA} version {SCHEMA_VERSION}"
+        stored = f"schema {file.attrs.get('schema')} version {file.attrs.get('schema_version')}"
+        self._require(stored == schema, f"a store of {schema}", stored[:100])
         self.kind = str(file.attrs["kind"])
         self.designed = bool(file.attrs["designed"])
         self.fingerprint = str(file.attrs["fingerprint"])
-        self.extent = self._whole(file.attrs["extent"], "extent", 0, MAX_EXTENT)
-        for name in ("scenes", "rendering"):
-            self._require_here(file, name, h5py.Group)
+        self.extent = int(file.attrs["extent"])
+        fits = 0 <= self.extent <= MAX_EXTENT
+        self._require(fits, f"extent from 0 to {MAX_EXTENT}", self.extent)
         self.rendering = {
             name: value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
             for name, value in file["rendering"].attrs.items()
         }
 
-    def _read_scene(self, scenes: h5py.Group, name: str) -> list[StoredScene]:
-        self._require_here(scenes, name, h5py.Group)
-        group = scenes[name]
-        rate = float(group.attrs["frame_rate"])
-        if not 0 < rate <= MAX_FRAME_RATE:
-            raise ValueError(
-                f"expected a frame rate above 0 in {group.name} of {self.path}, got {rate}; "
-                "render it again"
-            )
-        drop_first = self._whole(group.attrs["drop_first"], "drop_first", 0, 10**9)
-        views = sorted((v for v in group if v.startswith("view_")), key=lambda v: int(v[5:]))
-        found = []
-        for view in views:
-            self._require_here(group, view, h5py.Dataset)
-            n_frames = self._require_luminance(group[view])
+    def _read_scene(self, group: h5py.Group) -> list[StoredScene]:
+        name, rate = str(group.attrs["name"]), float(group.attrs["frame_rate"])
+        dropped = int(group.attrs["drop_first"])
+        self._require(0 < rate <= MAX_FRAME_RATE, f"a frame rate above 0 for {group.name}", rate)
+        self._require(dropped >= 0, f"drop_first >= 0 for {group.name}", dropped)
+        scenes = []
+        for view in sorted((v for v in group if v.startswith("view_")), key=lambda v: int(v[5:])):
+            self._require_luminance(group[view])
             self._datasets.append(group[view].name)
-            found.append(
-                StoredScene(str(group.attrs["name"]), int(view[5:]), n_frames, rate, drop_first)
-            )
-        return found
+            scenes.append(StoredScene(len(group[view]), rate, dropped, name, int(view[5:])))
+        return scenes
 
-    def _require_here(self, group: h5py.Group, name: str, kind: type) -> None:
-        """Refuse links: a store that leads into other files is not read."""
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink) or group.get(name, getclass=True) is not kind:
-            raise ValueError(
-                f"expected a {kind.__name__.lower()} {name} in {group.name} of {self.path}, got "
-                f"{type(link).__name__ if link else 'nothing'}; do not trust this file, render "
-                "it again"
-            )
+    def _require_luminance(self, dataset: h5py.Dataset) -> None:
+        require_plain(dataset)
+        columns, dtype, shape = HexLattice(self.extent).n_columns, dataset.dtype, dataset.shape
+        fits = dtype in (np.float16, np.float32) and len(shape) == 2 and shape[0] >= 1
+        self._require(
+            fits and shape[1] == columns,
+            f"float16 or float32 (frames, {columns}) for {dataset.name}",
+            f"{dtype} {shape}",
+        )
+        chunk = dataset.chunks or (1, columns)
+        self._require(
+            chunk[0] * chunk[1] * dtype.itemsize <= MAX_CHUNK_BYTES,
+            f"chunks of at most {MAX_CHUNK_BYTES} bytes for {dataset.name}",
+            f"chunks {chunk}",
+        )
 
-    def _require_luminance(self, dataset: h5py.Dataset) -> int:
-        """Number of frames of a data set that can be read safely."""
-        columns = HexLattice(self.extent).n_columns
-        plist = dataset.id.get_create_plist()
-        filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
-        size = dataset.dtype.itemsize
-        problem = None
-        if dataset.is_virtual or dataset.external:
-            problem = "a data set kept in other files"
-        elif dataset.dtype.kind != "f" or size not in (2, 4):
-            problem = f"dtype {dataset.dtype}"
-        elif len(dataset.shape) != 2 or dataset.shape[0] < 1 or dataset.shape[1] != columns:
-            problem = f"shape {dataset.shape}"
-        elif not filters <= _FILTERS:
-            problem = "an unknown filter"
-        elif dataset.chunks and dataset.chunks[0] * dataset.chunks[1] * size > MAX_CHUNK_BYTES:
-            problem = f"chunks {dataset.chunks}"
-        elif (
-            h5py.h5z.FILTER_DEFLATE not in filters
-            and dataset.id.get_storage_size() < dataset.size * size
-        ):
-            problem = "fewer bytes than its shape needs"
-        if problem:
-            raise ValueError(
-                f"expected chunked float16 or float32 (frames, {columns}) in {dataset.name} of "
-                f"{self.path}, got {problem}; render it again"
-            )
-        return int(dataset.shape[0])
-
-    def _whole(self, value: Any, name: str, low: int, high: int) -> int:
-        whole = isinstance(value, (int, np.integer)) and low <= value <= high
-        if not whole:
-            raise ValueError(
-                f"expected {name} from {low} to {high} in {self.path}, got {str(value)[:40]}; "
-                "render it again"
-            )
-        return int(value)
+    def _require(self, condition: Any, expected: str, got: object) -> None:
+        expect.that(condition, f"{expected} in {self.path}", got, RENDER_AGAIN, BadFile)

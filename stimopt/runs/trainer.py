@@ -250,30 +250,31 @@ def _running(
         if path is not None:
             reader = trainer.strategy.checkpoint_io
             assert isinstance(reader, SafeCheckpointIO)
-            done = _progress(reader.read_ahead(path))
-            _require_more_steps(trainer, done, path)
+            checkpoint = reader.read_ahead(path)
+            _require_more_steps(trainer, checkpoint, path)
             if isinstance(trainer.logger, _FolderLog):
-                trainer.logger = _FolderLog(trainer.logger.root_dir, resumed_at=done)
+                trainer.logger = _FolderLog(trainer.logger.root_dir, _next_logged(checkpoint))
         with resuming(trainer, path):
             yield path
 
 
-def _progress(checkpoint: dict[str, Any]) -> int | None:
-    """Samples that a search had done, or steps of a fit."""
-    record = checkpoint.get("stimopt")
-    samples = record.get("next_sample") if isinstance(record, dict) else None
-    done = checkpoint.get("global_step") if samples is None else samples
-    return done if isinstance(done, int) else None
-
-
-def _require_more_steps(trainer: pl.Trainer, done: int | None, path: str | Path) -> None:
+def _require_more_steps(trainer: pl.Trainer, checkpoint: dict[str, Any], path: str | Path) -> None:
     """Refuse to replace the result of a fit by one of fewer steps."""
+    done = checkpoint.get("global_step")
     expect.that(
-        done is None or not 0 <= trainer.max_steps < done,
+        not isinstance(done, int) or not 0 <= trainer.max_steps < done,
         f"at least {done} steps, which {path} has done",
         trainer.max_steps,
         "give more, or another output folder for a shorter run",
     )
+
+
+def _next_logged(checkpoint: dict[str, Any]) -> int | None:
+    """The step from which a resumed run logs: a search logs samples done, a fit steps to do."""
+    record = checkpoint.get("stimopt")
+    samples = record.get("next_sample") if isinstance(record, dict) else None
+    step = checkpoint.get("global_step") if samples is None else samples + 1
+    return step if isinstance(step, int) else None
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from stimopt import expect
+
 RESPONSE, FRAME, SAMPLE, WINDOW = range(4)
 """What the last axis of a packed table holds."""
 
@@ -20,7 +22,7 @@ class TopSamples(NamedTuple):
 
     Args:
         response: peak response, `(networks, types, k)`, float32.
-        peak_frame: frame of the peak, likewise, int64.
+        peak_frame: frame of the peak, int64.
         sample: sample number.
         window: scene window the sample was cut from.
     """
@@ -42,11 +44,7 @@ def pack(response: Tensor, peak_frame: Tensor, sample: Tensor, window: Tensor) -
     """
     # Adding zero makes -0.0 the 0.0 it is equal to; otherwise their bits would differ.
     single = response.to(torch.float32) + 0.0
-    if not torch.isfinite(single).all():
-        raise ValueError(
-            f"expected finite responses, got {int((~torch.isfinite(single)).sum())} that are not "
-            "among this batch; check the network and its step dt"
-        )
+    expect.finite("responses", single, "check the network and its step dt")
     return torch.stack(
         [single.view(torch.int32).long(), *(x.long() for x in (peak_frame, sample, window))], dim=-1
     )
@@ -73,19 +71,19 @@ def merge_top(candidates: Tensor, k: int, one_per_window: bool = False) -> Tenso
 
     Args:
         candidates: packed; entries that are not there are passed over.
-        k: how many to keep.
-        one_per_window: of the samples of one window, keep the best alone.
+        k: number to select.
+        one_per_window: of the samples of one window, select the best alone.
     """
     order = _best_first(candidates)
     ranked = candidates.gather(-2, order[..., None].expand(*order.shape, 4))
     key = ranked[..., WINDOW if one_per_window else SAMPLE]
     same = (key[..., :, None] == key[..., None, :]) & (key[..., None] != NONE)
     repeated = same.tril(-1).any(-1)
-    # Stable, so that what is left stays best first.
-    kept = torch.argsort(repeated.to(torch.int8), dim=-1, stable=True)[..., :k]
-    best = ranked.gather(-2, kept[..., None].expand(*kept.shape, 4))
+    # Stable, so that the others stay best first.
+    first = torch.argsort(repeated.to(torch.int8), dim=-1, stable=True)[..., :k]
+    best = ranked.gather(-2, first[..., None].expand(*first.shape, 4))
     nothing = empty_top(1).to(best.device)
-    best = torch.where(repeated.gather(-1, kept)[..., None], nothing, best)
+    best = torch.where(repeated.gather(-1, first)[..., None], nothing, best)
     missing = k - best.shape[-2]
     if missing > 0:
         best = torch.cat([best, nothing.expand(*best.shape[:-2], missing, 4)], dim=-2)
@@ -111,12 +109,12 @@ class RunningArgmax(Metric):
     Args:
         n_networks: networks asked.
         n_types: cell types read out.
-        k: samples kept for each.
-        one_per_window: keep at most one sample of a window, so that the k are k different events.
+        k: samples ranked for each.
+        one_per_window: rank at most one sample of a window, so that the k are different events.
         **kwargs: as for `torchmetrics.Metric`.
 
     Raises:
-        ValueError: for a size below 1.
+        ValueError: for k below 1.
     """
 
     full_state_update = False
@@ -133,9 +131,7 @@ class RunningArgmax(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (("n_networks", n_networks), ("n_types", n_types), ("k", k)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"expected {name} >= 1, got {value!r}; give a whole number")
+        expect.whole("top_k", k, "1 ranks the best alone", at_least=1)
         self.k, self.one_per_window = k, one_per_window
         self.add_state("top", empty_top(n_networks, n_types, k), dist_reduce_fx=self._reduce)
 
@@ -147,29 +143,24 @@ class RunningArgmax(Metric):
         Args:
             response: peak response of each sample, `(batch, networks, types)`, finite.
             peak_frame: frame of the peak, likewise.
-            sample: sample numbers, `(batch,)`, at least 0.
+            sample: sample numbers, `(batch,)`, from 0.
             window: window of each sample, `(batch,)`; None makes each sample its own.
 
         Raises:
-            ValueError: for shapes that do not fit, a sample number below 0, or windows left out
-                where they count.
+            ValueError: for shapes that do not fit, or missing windows where they count.
         """
         expected = (len(sample), *self.top.shape[:2])
-        if response.shape != expected or peak_frame.shape != expected:
-            raise ValueError(
-                f"expected responses and peak frames {expected} (batch, networks, types), got "
-                f"{tuple(response.shape)} and {tuple(peak_frame.shape)}; align them"
-            )
-        if window is None and self.one_per_window:
-            raise ValueError(
-                "expected the window of each sample, got None with one_per_window; give them"
-            )
+        expect.shape("peak responses", response, expected, "give (batch, networks, types)")
+        expect.shape("peak frames", peak_frame, expected, "give (batch, networks, types)")
+        expect.that(
+            window is not None or not self.one_per_window,
+            "the window of each sample",
+            "None with one_per_window",
+            "give them",
+        )
         window = sample if window is None else window
-        if len(sample) and min(int(sample.min()), int(window.min())) < 0:
-            raise ValueError(
-                f"expected sample and window numbers >= 0, got {sample.tolist()} and "
-                f"{window.tolist()}; count from 0"
-            )
+        first = min([0, *sample.tolist(), *window.tolist()])
+        expect.that(first == 0, "sample and window numbers >= 0", first, "count from 0")
         rows = (x[:, None, None].expand(expected) for x in (sample, window))
         batch = pack(response, peak_frame, *rows).permute(1, 2, 0, 3)
         self.top = merge_top(torch.cat([self.top, batch], dim=2), self.k, self.one_per_window)

@@ -180,7 +180,6 @@ import lightning.pytorch as pl
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.opening import builtin_network
 from stimopt.search.naturalistic import NaturalisticSearch
-from stimopt.search.result import search_result
 from stimopt.search.callbacks import SearchCheckpoint
 
 store, extent, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
@@ -203,7 +202,7 @@ trainer = pl.Trainer(
 )
 trainer.test(search, datamodule=data, verbose=False)
 if trainer.is_global_zero:
-    search_result(search).write(folder / "result.h5")
+    search.result().write(folder / "result.h5")
 """
 
 

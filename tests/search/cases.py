@@ -70,7 +70,7 @@ class Linear(nn.Module):
 
 
 def linear_network(extent: int = EXTENT) -> ModuleNetwork:
-    """A network whose optima can be told by looking."""
+    """A network whose optima are known in closed form."""
     n_columns = 1 + 3 * extent * (extent + 1)
     return ModuleNetwork(Linear(n_columns), {"on": 0, "off": 1, "dull": 2}, extent)
 
@@ -105,16 +105,16 @@ def searched(
     search: NaturalisticSearch,
     data: StimulusDataModule,
     folder: Path | None = None,
-    go_on: bool = False,
+    resume: bool = False,
     **options: Any,
 ) -> NaturalisticSearch:
-    """Run a search."""
+    """Run a search to its end, or resume the one in the folder."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         trainer(folder, **options).test(
             search,
             datamodule=data,
-            ckpt_path=folder / "last.ckpt" if folder is not None and go_on else None,
+            ckpt_path=folder / "last.ckpt" if folder is not None and resume else None,
             verbose=False,
         )
     return search

@@ -25,39 +25,39 @@ def streams(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return np.array(response, np.float32).reshape(shape), np.array(frame).reshape(shape)
 
 
-def sorted_out(
+def best_by_sorting(
     response: np.ndarray, frame: np.ndarray, windows: np.ndarray, k: int, one_per_window: bool
 ) -> list[list[list[tuple[float, int, int]]]]:
     """(response, frame, sample) of the best k, by sorting all and walking down."""
     n, networks, types = response.shape
-    found = []
+    best = []
     for i in range(networks):
         rows = []
         for j in range(types):
             order = sorted(range(n), key=lambda s: (-response[s, i, j], s))
-            kept, used = [], set()
+            ranked, used = [], set()
             for s in order:
                 if one_per_window and windows[s] in used:
                     continue
                 used.add(windows[s])
-                kept.append((float(response[s, i, j]), int(frame[s, i, j]), s))
-            rows.append(kept[:k])
-        found.append(rows)
-    return found
+                ranked.append((float(response[s, i, j]), int(frame[s, i, j]), s))
+            rows.append(ranked[:k])
+        best.append(rows)
+    return best
 
 
 def entries(metric: RunningArgmax) -> list[list[list[tuple[float, int, int]]]]:
-    found = unpack(metric.top)
+    top = unpack(metric.top)
     return [
         [
             [
-                (float(found.response[i, j, r]), int(found.peak_frame[i, j, r]), int(s))
-                for r, s in enumerate(found.sample[i, j].tolist())
+                (float(top.response[i, j, r]), int(top.peak_frame[i, j, r]), int(s))
+                for r, s in enumerate(top.sample[i, j].tolist())
                 if s >= 0
             ]
-            for j in range(found.sample.shape[1])
+            for j in range(top.sample.shape[1])
         ]
-        for i in range(found.sample.shape[0])
+        for i in range(top.sample.shape[0])
     ]
 
 
@@ -88,7 +88,7 @@ def test_any_order_batching_sharing_and_repetition_give_the_sorted_answer(
     response, frame = stream
     n = len(response)
     windows = np.arange(n) // per_window
-    expected = sorted_out(response, frame, windows, k, one_per_window)
+    expected = best_by_sorting(response, frame, windows, k, one_per_window)
     # Every sample at least once, some twice, in any order, cut anywhere, among some processes.
     repeated = data.draw(st.lists(st.integers(0, n - 1), max_size=5))
     order = data.draw(st.permutations([*range(n), *repeated]))
@@ -131,10 +131,10 @@ def test_zero_and_minus_zero_tie() -> None:
 def test_fewer_samples_than_asked_for_leave_empty_entries() -> None:
     metric = RunningArgmax(1, 2, k=3)
     metric.update(torch.tensor([[[1.0, -4.0]]]), torch.tensor([[[2, 5]]]), torch.tensor([11]))
-    found = metric.compute()
-    assert found.sample.tolist() == [[[11, -1, -1], [11, -1, -1]]]
-    assert found.peak_frame.tolist() == [[[2, -1, -1], [5, -1, -1]]]
-    assert found.response.tolist() == [[[1.0, -np.inf, -np.inf], [-4.0, -np.inf, -np.inf]]]
+    top = metric.compute()
+    assert top.sample.tolist() == [[[11, -1, -1], [11, -1, -1]]]
+    assert top.peak_frame.tolist() == [[[2, -1, -1], [5, -1, -1]]]
+    assert top.response.tolist() == [[[1.0, -np.inf, -np.inf], [-4.0, -np.inf, -np.inf]]]
 
 
 def test_a_change_of_precision_around_the_metric_rounds_nothing() -> None:
@@ -143,18 +143,18 @@ def test_a_change_of_precision_around_the_metric_rounds_nothing() -> None:
     metric.update(torch.full((1, 1, 1), value), torch.full((1, 1, 1), 29), torch.tensor([sample]))
     module = torch.nn.Sequential(torch.nn.Linear(1, 1), metric).to(torch.bfloat16)
     assert module[0].weight.dtype == torch.bfloat16
-    found = unpack(metric.top)
-    assert float(found.response) == float(np.float32(value))
-    assert int(found.sample) == sample and int(found.peak_frame) == 29
+    top = unpack(metric.top)
+    assert float(top.response) == float(np.float32(value))
+    assert int(top.sample) == sample and int(top.peak_frame) == 29
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
 def test_packing_keeps_every_float32(values: list[float]) -> None:
     response = torch.tensor(values, dtype=torch.float32)
     number = torch.arange(len(values))
-    found = unpack(pack(response, number, number + 1, number + 2))
-    assert torch.equal(found.response, response)
-    assert found.window.tolist() == (number + 2).tolist()
+    top = unpack(pack(response, number, number + 1, number + 2))
+    assert torch.equal(top.response, response)
+    assert top.window.tolist() == (number + 2).tolist()
 
 
 def test_memory_does_not_grow_with_samples() -> None:
@@ -180,20 +180,20 @@ def test_a_metric_is_reset_copied_and_merged_as_torchmetrics_does() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_refused(bad: float) -> None:
+def test_rejects_responses_that_are_not_finite(bad: float) -> None:
     metric = RunningArgmax(1, 1)
     with pytest.raises(ValueError, match="expected finite responses, got 1"):
         metric.update(torch.full((1, 1, 1), bad), torch.zeros(1, 1, 1), torch.tensor([0]))
 
 
-def test_bad_calls_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected k >= 1, got 0"):
+def test_rejects_bad_calls() -> None:
+    with pytest.raises(ValueError, match="expected top_k as a whole number >= 1"):
         RunningArgmax(1, 1, k=0)
     metric = RunningArgmax(1, 2, one_per_window=True)
     zeros = torch.zeros(1, 1, 2)
     with pytest.raises(ValueError, match="expected the window of each sample"):
         metric.update(zeros, zeros, torch.tensor([0]))
-    with pytest.raises(ValueError, match=r"expected responses and peak frames \(1, 1, 2\)"):
+    with pytest.raises(ValueError, match=r"expected peak responses \(1, 1, 2\)"):
         metric.update(torch.zeros(1, 2), zeros, torch.tensor([0]), torch.tensor([0]))
     with pytest.raises(ValueError, match="sample and window numbers >= 0"):
         metric.update(zeros, zeros, torch.tensor([-1]), torch.tensor([0]))
