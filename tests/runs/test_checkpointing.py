@@ -124,7 +124,7 @@ def test_parts_that_do_not_fit_are_reported_with_the_file(
     folder: Path, small_network: FrozenNetwork, act: Callable[[dict[str, Any]], Any]
 ) -> None:
     path = change(folder, act)
-    with pytest.raises(ValueError, match="expected a checkpoint of this run in .*last.ckpt, got"):
+    with pytest.raises(ValueError, match=r"expected a checkpoint of this run in .*last\.ckpt, got"):
         fit(generator(small_network, ["T4c"]), 8, folder, **CPU)
     assert path.is_file()
 
