@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt import expect
+from stimopt.storage.files import reading
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -77,17 +78,9 @@ class Connectome:
             ValueError: if the file is missing, is no JSON, or lacks or contradicts a field.
         """
         path = Path(path)
-        try:
+        advice = f"{CONNECTOME_FILE} is in the folder connectome/ of an installed flyvis"
+        with reading(path, "a connectome file", advice):
             spec = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ValueError(
-                f"expected a connectome file, got {path} ({error.strerror}); give the path of "
-                f"{CONNECTOME_FILE}, which is in the folder connectome/ of an installed flyvis"
-            ) from error
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(
-                f"expected JSON in {path}, got something else ({error}); fetch the file again"
-            ) from error
         return cls.from_spec(spec, str(path))
 
     @classmethod
@@ -113,22 +106,16 @@ class Connectome:
                 f"{origin}, got a missing or malformed field ({type(error).__name__}: {error}); "
                 "compare it with that file"
             ) from error
-        expect.that(
-            cell_types and len(set(cell_types)) == len(cell_types),
-            f"distinct cell types in {origin}",
-            f"{len(cell_types)} nodes with {len(set(cell_types))} names",
-            "name each type once",
-        )
+        distinct = set(cell_types)
+        got = f"{len(cell_types)} nodes with {len(distinct)} names"
+        ok = cell_types and len(distinct) == len(cell_types)
+        expect.that(ok, f"distinct cell types in {origin}", got, "name each type once")
         named = {*input_types, *output_types, *(n for src, tar, *_ in listed for n in (src, tar))}
-        expect.that(
-            named <= set(cell_types),
-            f"edges and units between the {len(cell_types)} listed cell types in {origin}",
-            f"unknown {sorted(named - set(cell_types))[:5]}",
-            "list them under nodes",
-        )
-        expect.that(
-            input_types, f"at least one input unit in {origin}", "none", "name the photoreceptors"
-        )
+        expected = f"edges and units between the listed cell types in {origin}"
+        got = f"unknown {sorted(named - distinct)[:5]}"
+        expect.that(named <= distinct, expected, got, "list them under nodes")
+        expected = f"at least one input unit in {origin}"
+        expect.that(input_types, expected, "none", "name the photoreceptors")
         return cls._assemble(cell_types, strides, input_types, output_types, listed)
 
     @classmethod

@@ -112,11 +112,13 @@ def test_a_bad_field_is_refused_with_its_fault(changes: dict[str, Any], message:
 
 
 def test_missing_and_foreign_files(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected a connectome file"):
+    with pytest.raises(
+        ValueError, match=r"expected a connectome file at .*none\.json, got no file"
+    ):
         Connectome.from_json(tmp_path / "none.json")
     bad = tmp_path / "bad.json"
     bad.write_text('{"nodes": [', encoding="utf-8")
-    with pytest.raises(ValueError, match="expected JSON"):
+    with pytest.raises(ValueError, match=r"expected a connectome file in .*bad\.json"):
         Connectome.from_json(bad)
     bad.write_text(json.dumps([1, 2]), encoding="utf-8")
     with pytest.raises(ValueError, match="malformed"):

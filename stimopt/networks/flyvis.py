@@ -40,6 +40,9 @@ TENSORS = {
 }
 """Parameters by flyvis's names, each with what it has one value for."""
 
+_ANOTHER = "give the folder of another trained flyvis network"
+_CONNECTOME = "give the connectome it was trained on"
+
 
 def read_trained(folder: str | Path, connectome: Connectome) -> NetworkParameters:
     """Parameters of the best checkpoint in a flyvis network folder.
@@ -54,13 +57,8 @@ def read_trained(folder: str | Path, connectome: Connectome) -> NetworkParameter
     parameters = parameters_of(_load(path), connectome, name, str(path))
     # Counts are not trained, so they identify the connectome.
     with np.errstate(divide="ignore"):
-        differ = np.abs(np.log(parameters.syn_count / connectome.taps.n_syn)) > 1e-3
-    expect.that(
-        not differ.any(),
-        f"the synapse counts of the connectome's {len(differ)} taps in {path}",
-        f"{int(differ.sum())} that differ",
-        "give the connectome it was trained on",
-    )
+        ratio = np.log(parameters.syn_count / connectome.taps.n_syn)
+    _require_same("synapse counts", np.abs(ratio) > 1e-3, path)
     return parameters
 
 
@@ -85,36 +83,17 @@ def parameters_of(
     }
     arrays: dict[str, Floats] = {}
     for key, what in TENSORS.items():
-        value = tensors.get(key)
-        expect.that(
-            isinstance(value, Tensor) and value.is_floating_point(),
-            f"a floating-point tensor {key!r} in {origin}",
-            type(value).__name__,
-            "give a trained flyvis network",
-        )
-        array = value.detach().cpu().double().numpy().copy()  # type: ignore[union-attr]
-        expect.that(
-            array.shape == (counts[what],),
-            f"{counts[what]} values of {key}, one for each of the connectome's {what}, in {origin}",
-            array.shape,
-            "give the connectome it was trained on",
-        )
-        expect.finite(f"{key} in {origin}", array, "use another checkpoint")
-        arrays[key] = array
-    shortest = arrays["nodes_time_const"].min()
-    expect.that(
-        shortest > 0,
-        f"positive time constants in {origin}",
-        f"a smallest one of {shortest:g} s",
-        "use another checkpoint",
-    )
-    differ = int((arrays["edges_sign"] != connectome.signs).sum())
-    expect.that(
-        differ == 0,
-        f"the signs of the connectome's {len(connectome.pairs)} pairs in {origin}",
-        f"{differ} others",
-        "give the connectome it was trained on",
-    )
+        value, wanted = tensors.get(key), f"a floating-point tensor {key!r} in {origin}"
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            raise ValueError(f"expected {wanted}, got {type(value).__name__}; {_ANOTHER}")
+        arrays[key] = value.detach().cpu().double().numpy().copy()
+        name_of_shape = f"{key} in {origin}, one for each of the connectome's {what}"
+        expect.shape(name_of_shape, arrays[key], (counts[what],), _CONNECTOME)
+        expect.finite(f"{key} in {origin}", arrays[key], _ANOTHER)
+    shortest = f"{arrays['nodes_time_const'].min():g} s"
+    all_positive = (arrays["nodes_time_const"] > 0).all()
+    expect.that(all_positive, f"positive time constants in {origin}", shortest, _ANOTHER)
+    _require_same("signs", arrays["edges_sign"] != connectome.signs, origin)
     with np.errstate(over="ignore"):  # FrozenNetwork refuses infinite weights.
         syn_count = np.exp(arrays["edges_syn_count"])
     return NetworkParameters(
@@ -127,6 +106,11 @@ def parameters_of(
     )
 
 
+def _require_same(what: str, differ: NDArray[np.bool_], origin: object) -> None:
+    expected = f"the connectome's {len(differ)} {what} in {origin}"
+    expect.that(not differ.any(), expected, f"{int(differ.sum())} others", _CONNECTOME)
+
+
 def best_checkpoint(folder: Path) -> Path:
     """`best_chkpt`, or of `chkpts/chkpt_*` the one with the smallest validation loss.
 
@@ -137,13 +121,9 @@ def best_checkpoint(folder: Path) -> Path:
     losses_file = folder / "validation" / "loss.h5"
     if numbered and losses_file.is_file():
         losses = _losses(losses_file)
-        expect.that(
-            len(losses) == len(numbered),
-            f"one validation loss for each of the {len(numbered)} checkpoints in "
-            f"{folder / 'chkpts'}",
-            f"{len(losses)} in {losses_file}",
-            "restore what is missing",
-        )
+        expected = f"one validation loss for each of the {len(numbered)} checkpoints of {folder}"
+        got = f"{len(losses)} in {losses_file}"
+        expect.that(len(losses) == len(numbered), expected, got, "restore what is missing")
         return numbered[int(np.argmin(losses))]
     if (folder / "best_chkpt").is_file():
         return folder / "best_chkpt"
@@ -156,12 +136,8 @@ def best_checkpoint(folder: Path) -> Path:
 def _losses(path: Path) -> Floats:
     with opened(path, "the validation losses", "restore the file, or keep only best_chkpt") as file:
         losses = np.asarray(plain_array(file["data"]), dtype=np.float64).ravel()
-    expect.that(
-        len(losses) and np.isfinite(losses).all(),
-        f"finite validation losses in {path}",
-        losses[:5],
-        "restore the file",
-    )
+    ok = len(losses) and np.isfinite(losses).all()
+    expect.that(ok, f"finite validation losses in {path}", losses[:5], "restore the file")
     return losses
 
 

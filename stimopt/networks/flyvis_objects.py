@@ -51,12 +51,9 @@ def network_from_flyvis(
     configs = [network.config.connectome for network in networks]
     files = sorted({str(config.file) for config in configs})
     extents = sorted({int(config.extent) for config in configs})
-    expect.that(
-        len(files) == 1 and (extent is not None or len(extents) == 1),
-        "networks on one connectome and extent",
-        f"{files} and {extents}",
-        "convert them one by one",
-    )
+    alike = len(files) == 1 and (extent is not None or len(extents) == 1)
+    got = f"{files} and {extents}"
+    expect.that(alike, "networks on one connectome and extent", got, "convert them one by one")
     read = Connectome.from_json(find_connectome(files[0]) if connectome is None else connectome)
     parameters = []
     for original, network in zip(originals, networks, strict=True):
@@ -84,15 +81,7 @@ def _network_of(view_or_network: Any) -> Any:
 def _require_same_dynamics(network: Any) -> None:
     dynamics, connectome = network.config.dynamics, network.config.connectome
     types = (str(dynamics.type), str(dynamics.activation.type))
-    expect.that(
-        types == DYNAMICS,
-        f"dynamics {' with '.join(DYNAMICS)}",
-        " with ".join(types),
-        "wrap the network in stimopt.ModuleNetwork instead",
-    )
-    expect.that(
-        float(connectome.n_syn_fill) == N_SYN_FILL,
-        f"n_syn_fill = {N_SYN_FILL:g} as in the published networks",
-        connectome.n_syn_fill,
-        "give such a network",
-    )
+    advice = "wrap the network in stimopt.ModuleNetwork"
+    expect.that(types == DYNAMICS, f"dynamics {DYNAMICS}", types, advice)
+    n_syn = float(connectome.n_syn_fill)
+    expect.that(n_syn == N_SYN_FILL, f"n_syn_fill = {N_SYN_FILL:g} as published", n_syn, advice)

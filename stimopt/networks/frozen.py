@@ -177,19 +177,13 @@ class FrozenNetwork(ResponseModel):
     ) -> tuple[Tensor, Tensor]:
         """Voltages `(items, frames, k)` and the last state `(items, cells)`."""
         items, columns = len(luminance), self.lattice.n_columns
-        shape = tuple(luminance.shape)
-        expect.that(
-            luminance.is_floating_point() and len(shape) == 3 and shape[2] == columns,
-            f"floating-point luminance (items, frames, {columns}) for extent {self.lattice.extent}",
-            f"{luminance.dtype} {shape}",
-            "render or crop the stimulus to this lattice",
-        )
-        expect.shape(
-            "an initial state (items, cells)",
-            initial_state,
-            (items, self.n_cells),
-            "initial_state() gives one",
-        )
+        fits = luminance.ndim == 3 and luminance.shape[2] == columns
+        expected = f"floating-point luminance (items, frames, {columns}) for this network's lattice"
+        got = f"{luminance.dtype} {tuple(luminance.shape)}"
+        advice = "render or crop the stimulus to its extent"
+        expect.that(fits and luminance.is_floating_point(), expected, got, advice)
+        cells = (items, self.n_cells)
+        expect.shape("an initial state", initial_state, cells, "initial_state() gives one")
         drive = Drive(
             bias=self.bias,
             time_const=self.time_const,
@@ -205,28 +199,18 @@ class FrozenNetwork(ResponseModel):
         if network_index is None:
             return torch.zeros(items, dtype=torch.int64, device=self.bias.device)
         index = network_index.to(self.bias.device, torch.int64)
-        expect.that(
-            index.shape == (items,) and _all_within(index, self.n_networks),
-            f"network_index ({items},) within 0 to {self.n_networks - 1}",
-            network_index.tolist(),
-            "give the position of a network for each item",
-        )
+        fits = index.shape == (items,) and _all_within(index, self.n_networks)
+        expected = f"network_index ({items},) within 0 to {self.n_networks - 1}"
+        expect.that(fits, expected, network_index.tolist(), "give the position of each network")
         return index
 
     def _readout(self, readout: Tensor, items: int) -> Tensor:
         index = readout.to(self.bias.device, torch.int64)
-        expect.that(
-            index.ndim == 1 or (index.ndim == 2 and len(index) == items),
-            f"read-out cells (k,) or ({items}, k)",
-            tuple(index.shape),
-            "give one row an item",
-        )
-        expect.that(
-            _all_within(index, self.n_cells),
-            f"read-out cells within 0 to {self.n_cells - 1}",
-            "others",
-            "cell_index() gives them",
-        )
+        fits = index.ndim == 1 or (index.ndim == 2 and len(index) == items)
+        expected = f"read-out cells (k,) or ({items}, k) within 0 to {self.n_cells - 1}"
+        got = f"{tuple(index.shape)}, beginning {index.flatten()[:3].tolist()}"
+        fits = fits and _all_within(index, self.n_cells)
+        expect.that(fits, expected, got, "cell_index() gives one")
         return index.expand(items, -1)
 
     def _no_cells(self) -> Tensor:

@@ -76,7 +76,7 @@ def test_it_is_a_copy(trained_folder: Path, connectome_file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"nodes_bias": torch.zeros(3)}, "65 values of nodes_bias"),
+        ({"nodes_bias": torch.zeros(3)}, "expected nodes_bias"),
         ({"nodes_bias": torch.full((65,), torch.nan)}, "finite nodes_bias"),
         ({"edges_sign": torch.zeros(604)}, "signs"),
         ({"edges_syn_strength": None}, "edges_syn_strength"),

@@ -187,17 +187,16 @@ def test_arguments_that_do_not_fit_are_refused(small_network: FrozenNetwork) -> 
         small_network.respond(luminance, Protocol(), **options)
 
     luminance = torch.rand((2, 3, 61))
-    with pytest.raises(ValueError, match=r"\(items, frames, 61\) for extent 4, got .*62"):
+    with pytest.raises(ValueError, match=r"\(items, frames, 61\) .*got .*62"):
         respond(torch.rand((1, 3, 62)))
     with pytest.raises(ValueError, match="floating-point luminance"):
         respond(torch.ones((1, 3, 61), dtype=torch.int64))
     for index in (torch.tensor([0, 3]), torch.tensor([0])):
         with pytest.raises(ValueError, match=r"network_index \(2,\) within 0 to 0"):
             respond(luminance, network_index=index)
-    with pytest.raises(ValueError, match="read-out cells within"):
-        respond(luminance, readout=torch.tensor([10**6]))
-    with pytest.raises(ValueError, match=r"read-out cells \(k,\) or \(2, k\), got \(3, 1\)"):
-        respond(luminance, readout=torch.zeros((3, 1), dtype=torch.int64))
+    for readout in (torch.tensor([10**6]), torch.zeros((3, 1), dtype=torch.int64)):
+        with pytest.raises(ValueError, match=r"read-out cells \(k,\) or \(2, k\) within 0 to"):
+            respond(luminance, readout=readout)
     with pytest.raises(ValueError, match="an initial state"):
         respond(luminance, initial_state=torch.zeros((2, 5)))
     for options, message in (
