@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stimopt import expect
 from stimopt.lattice import MAX_EXTENT, HexLattice
 
 Ints = NDArray[np.int64]
@@ -51,19 +52,10 @@ class RenderSettings:
             ("views", 1, 1000),
             ("drop_first", 0, 10**9),
         ):
-            value = getattr(self, name)
-            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if not (whole and low <= value <= high):
-                raise ValueError(
-                    f"expected {name} as a whole number from {low} to {high}, got {value!r}; "
-                    f"the default is {RenderSettings.__dataclass_fields__[name].default}"
-                )
-        fraction = self.width_fraction
-        number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
-        if not (number and 0 < fraction <= 1):
-            raise ValueError(
-                f"expected width_fraction in (0, 1], got {fraction!r}; 0.7 is the middle 70 %"
-            )
+            advice = f"the default is {RenderSettings.__dataclass_fields__[name].default}"
+            expect.whole(name, getattr(self, name), advice, at_least=low, at_most=high)
+        advice = "0.7 is the middle 70 %"
+        expect.number("width_fraction", self.width_fraction, advice, above=0, at_most=1)
 
     @property
     def lattice(self) -> HexLattice:
@@ -91,11 +83,12 @@ def luminance(frames: NDArray[Any], settings: RenderSettings | None = None) -> N
         ValueError: for another shape, values out of range, or frames too small for the views.
     """
     settings = settings or RenderSettings()
-    if frames.ndim not in (3, 4) or (frames.ndim == 4 and frames.shape[-1] != 3):
-        raise ValueError(
-            "expected frames of shape (frames, height, width) or (frames, height, width, 3), got "
-            f"{frames.shape}; add or drop axes"
-        )
+    expect.that(
+        frames.ndim in (3, 4),
+        "frames of shape (frames, height, width) or (frames, height, width, 3)",
+        frames.shape,
+        "add or drop axes",
+    )
     box = _boxes(settings, int(frames.shape[1]), int(frames.shape[2]))
     out = np.empty((settings.views, len(frames), settings.lattice.n_columns), dtype=np.float32)
     for i, frame in enumerate(frames):
@@ -116,29 +109,27 @@ def grey(frame: NDArray[Any]) -> NDArray[Any]:
         TypeError: for another dtype.
         ValueError: for another shape, or values that are not finite or outside [0, 1].
     """
-    if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[-1] != 3):
-        raise ValueError(
-            "expected a frame of shape (height, width) or (height, width, 3), got "
-            f"{frame.shape}; add or drop axes"
-        )
+    expect.that(
+        frame.ndim == 2 or (frame.ndim == 3 and frame.shape[-1] == 3),
+        "a frame of shape (height, width) or (height, width, 3)",
+        frame.shape,
+        "add or drop axes",
+    )
     if frame.dtype == np.uint8:
         if frame.ndim == 2:
             return frame
         # The weights 0.299, 0.587, 0.114 in units of 2**-16, rounded: Pillow's whole-number form.
         r, g, b = (frame[..., i].astype(np.uint32) for i in range(3))
         return ((19595 * r + 38470 * g + 7471 * b + 32768) >> 16).astype(np.uint8)
-    if not np.issubdtype(frame.dtype, np.floating):
-        raise TypeError(
-            f"expected frames of dtype uint8 or floating point in [0, 1], got {frame.dtype}; "
-            "convert them first, for example by dividing by their largest possible value"
-        )
+    expect.that(
+        np.issubdtype(frame.dtype, np.floating),
+        "frames of dtype uint8 or floating point in [0, 1]",
+        frame.dtype,
+        "convert them first, for example by dividing by their largest possible value",
+        TypeError,
+    )
     frame = frame.astype(np.float64, copy=False)
-    # Written so that NaN fails as well.
-    if frame.size and not (frame.min() >= 0 and frame.max() <= 1):
-        raise ValueError(
-            f"expected finite values in [0, 1], got {frame.min()} to {frame.max()}; "
-            "scale the frames, or give uint8"
-        )
+    expect.within("a frame", frame, 0, 1, "scale the frames, or give uint8")
     return frame if frame.ndim == 2 else frame @ np.array([0.299, 0.587, 0.114])
 
 
@@ -201,7 +192,7 @@ class _Boxes:
         width, pixels = part.shape[1], part.ravel()
         # Summed in single precision, pixel by pixel and row by row, as flyvis's convolution does:
         # so its stimuli are reproduced to the last bit. Exact sums (a table of sums, or double
-        # precision) differ from them by up to 2e-6, and are no faster for boxes of this size.
+        # precision) differ from them in the last digits, and are no faster for boxes of this size.
         total = np.zeros(self.first.shape, dtype=np.float32)
         for i in range(self.size):
             for j in range(self.size):
@@ -230,8 +221,7 @@ def _boxes(settings: RenderSettings, height: int, width: int) -> _Boxes:
 
 
 def _require_size(settings: RenderSettings, height: int, width: int) -> None:
-    needed = minimum_size(settings)
-    if height >= needed[0] and width >= needed[1]:
+    if _fits(settings, height, width):
         return
     fitting = [
         size
@@ -241,8 +231,9 @@ def _require_size(settings: RenderSettings, height: int, width: int) -> None:
     advice = (
         f"render with kernel_size {fitting[-1]} or less"
         if fitting
-        else "render with a smaller extent or a larger width_fraction"
+        else ("render with a smaller extent or a larger width_fraction")
     )
+    needed = minimum_size(settings)
     raise ValueError(
         f"expected frames of at least {needed[1]} x {needed[0]} pixels (width x height) for "
         f"extent {settings.extent}, kernel_size {settings.kernel_size} and width_fraction "

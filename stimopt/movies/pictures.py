@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stimopt import expect
 from stimopt.movies.source import (
     FILM_RATE,
     PictureSource,
@@ -24,7 +23,10 @@ from stimopt.movies.source import (
     require_frame_rate,
     require_pixels,
     sha256_of,
+    sha256_of_file,
 )
+from stimopt.storage.archives import MAX_DEFLATE_RATIO, require_honest_zip
+from stimopt.storage.files import BadFile, reading
 
 PICTURES = {
     ".png": "PNG",
@@ -44,8 +46,8 @@ SINTEL_FOLDER = PurePosixPath("training/final")
 MAX_FILE_BYTES = 2**28
 """Bytes of a picture file, packed or not, beyond which it is refused unread."""
 
-MAX_DEFLATE_RATIO = 1032
-"""Deflate cannot pack more tightly, so a zip that declares more is made to deceive."""
+REFETCH = "fetch the zip file again"
+DISTRUST = "do not trust this file"
 
 
 class PictureFolder(PictureSource):
@@ -73,17 +75,12 @@ class PictureFolder(PictureSource):
     def pictures(self, scene: int, start: int) -> Iterator[tuple[str, NDArray[Any]]]:
         """See `PictureSource.pictures`."""
         for path in self._paths[scene][start:]:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise _too_many_bytes(str(path), path.stat().st_size)
+            _require_file_size(path.stat().st_size, str(path))
             yield str(path), decode(path.read_bytes(), str(path))
 
     def digests(self, scene: int) -> tuple[str, ...]:
         """See `MovieSource.digests`."""
-        found = []
-        for path in self._paths[scene]:
-            with path.open("rb") as stream:
-                found.append(sha256_of(stream))
-        return tuple(found)
+        return tuple(sha256_of_file(path) for path in self._paths[scene])
 
 
 class PictureZip(PictureSource):
@@ -104,14 +101,10 @@ class PictureZip(PictureSource):
     def __init__(self, path: Path, frame_rate: float = FILM_RATE) -> None:
         self._path = path
         rate = require_frame_rate(frame_rate, str(path))
-        try:
-            with zipfile.ZipFile(path) as archive:
-                members = [m for m in archive.infolist() if _is_picture(m)]
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-            raise ValueError(
-                f"expected a zip file, got {path} ({error}); fetch it again"
-            ) from error
-        self._require_harmless(members)
+        require_honest_zip(path, "a zip file", REFETCH, ratio=MAX_DEFLATE_RATIO, checksums=False)
+        with reading(path, "a zip file", REFETCH), zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.infolist() if _is_picture(m)]
+        _require_harmless(members, path)
         sintel = [m for m in members if _below_sintel(m.filename)]
         self.kind = "mpi-sintel" if sintel else "pictures"
         folders: dict[str, list[zipfile.ZipInfo]] = {}
@@ -139,56 +132,15 @@ class PictureZip(PictureSource):
     def _read(self, scene: int, start: int) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(self._path) as archive:
             for member in self._members[scene][start:]:
+                with (
+                    reading(self._path, f"a sound {member.filename}", REFETCH),
+                    archive.open(member) as stream,
+                ):
+                    # One byte more than allowed tells that there is more than was declared.
+                    data = stream.read(MAX_FILE_BYTES + 1)
                 name = f"{member.filename} in {self._path}"
-                try:
-                    with archive.open(member) as stream:
-                        data = stream.read(MAX_FILE_BYTES + 1)
-                except (
-                    zipfile.BadZipFile,
-                    zlib.error,
-                    OSError,
-                    EOFError,
-                    RuntimeError,
-                    NotImplementedError,
-                ) as error:
-                    raise ValueError(
-                        f"expected a sound member {name}, got an error ({error}); "
-                        "fetch the zip file again"
-                    ) from error
-                if len(data) > MAX_FILE_BYTES:
-                    raise _too_many_bytes(name, len(data))
+                _require_file_size(len(data), name)
                 yield name, data
-
-    def _require_harmless(self, members: Sequence[zipfile.ZipInfo]) -> None:
-        if not members:
-            raise ValueError(
-                f"expected pictures ({', '.join(sorted(PICTURES))}) in {self._path}, got none; "
-                "give a zip of numbered pictures, such as MPI-Sintel's"
-            )
-        for member in members:
-            name = f"{member.filename!r} in {self._path}"
-            parts = PurePosixPath(member.filename.replace("\\", "/")).parts
-            if ".." in parts or parts[0].endswith(("/", ":")):
-                raise ValueError(
-                    f"expected members inside the archive, got {name}; do not trust this file"
-                )
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise ValueError(f"expected pictures, got a link {name}; do not trust this file")
-            if member.flag_bits & 0x1:
-                raise ValueError(f"expected open members, got encrypted {name}; decrypt it first")
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(
-                    f"expected members stored or deflated, got another packing of {name}; "
-                    "pack it again"
-                )
-            if member.file_size > MAX_FILE_BYTES:
-                raise _too_many_bytes(name, member.file_size)
-        declared, held = sum(m.file_size for m in members), self._path.stat().st_size
-        if declared > MAX_DEFLATE_RATIO * held:
-            raise ValueError(
-                f"expected at most {MAX_DEFLATE_RATIO} times the {held} bytes of {self._path}, "
-                f"got {declared} bytes declared; do not trust this file"
-            )
 
 
 def decode(data: bytes, name: str) -> NDArray[Any]:
@@ -201,43 +153,25 @@ def decode(data: bytes, name: str) -> NDArray[Any]:
         ValueError: naming the file, if it is no whole picture of an allowed format, or too large.
     """
     formats = sorted(set(PICTURES.values()))
-    try:
-        with Image.open(io.BytesIO(data), formats=formats) as picture:
-            require_pixels(picture.width, picture.height, name)
-            _require_single(picture, name)
-            mode, origin = picture.mode, picture.format
-            if mode.startswith("I;16") or (mode == "I" and origin in ("PNG", "PPM")):
-                return np.asarray(picture).astype(np.float64) / 65535
-            if mode in ("I", "F"):
-                raise ValueError(
-                    f"expected 8 or 16 bits a pixel in {name}, got mode {mode}; "
-                    "scale it to [0, 1] and save it as .npy"
-                )
-            return np.asarray(picture.convert("L"))
-    except ValueError as error:
-        if name in str(error):
-            raise
-        raise _no_picture(name, error) from error
-    # Pillow's warning about many pixels comes below MAX_PIXELS if Pillow was told a lower limit.
-    except (
-        OSError,
-        SyntaxError,
-        EOFError,
-        IndexError,
-        TypeError,
-        MemoryError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise _no_picture(name, error) from error
+    with (
+        reading(name, "a whole picture", "fetch or save it again"),
+        Image.open(io.BytesIO(data), formats=formats) as picture,
+    ):
+        require_pixels(picture.width, picture.height, name)
+        _require_single(picture, name)
+        mode = picture.mode
+        if mode.startswith("I;16") or (mode == "I" and picture.format in ("PNG", "PPM")):
+            return np.asarray(picture).astype(np.float64) / 65535
+        advice = "scale it to [0, 1] and save it as .npy"
+        expected = f"8 or 16 bits a pixel in {name}"
+        expect.that(mode not in ("I", "F"), expected, f"mode {mode}", advice, BadFile)
+        return np.asarray(picture.convert("L"))
 
 
 def sorted_pictures(folder: Path) -> list[Path]:
     """Picture files directly in a folder, hidden ones left out, in natural order."""
-    found = [p for p in folder.iterdir() if _has_picture_name(p.name) and p.is_file()]
-    return sorted(found, key=lambda p: natural_order(p.name))
+    paths = [p for p in folder.iterdir() if _has_picture_name(p.name) and p.is_file()]
+    return sorted(paths, key=lambda p: natural_order(p.name))
 
 
 def _require_single(picture: Image.Image, name: str) -> None:
@@ -246,7 +180,7 @@ def _require_single(picture: Image.Image, name: str) -> None:
     except EOFError:
         picture.seek(0)
         return
-    raise ValueError(
+    raise BadFile(
         f"expected one picture in {name}, got several; save a stack as .npy or as a video"
     )
 
@@ -274,15 +208,29 @@ def _scene_names(folders: Sequence[str], stem: str) -> dict[str, str]:
     }
 
 
-def _too_many_bytes(name: str, size: int) -> ValueError:
-    return ValueError(
-        f"expected at most {MAX_FILE_BYTES} bytes in picture {name}, got {size}; "
-        "scale the pictures down"
+def _require_harmless(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
+    expect.that(
+        members,
+        f"pictures ({', '.join(sorted(PICTURES))}) in {path}",
+        "none",
+        "give a zip of numbered pictures, such as MPI-Sintel's",
+        BadFile,
     )
+    for member in members:
+        parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+        outside = ".." in parts or parts[0].endswith(("/", ":"))
+        packed = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        for bad, problem, advice in (
+            (outside, "a name that leads outside", DISTRUST),
+            (stat.S_ISLNK(member.external_attr >> 16), "a link", DISTRUST),
+            (member.flag_bits & 0x1, "an encrypted member", "decrypt it first"),
+            (not packed, "another packing", "pack it again, stored or deflated"),
+        ):
+            got = f"{problem}, {member.filename!r}"
+            expect.that(not bad, f"pictures inside the archive {path}", got, advice, BadFile)
+        _require_file_size(member.file_size, f"{member.filename} in {path}")
 
 
-def _no_picture(name: str, error: BaseException) -> ValueError:
-    return ValueError(
-        f"expected a whole picture in {name}, got one that cannot be read ({error}); "
-        "fetch or save it again"
-    )
+def _require_file_size(size: int, name: str) -> None:
+    expected = f"at most {MAX_FILE_BYTES} bytes in picture {name}"
+    expect.that(size <= MAX_FILE_BYTES, expected, size, "scale the pictures down", BadFile)

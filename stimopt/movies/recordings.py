@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stimopt import expect
 from stimopt.movies.source import (
     FILM_RATE,
     PictureSource,
@@ -19,11 +21,14 @@ from stimopt.movies.source import (
     SourceFile,
     require_frame_rate,
     require_pixels,
-    sha256_of,
+    sha256_of_file,
 )
+from stimopt.storage.files import BadFile, reading
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".ts")
 ARRAYS = (".npy",)
+
+REFETCH = "fetch it again, or convert it"
 
 # Neither playlists nor network addresses: a video is one file on this machine.
 _CONTAINERS = {
@@ -33,26 +38,30 @@ _CONTAINERS = {
 
 
 class RecordedSource(PictureSource):
-    """Files that hold a scene each.
+    """Files with a scene each.
 
     Args:
         paths: the files, in order.
-        frame_rate: frames per second; None takes what each file says.
+        frame_rate: frames per second; None takes each file's own, and 24 where it has none.
     """
 
     def __init__(self, paths: Sequence[Path], frame_rate: float | None = None) -> None:
         self._paths = list(paths)
-        if frame_rate is not None:
-            require_frame_rate(frame_rate, "the recordings")
-        self.scenes = tuple(self._describe(path, frame_rate) for path in self._paths)
+        scenes = []
+        for path in self._paths:
+            own_rate, n_frames = self._describe(path)
+            rate = require_frame_rate(own_rate if frame_rate is None else frame_rate, str(path))
+            file = SourceFile(path.name, path.stat().st_size)
+            scenes.append(Scene(path.stem, rate, n_frames, (file,)))
+        self.scenes = tuple(scenes)
 
     def digests(self, scene: int) -> tuple[str, ...]:
         """See `MovieSource.digests`."""
-        with self._paths[scene].open("rb") as stream:
-            return (sha256_of(stream),)
+        return (sha256_of_file(self._paths[scene]),)
 
-    def _describe(self, path: Path, frame_rate: float | None) -> Scene:
-        raise NotImplementedError
+    @abstractmethod
+    def _describe(self, path: Path) -> tuple[float, int | None]:
+        """Frame rate of a file, and its number of frames if it tells."""
 
 
 class ArrayFiles(RecordedSource):
@@ -66,35 +75,29 @@ class ArrayFiles(RecordedSource):
     def pictures(self, scene: int, start: int) -> Iterator[tuple[str, NDArray[Any]]]:
         """See `PictureSource.pictures`."""
         path = self._paths[scene]
-        n_frames = len(self._map(path))
-        for i in range(start, n_frames):
+        for i in range(start, len(_mapped(path))):
             # Mapped anew for every frame: the pages of one open mapping count as resident
             # memory until it closes, which over a long recording amounts to the whole file.
-            yield f"frame {i} of {path}", np.array(self._map(path)[i])
+            yield f"frame {i} of {path}", np.array(_mapped(path)[i])
 
-    def _describe(self, path: Path, frame_rate: float | None) -> Scene:
-        shape = self._map(path).shape
-        file = SourceFile(path.name, path.stat().st_size)
-        return Scene(path.stem, FILM_RATE if frame_rate is None else frame_rate, shape[0], (file,))
+    def _describe(self, path: Path) -> tuple[float, int | None]:
+        return FILM_RATE, len(_mapped(path))
 
-    @staticmethod
-    def _map(path: Path) -> NDArray[Any]:
-        try:  # Objects, which would have to be unpickled, cannot be mapped and are refused.
-            array = np.lib.format.open_memmap(path, mode="r")
-        except (OSError, ValueError, EOFError, SyntaxError, OverflowError, TypeError) as error:
-            raise ValueError(
-                f"expected a NumPy array in {path}, got a file that is none ({error}); "
-                "save it with numpy.save"
-            ) from error
-        picture = array.ndim == 3 or (array.ndim == 4 and array.shape[-1] == 3)
-        known = array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)
-        if not (picture and known):
-            raise ValueError(
-                f"expected uint8 or floating point (frames, height, width[, 3]) in {path}, "
-                f"got {array.dtype} {array.shape}; convert it first"
-            )
-        require_pixels(array.shape[2], array.shape[1], str(path))
-        return array
+
+def _mapped(path: Path) -> NDArray[Any]:
+    # Arrays of objects, which would have to be unpickled, cannot be mapped and are refused.
+    with reading(path, "a NumPy array", "save it with numpy.save"):
+        array = np.lib.format.open_memmap(path, mode="r")
+    picture = array.ndim == 3 or (array.ndim == 4 and array.shape[-1] == 3)
+    number = array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)
+    expect.that(
+        picture and number,
+        f"uint8 or floating point (frames, height, width[, 3]) in {path}",
+        f"{array.dtype} {array.shape}",
+        "convert it first",
+    )
+    require_pixels(array.shape[2], array.shape[1], str(path))
+    return array
 
 
 class VideoFiles(RecordedSource):
@@ -102,101 +105,83 @@ class VideoFiles(RecordedSource):
 
     kind = "video"
 
-    def __init__(self, paths: Sequence[Path], frame_rate: float | None = None) -> None:
-        self._rates: list[float] = []
-        super().__init__(paths, frame_rate)
-
     def pictures(self, scene: int, start: int) -> Iterator[tuple[str, NDArray[Any]]]:
         """See `PictureSource.pictures`.
 
         Raises:
-            ValueError: if a frame cannot be decoded, or the video ends before it says it does.
+            ValueError: if a frame cannot be decoded, or the video ends earlier than it declares.
         """
-        path, rate = self._paths[scene], self._rates[scene]
-        warned = False
+        path = self._paths[scene]
         with _opened(path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             # Decoders conceal what they cannot read unless told not to.
             stream.codec_context.options = {"err_detect": "explode"}
+            rate = _rate(stream, path)
             first = end = 0.0
-            n = 0
+            n, even = 0, True
             for n, frame in enumerate(_decoded(container, stream, path), start=1):
                 if frame.time is not None:
                     first = frame.time if n == 1 else first
                     # Frames know their own duration from PyAV 14 on.
-                    held = float((getattr(frame, "duration", 0) or 0) * frame.time_base)
-                    end = frame.time + max(held, 1 / rate)
-                    if not warned and abs((frame.time - first) * rate - (n - 1)) > 1.5:
-                        warned = True
-                        warnings.warn(
-                            f"frame {n - 1} of {path} is off the average frame rate {rate:g} by "
-                            "more than a frame; frames are taken as evenly spaced: convert the "
-                            "video to a constant frame rate",
-                            stacklevel=2,
-                        )
+                    duration = float((getattr(frame, "duration", 0) or 0) * frame.time_base)
+                    end = frame.time + max(duration, 1 / rate)
+                    if even and abs((frame.time - first) * rate - (n - 1)) > 1.5:
+                        even = False
+                        _warn_of_uneven_frames(path, n - 1, rate)
                 require_pixels(frame.width, frame.height, str(path))
                 if n > start:
                     yield f"frame {n - 1} of {path}", frame.to_ndarray(format="rgb24")
-            declared = _declared_seconds(stream)
-            # Two frames and a half: containers round their durations.
-            if n == 0 or (declared is not None and end - first < declared - 2.5 / rate):
-                raise ValueError(
-                    f"expected {declared or 0:.3f} s of video in {path}, got {end - first:.3f} s "
-                    f"in {n} frames; the file is cut off: fetch it again"
-                )
+            declared = _declared_seconds(stream) or 0.0
+            expect.that(
+                # Two frames and a half: containers round their durations.
+                n > 0 and end - first >= declared - 2.5 / rate,
+                f"{declared:.3f} s of video in {path}",
+                f"{end - first:.3f} s in {n} frames",
+                "the file is cut off: fetch it again",
+            )
 
-    def _describe(self, path: Path, frame_rate: float | None) -> Scene:
+    def _describe(self, path: Path) -> tuple[float, int | None]:
         with _opened(path) as container:
             stream = container.streams.video[0]
-            own = stream.average_rate or stream.guessed_rate or stream.base_rate
             require_pixels(stream.width, stream.height, str(path))
-            if own is None:
-                raise ValueError(
-                    f"expected a frame rate in {path}, got none; convert the video to a constant "
-                    "frame rate"
-                )
-            self._rates.append(float(own))
-            declared = _declared_seconds(stream)
-            n_frames = stream.frames or (round(declared * float(own)) if declared else None)
-        rate = float(own) if frame_rate is None else frame_rate
-        file = SourceFile(path.name, path.stat().st_size)
-        return Scene(path.stem, require_frame_rate(rate, str(path)), n_frames, (file,))
+            rate, declared = _rate(stream, path), _declared_seconds(stream)
+            return rate, stream.frames or (round(declared * rate) if declared else None)
 
 
 def _opened(path: Path) -> Any:
     # Imported here: PyAV takes a while to load and only videos need it.
     import av
 
-    try:
+    with reading(path, "a video", REFETCH):
         container = av.open(str(path), options=_CONTAINERS)
-    except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(
-            f"expected a video in {path}, got a file that cannot be opened ({error}); "
-            "fetch it again, or convert it"
-        ) from error
     if not container.streams.video:
         container.close()
-        raise ValueError(f"expected a video stream in {path}, got none; choose another file")
+        raise BadFile(f"expected a video stream in {path}, got none; choose another file")
     return container
 
 
 def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
-    import av
-
-    n = 0
-    try:
-        for n, frame in enumerate(container.decode(stream), start=1):
-            if frame.is_corrupt:
-                raise ValueError(
-                    f"expected sound frames in {path}, got a corrupt frame {n - 1}; fetch it again"
-                )
+    with reading(path, "sound frames", REFETCH):
+        for n, frame in enumerate(container.decode(stream)):
+            expected = f"sound frames in {path}"
+            expect.that(not frame.is_corrupt, expected, f"a corrupt frame {n}", REFETCH, BadFile)
             yield frame
-    except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(
-            f"expected sound frames in {path}, got an error after {n} of them ({error}); "
-            "fetch it again"
-        ) from error
+
+
+def _rate(stream: Any, path: Path) -> float:
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    advice = "convert the video to a constant frame rate"
+    expect.that(rate is not None, f"a frame rate in {path}", "none", advice)
+    return float(rate)
+
+
+def _warn_of_uneven_frames(path: Path, frame: int, rate: float) -> None:
+    warnings.warn(
+        f"frame {frame} of {path} is off the average frame rate {rate:g} by more than a frame; "
+        "frames are taken as evenly spaced: convert the video to a constant frame rate",
+        stacklevel=3,
+    )
 
 
 def _declared_seconds(stream: Any) -> float | None:

@@ -7,12 +7,15 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stimopt import expect
 from stimopt.movies.eye import RenderSettings, luminance
+from stimopt.storage.files import BadFile
 
 FILM_RATE = 24.0
 """Frames per second where the source does not say, as in the film Sintel."""
@@ -96,12 +99,13 @@ class PictureSource(MovieSource):
         size: tuple[int, ...] | None = None
         for name, picture in self.pictures(scene, settings.drop_first):
             size = size or picture.shape[:2]
-            if picture.shape[:2] != size:
-                raise ValueError(
-                    f"expected frames of one size in a scene, got {picture.shape[1]} x "
-                    f"{picture.shape[0]} pixels in {name} after {size[1]} x {size[0]}; "
-                    "put them into separate scenes"
-                )
+            expect.that(
+                picture.shape[:2] == size,
+                "frames of one size in a scene",
+                f"{picture.shape[1]} x {picture.shape[0]} pixels in {name} after "
+                f"{size[1]} x {size[0]}",
+                "put them into separate scenes",
+            )
             try:
                 rendered = luminance(picture[None], settings)[:, 0]
             except (ValueError, TypeError) as error:
@@ -125,12 +129,9 @@ def require_frame_rate(rate: float, origin: str) -> float:
     Raises:
         ValueError: naming `origin`, otherwise.
     """
-    number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
-    if not (number and 0 < rate <= MAX_FRAME_RATE):
-        raise ValueError(
-            f"expected a frame rate above 0 per second for {origin}, got {rate!r}; "
-            "give frame_rate, for example 24"
-        )
+    name = f"frame rate for {origin}"
+    advice = "give frame_rate, for example 24"
+    expect.number(name, rate, advice, above=0, at_most=MAX_FRAME_RATE)
     return float(rate)
 
 
@@ -138,13 +139,17 @@ def require_pixels(width: int, height: int, name: str) -> None:
     """Refuse a frame whose declared size would fill the memory.
 
     Raises:
-        ValueError: naming the file.
+        BadFile: naming the file.
     """
-    if not (width > 0 and height > 0 and width * height <= MAX_PIXELS):
-        raise ValueError(
-            f"expected at most {MAX_PIXELS} pixels in {name}, got {width} x {height}; "
-            "scale the frames down"
-        )
+    ok = width > 0 and height > 0 and width * height <= MAX_PIXELS
+    expected = f"at most {MAX_PIXELS} pixels in {name}"
+    expect.that(ok, expected, f"{width} x {height}", "scale the frames down", BadFile)
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as stream:
+        return sha256_of(stream)
 
 
 def sha256_of(stream: BinaryIO) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ def noise_frames(n_frames: int, seed: int = 0, colours: bool = False) -> NDArray
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def save_pictures(folder: Path, frames: np.ndarray, pattern: str = "frame_{:04d}.png") -> Path:
+def save_pictures(
+    folder: Path, frames: Sequence[np.ndarray] | np.ndarray, pattern: str = "frame_{:04d}.png"
+) -> Path:
     """A folder of numbered pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     for i, frame in enumerate(frames, start=1):
