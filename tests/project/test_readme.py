@@ -24,8 +24,8 @@ COMMANDS = [
 ]
 # So that the whole takes a minute, fits are cut short; nothing else is changed.
 SHORT = {
-    "regularize": ["--trainer.max_steps", "4"],
-    "generate": ["--trainer.max_steps", "4"],
+    "regularize": ["--steps", "4"],
+    "generate": ["--steps", "4"],
     "optima": ["--regularize.steps", "4", "--generate.steps", "4"],
 }
 
@@ -46,6 +46,7 @@ def test_commands_on_the_trained_network(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(data_folder)
+    monkeypatch.setenv("FLYVIS_ROOT_DIR", str(data_folder / "data" / "flyvis"))
     ran = []
     for line in COMMANDS:
         program, *arguments = shlex.split(line)
@@ -61,7 +62,7 @@ def test_commands_on_the_trained_network(
     # The recorded winner: sample 421 at frame 29, 1.826.
     assert int(found["sample"][t4c, 0]) == 421
     assert float(found["peak_response"][t4c, 0]) == pytest.approx(1.826, abs=1e-3)
-    for path in ("regularize_t4c/result.h5", "generate_t4c/T4c.png", "optima_t4c/walk.h5"):
+    for path in ("regularize_t4c/result.h5", "generate_t4c/T4c.png", "optima_t4c/optima.h5"):
         assert (logs / path).is_file()
 
 

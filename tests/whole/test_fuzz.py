@@ -151,9 +151,10 @@ def change_value(path: Path, position: float, new: Any, remove: bool) -> None:
             group, key = every[int(position * len(every))]
             del group[key]
             if not remove:
-                # HDF5 has neither dictionaries nor whole numbers of that size.
-                plain = isinstance(new, (bool, float, str, np.ndarray))
-                group[key] = new if plain or new in range(-3, 2**31) else str(new)
+                # HDF5 has neither dictionaries nor whole numbers of any size.
+                plain = isinstance(new, (float, str, np.ndarray))
+                small = isinstance(new, int) and abs(new) <= 2**31
+                group[key] = new if plain or small else str(new)
     elif path.suffix == ".json":
         spec = json.loads(path.read_text(encoding="utf-8"))
         text = json.dumps(changed(spec, position, new, remove), default=str)
