@@ -106,6 +106,7 @@ class FitPictures:
         ax = fig.add_axes((left / width, BOTTOM / height, *inside))
         times = {name: 1000 * self.dt * np.arange(len(np.asarray(t))) for name, t in traces.items()}
         plot_traces(ax, times, traces, peaks=peaks)
+        ax.set_ylabel(style.RESPONSE_LABEL)
         # The legend takes the width of the picture, which labels of several networks need.
         legend = ax.get_legend()
         assert legend is not None

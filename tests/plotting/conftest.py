@@ -16,7 +16,7 @@ from stimopt.plotting import style
 
 @pytest.fixture
 def illegible(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
-    """Texts that are cut off, too small, or an offset that tick labels are relative to.
+    """Texts that are cut off, too small, under another, or an offset of tick labels.
 
     The function takes a figure, or a function that draws one.
     """
@@ -35,7 +35,12 @@ def illegible(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[str]]:
             patch.setattr(Text, "draw", record)
             FigureCanvasAgg(draw).draw() if isinstance(draw, Figure) else draw()
         assert texts
-        return [text.get_text() for text in texts if _is_illegible(text)]
+        boxes = [text.get_window_extent() for text in texts]
+        return [
+            text.get_text()
+            for i, text in enumerate(texts)
+            if _is_illegible(text) or any(boxes[i].overlaps(box) for box in boxes[:i])
+        ]
 
     return illegible
 

@@ -156,8 +156,7 @@ def test_all_text_is_legible(
 
 def test_illegible_text_would_be_noticed(illegible: Callable[[Figure], list[str]]) -> None:
     fig = Figure()
-    fig.text(0.95, 0.5, "sticks out at the right")
-    fig.text(0.5, 0.5, "tiny", fontsize=5)
-    fig.text(0.5, 0.5, "1e\N{MINUS SIGN}1")
-    fig.text(0.5, 0.5, "fine")
-    assert illegible(fig) == ["sticks out at the right", "tiny", "1e\N{MINUS SIGN}1"]
+    for y, text in enumerate(("fine", "under another", "tiny", "1e\N{MINUS SIGN}1", "sticks out")):
+        fig.text(0.97 if text == "sticks out" else 0.1, 0.1 * max(1, y), text)
+    fig.texts[2].set_fontsize(5)
+    assert illegible(fig) == [text.get_text() for text in fig.texts[1:]]
