@@ -17,7 +17,7 @@ from stimopt.dynamics.layout import CellLayout, Drive
 from stimopt.dynamics.select import choose_step
 from stimopt.dynamics.simulate import Step, simulate
 from stimopt.lattice import HexLattice
-from stimopt.networks.model import ResponseModel, fade_in, select_cells, subtract_baseline
+from stimopt.networks.model import ResponseModel, fade_in, select_cells
 from stimopt.networks.precheck import reached_types, require_stable_step, warn_if_coarse
 from stimopt.networks.stability import LinearizedNetwork
 from stimopt.protocol import GREY, Protocol
@@ -127,8 +127,9 @@ class FrozenNetwork(ResponseModel):
         if initial_state is None:
             initial_state = self.initial_state(luminance, protocol, network_index)
         voltages, _ = self._simulate(luminance, protocol, initial_state, network_index, readout)
-        at_onset = select_cells(initial_state[:, None], readout)
-        return subtract_baseline(voltages, at_onset, protocol)
+        if protocol.baseline == "grey":
+            voltages = voltages - select_cells(initial_state[:, None], readout)
+        return voltages
 
     @torch.no_grad()
     def initial_state(
@@ -139,9 +140,9 @@ class FrozenNetwork(ResponseModel):
         No gradient runs through it: the pre-stimulus is part of the protocol, not the stimulus.
         """
         state = self._grey_state(protocol)[self._network_index(network_index, len(luminance))]
-        fade = fade_in(luminance.to(state.dtype), protocol)
-        if fade.shape[1] == 0:
+        if protocol.frames(protocol.t_fade_in) == 0:
             return state
+        fade = fade_in(luminance.to(state.dtype), protocol)
         return self._simulate(fade, protocol, state, network_index, self._no_cells())[1]
 
     def _grey_state(self, protocol: Protocol) -> Tensor:

@@ -139,11 +139,6 @@ def select_cells(responses: Tensor, readout: Tensor | None) -> Tensor:
     return torch.gather(responses, 2, index[:, None].expand(-1, responses.shape[1], -1))
 
 
-def subtract_baseline(responses: Tensor, at_onset: Tensor, protocol: Protocol) -> Tensor:
-    """Responses above those at stimulus onset, `(items, 1, k)`, if the protocol asks for it."""
-    return responses - at_onset if protocol.baseline == "grey" else responses
-
-
 def device_of(network: ResponseModel, otherwise: torch.device | str = "cpu") -> torch.device:
     """The device a network is on, or another if it has neither parameters nor buffers."""
     tensors = itertools.chain(network.parameters(), network.buffers())

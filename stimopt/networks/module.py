@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stimopt import expect
 from stimopt.lattice import HexLattice
-from stimopt.networks.model import ResponseModel, fade_in, select_cells, subtract_baseline
+from stimopt.networks.model import ResponseModel, fade_in, select_cells
 from stimopt.networks.validate import check_module
 from stimopt.protocol import GREY, Protocol
 
@@ -106,6 +106,6 @@ class ModuleNetwork(ResponseModel):
         onset = before.shape[1]
         responses = self.module(torch.cat([before, luminance], dim=1))
         responses = select_cells(responses, readout)
-        if onset > 0:
-            responses = subtract_baseline(responses, responses[:, onset - 1 : onset], protocol)
+        if protocol.baseline == "grey" and onset > 0:
+            responses = responses - responses[:, onset - 1 : onset]
         return responses[:, onset:]

@@ -1,4 +1,4 @@
-"""What all networks share: the cell of a column, fade-in, read-out, baseline, device."""
+"""What all networks share: the cell of a column, fade-in, read-out, device."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stimopt.networks.frozen import FrozenNetwork
-from stimopt.networks.model import (
-    ResponseModel,
-    device_of,
-    fade_in,
-    select_cells,
-    subtract_baseline,
-)
+from stimopt.networks.model import ResponseModel, device_of, fade_in, select_cells
 from stimopt.networks.module import ModuleNetwork
 from stimopt.protocol import Protocol
 
@@ -60,13 +54,6 @@ def test_cells_to_read_out_are_chosen_for_all_items_or_for_each() -> None:
     torch.testing.assert_close(select_cells(responses, torch.tensor([1])), responses[..., 1:])
     each = select_cells(responses, torch.tensor([[1, 1], [0, 1]]))
     torch.testing.assert_close(each, torch.stack([responses[0][:, [1, 1]], responses[1]]))
-
-
-def test_the_baseline_is_subtracted_where_the_protocol_says_so() -> None:
-    responses, at_onset = torch.rand((2, 3, 4)), torch.rand((2, 1, 4))
-    assert subtract_baseline(responses, at_onset, Protocol()) is responses
-    relative = subtract_baseline(responses, at_onset, Protocol(baseline="grey"))
-    torch.testing.assert_close(relative, responses - at_onset)
 
 
 class Echo(nn.Module):
