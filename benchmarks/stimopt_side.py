@@ -28,7 +28,7 @@ from stimopt.commands.search import SearchCLI
 from stimopt.connectome import Connectome
 from stimopt.movies import render
 from stimopt.networks.flyvis import read_trained
-from stimopt.networks.flyvis_files import find_connectome
+from stimopt.networks.flyvis_files import find_connectome, find_network
 from stimopt.networks.opening import NetworkSource
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.module import TOTAL, StimulusModule
@@ -129,7 +129,7 @@ class Stimopt:
     def export(self, network: str, connectome: str | None, path: str) -> dict[str, Any]:
         """Write a network's parameters under flyvis's names."""
         read = Connectome.from_json(find_connectome() if connectome is None else connectome)
-        found = read_trained(network, read)
+        found = read_trained(find_network(network), read)
         np.savez(
             path,
             nodes_bias=found.bias,
@@ -232,7 +232,7 @@ class Stimopt:
         @torch.no_grad()
         def run() -> None:
             with network.busy():
-                network(luminance, 0.01, state, readout=centre)
+                network(luminance, initial_state=state, readout=centre)
 
         timed(run, 0.0)
         return {"seconds": timed(run, seconds)}
@@ -247,7 +247,8 @@ class Stimopt:
         def run() -> None:
             luminance.grad = None
             with network.busy():
-                network(luminance, 0.01, state, readout=centre)[:, -1].exp().sum().backward()
+                last = network(luminance, initial_state=state, readout=centre)[:, -1]
+                last.exp().sum().backward()
 
         timed(run, 0.0)
         return {"seconds": timed(run, seconds), "columns": network.lattice.n_columns}
@@ -264,10 +265,9 @@ class Stimopt:
         return network, luminance, state, torch.tensor([network.cell_index(network.cell_types[0])])
 
     def _stores(self, movies: str | None) -> list[str]:
-        if movies is None:
-            return [f"--data.folder={self.work}"]
-        store = self.work / "movies.h5"
-        render(movies, store, progress=False)  # left alone if it is there
+        store = self.work / ("procedural.h5" if movies is None else "movies.h5")
+        settings = RenderSettings(extent=self.network.lattice.extent)
+        render(movies or "procedural", store, settings, progress=False)  # once
         return [f"--data.stores=[{store}]"]
 
     @contextlib.contextmanager
