@@ -1,7 +1,6 @@
 """stimopt's half of the benchmark, run by `run.py`: the same questions as flyvis's, and more.
 
-Fits and searches are those of the commands: their Trainer, with its logging, checkpoints and
-pictures.
+Fits and searches are those of the commands, with their logs, checkpoints, pictures and results.
 """
 
 from __future__ import annotations
@@ -23,15 +22,13 @@ import torch
 from machine import copy_bandwidth, multiply_add_peak
 from pipe import serve, timed
 
-from stimopt.commands.fit import FitCLI, quiet_lightning
-from stimopt.commands.search import SearchCLI
+import stimopt
 from stimopt.connectome import Connectome
-from stimopt.movies import render
 from stimopt.networks.flyvis import read_trained
 from stimopt.networks.flyvis_files import find_connectome, find_network
 from stimopt.networks.opening import NetworkSource
-from stimopt.optimize.generate import StimulusGenerator
-from stimopt.optimize.module import TOTAL, StimulusModule
+from stimopt.optimize.terms import TOTAL
+from stimopt.protocol import Protocol
 
 LEARNING_RATE = 0.01
 
@@ -57,7 +54,7 @@ class BareStepBefore(pl.Callback):
     In turn, as a machine's speed may change within a run by more than the difference.
     """
 
-    def __init__(self, module: StimulusModule) -> None:
+    def __init__(self, module: stimopt.StimulusModule) -> None:
         self.module = module
         self.optimizer = torch.optim.Adam([module.stimulus], lr=LEARNING_RATE)
         self.trained: list[float] = []
@@ -82,18 +79,19 @@ class BareStepBefore(pl.Callback):
 
     def _step(self) -> None:
         """Evaluate, differentiate, update, clamp."""
-        with self.module.network.busy():
+        module = self.module
+        with module.network.busy():
             self.optimizer.zero_grad()
-            self.module.evaluate()[TOTAL].sum().backward()
+            luminance = module.luminance()
+            module.losses(luminance, module.respond(luminance))[TOTAL].sum().backward()
             self.optimizer.step()
-            self.module.stimulus.data.clamp_(0, 1)
+            module.stimulus.data.clamp_(0, 1)
 
 
 class Stimopt:
     """What is measured, once `open` has said on which network."""
 
     source: NetworkSource
-    arguments: list[str]
 
     def open(
         self,
@@ -105,12 +103,9 @@ class Stimopt:
     ) -> dict[str, Any]:
         """Read the network; its cell types, columns and connections."""
         torch.set_num_threads(threads)
-        quiet_lightning()
         warnings.simplefilter("ignore")
         self.work = Path(work)
-        given = {"path": network, "connectome": connectome, "extent": extent}
-        self.arguments = [f"--network.{k}={v}" for k, v in given.items() if v is not None]
-        self.source = NetworkSource(**given)
+        self.source = NetworkSource(network, connectome, extent)
         self.network = self.source.open()
         self.threads = threads
         names = ("stimopt", "torch", "lightning", "numba", "numpy")
@@ -150,76 +145,70 @@ class Stimopt:
     # -- through the Trainer --------------------------------------------------------------------
 
     def generate(self, cell_types: str, frames: int, steps: int) -> dict[str, Any]:
-        """`stimopt generate` from the Trainer's `fit` on: every step, and the whole call."""
-        with self._folder("generate") as output:
-            cli = self._generation(output, cell_types, frames, steps)
-            clock = StepClock()
-            cli.trainer.callbacks.insert(0, clock)
+        """`stimopt generate` once the network is open: every step, and the whole call."""
+        clock = StepClock()
+        with self._folder("generate") as folder:
             start = time.perf_counter()
-            cli.trainer.fit(cli.model)
+            module = self._fit(cell_types, frames, steps, folder, clock)
             seconds = time.perf_counter() - start
-            written = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
+            written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         return {
             "seconds": seconds,
             "step_seconds": np.diff(clock.stamps).tolist(),
-            "losses": cli.model.history[TOTAL][:-1, 0].tolist(),
-            "items": len(cli.model.items),
+            "losses": module.record.history[TOTAL][:-1, 0].tolist(),
+            "items": len(module.items),
             "bytes_written": written,
         }
 
     def overhead(self, cell_types: str, frames: int, steps: int) -> dict[str, Any]:
         """The same fit, with a step without Trainer before each of its own: seconds of both."""
-        with self._folder("overhead") as output:
-            cli = self._generation(output, cell_types, frames, steps)
-            module = StimulusGenerator(self.network, cell_types, t_stim=frames * 0.01)
-            clock = BareStepBefore(module)
-            cli.trainer.callbacks.insert(0, clock)
-            cli.trainer.fit(cli.model)
+        clock = BareStepBefore(self._generator(cell_types, frames))
+        with self._folder("overhead") as folder:
+            self._fit(cell_types, frames, steps, folder, clock)
         return {"trained_seconds": clock.trained, "bare_seconds": clock.bare}
 
-    def _generation(self, output: Path, cell_types: str, frames: int, steps: int) -> FitCLI:
-        return FitCLI(
-            StimulusGenerator,
-            "generate",
-            [
-                *self.arguments,
-                f"--model.cell_types={cell_types}",
-                f"--model.t_stim={frames * 0.01}",
-                f"--trainer.max_steps={steps}",
-                "--trainer.accelerator=cpu",
-                f"--output={output}",
-            ],
-        )
+    def _fit(
+        self, cell_types: str, frames: int, steps: int, folder: Path, clock: pl.Callback
+    ) -> stimopt.StimulusGenerator:
+        module = self._generator(cell_types, frames)
+        stimopt.fit(module, steps, folder, accelerator="cpu", callbacks=[clock])
+        return module
+
+    def _generator(self, cell_types: str, frames: int) -> stimopt.StimulusGenerator:
+        return stimopt.StimulusGenerator(self.network, cell_types, t_stim=frames * 0.01)
 
     def search(self, movies: str | None, clips: int | None) -> dict[str, Any]:
-        """`stimopt search` for all cell types, from the Trainer's `test` on, over so many clips."""
-        with self._folder("search") as output:
-            stores = self._stores(movies)
-            stop = [] if clips is None else [f"--data.stop_sample={clips}"]
-            cli = SearchCLI(
-                [*self.arguments, *stores, *stop, "--trainer.accelerator=cpu", f"--output={output}"]
-            )
+        """`stimopt search` for all cell types, once the network is open, over so many clips."""
+        data = self._data(movies, clips)
+        with self._folder("search") as folder:
             start = time.perf_counter()
-            cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+            search = stimopt.NaturalisticSearch(self.network)
+            stimopt.run_search(search, data, folder, accelerator="cpu")
             seconds = time.perf_counter() - start
-            lengths = [
-                cli.datamodule.index.n_steps(sample, cli.datamodule.dt)
-                for sample in cli.datamodule.samples
-            ]
+        lengths = [len(data.dataset[sample].luminance) for sample in data.samples]
         return {"seconds": seconds, "clips": len(lengths), "frames": sum(lengths)}
 
     def clips(self, movies: str | None, count: int, frames: int, path: str) -> dict[str, Any]:
         """Write the first clips for flyvis, their first frames, and our peaks for them."""
-        with self._folder("clips") as output:
-            cli = SearchCLI([*self.arguments, *self._stores(movies), f"--output={output}"])
-            samples = [cli.datamodule.dataset[i].luminance for i in range(count)]
-            frames = min(frames, *(len(sample) for sample in samples))
-            luminance = torch.stack([sample[:frames] for sample in samples])
-            np.save(path, luminance.numpy())
-            cells = torch.tensor([self.network.cell_index(t) for t in self.network.cell_types])
-            with torch.no_grad():
-                responses = self.network.respond(luminance, cli.model.protocol, cells)
+        data = self._data(movies, None)
+        data.setup("test")
+        samples = [data.dataset[i].luminance for i in range(count)]
+        frames = min(frames, *(len(sample) for sample in samples))
+        luminance = torch.stack([sample[:frames] for sample in samples])
+        np.save(path, luminance.numpy())
+        cells = torch.tensor([self.network.cell_index(t) for t in self.network.cell_types])
+        with torch.no_grad():
+            responses = self.network.respond(luminance, Protocol(), cells)
         return {"frames": frames, "peaks": responses.amax(dim=1).tolist()}
+
+    def _data(self, movies: str | None, clips: int | None) -> stimopt.StimulusDataModule:
+        store, settings = (
+            self.work / "movies.h5",
+            stimopt.RenderSettings(self.network.lattice.extent),
+        )
+        # An existing store is left as it is.
+        stimopt.render(movies or "procedural", store, settings, progress=False)
+        return stimopt.StimulusDataModule(str(store), stop_sample=clips)
 
     # -- the time loop --------------------------------------------------------------------------
 
@@ -256,19 +245,11 @@ class Stimopt:
     def _prepared(self, items: int, frames: int, extent: int | None) -> tuple[Any, ...]:
         network = self.network
         if extent is not None and extent != network.lattice.extent:
-            given = {"path": self.source.path, "connectome": self.source.connectome}
-            network = NetworkSource(**given, extent=extent).open()
+            network = NetworkSource(self.source.path, self.source.connectome, extent).open()
         torch.manual_seed(0)
         luminance = torch.rand(items, frames, network.lattice.n_columns)
-        protocol = StimulusGenerator(network, network.cell_types[0], t_stim=0.01).protocol
-        state = network.initial_state(luminance, protocol)
+        state = network.initial_state(luminance, Protocol())
         return network, luminance, state, torch.tensor([network.cell_index(network.cell_types[0])])
-
-    def _stores(self, movies: str | None) -> list[str]:
-        store = self.work / ("procedural.h5" if movies is None else "movies.h5")
-        settings = RenderSettings(extent=self.network.lattice.extent)
-        render(movies or "procedural", store, settings, progress=False)  # once
-        return [f"--data.stores=[{store}]"]
 
     @contextlib.contextmanager
     def _folder(self, name: str) -> Iterator[Path]:
