@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from stimopt.protocol import Protocol
-from stimopt.report.tables import winners_table
+from stimopt.report.tables import optima_table, winners_table
 from stimopt.results.result import Result, Variable
+from tests.report.cases import HOSTILE, TUNING, optima_of
 
 
 @pytest.fixture
@@ -70,3 +71,15 @@ def test_a_single_network_is_not_named(result: Result) -> None:
     result.variables["network"] = Variable(("item",), np.array([0, 0]))
     table = winners_table(result)
     assert [column.header for column in table.columns][:2] == ["cell type", "response"]
+
+
+def test_optima_and_the_tuning_of_the_artificial_one() -> None:
+    unknown = "\N{EN DASH}"
+    assert cells(optima_table(optima_of(["T4c", "T5a", HOSTILE], **TUNING))) == [
+        ["T4c", "1.00", "0.980", "2.00", "90°", "0.73", "ON"],
+        ["T5a", "2.00", "1.96", "4.00", "0°", "0.05", "OFF"],
+        [HOSTILE, "3.00", "2.94", "6.00", unknown, unknown, unknown],
+    ]
+    assert cells(optima_table(optima_of(["T4c"]))) == [
+        ["T4c", "1.00", "0.980", "2.00", unknown, unknown, unknown]
+    ]

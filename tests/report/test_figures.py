@@ -1,0 +1,44 @@
+"""Figures and films of items, under file names that are safe."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from stimopt.report.figures import item_figure, safe_names, write_animations, write_figures
+from tests.report.cases import HOSTILE, optima_of, result_of
+
+
+def test_names_become_files_all_different() -> None:
+    labels = ["CT1(Lo1)", "CT1(M10)", "../x", "x", "X", "", "a/b", "a b", "T4c-000-0-seed1", "ä"]
+    names = safe_names(labels)
+    assert names[:2] == ["CT1_Lo1", "CT1_M10"]
+    assert len({name.lower() for name in names}) == len(labels)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name) for name in names)
+
+
+def test_the_first_items_are_drawn_within_the_folder(tmp_path: Path) -> None:
+    result = result_of("artificial", [HOSTILE, "T4c", "T5a"], [1.0, 2.0, 3.0])
+    written = write_figures(result, tmp_path, max_figures=2)
+    assert sorted(written) == sorted(tmp_path.iterdir()) and len(written) == 2
+    assert written[1].name == "T4c.png"
+
+
+def test_a_figure_names_item_kind_and_peak() -> None:
+    result = result_of("artificial", ["T4c"], [1.0])
+    result["response"][0, 3] = 7.0  # of the cell read out, not of the central one
+    result["central_response"][0, :] = -1.0
+    result["central_response"][0, 3] = 7.0
+    texts = [text.get_text() for text in item_figure(result, 0).texts]
+    assert "T4c, artificial: peak 7.00 at 30 ms" in texts
+
+
+def test_a_film_of_every_optimum(tmp_path: Path) -> None:
+    optima = optima_of(["T4c"], frames=4)
+    written = write_animations(optima, tmp_path)
+    names = [f"T4c_{kind}.gif" for kind in ("naturalistic", "regularized", "artificial")]
+    assert [path.name for path in written] == names
+    with Image.open(written[0]) as film:
+        assert film.n_frames == 4
