@@ -33,9 +33,9 @@ CELL_TYPE = "T4c"
 METHODS = {"regularize": regularize.METHODS, "generate": generate.METHODS}
 STEPS = {"regularize": regularize.STEPS, "generate": generate.STEPS}
 
-# What the command itself passes to each stage, and what has no place in one.
-_SHARED = {"network", "protocol", "cell_types", "seeds", "networks", "u", "v"}
-_OF_CLIP = {"init", "n_frames", "target"}
+# What the command itself passes to each stage, or what has no place in one.
+_SHARED = {"cell_types", "seeds", "networks", "u", "v"}
+_SKIPPED = {"regularize": {*_SHARED, "init"}, "generate": _SHARED}
 _OF_TRAINER = {
     *("accelerator", "precision", "log_every_n_steps", "enable_progress_bar"),
     *("deterministic", "detect_anomaly"),
@@ -201,7 +201,7 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
         if len(METHODS[stage]) > 1:
             options.add_method(parser, f"{stage}.", METHODS[stage])
         model = options.chosen_method(early, METHODS[stage], f"{stage}.method")
-        options.add_model(parser, stage, model, skip=_SHARED | _OF_CLIP)
+        options.add_model(parser, stage, model, skip=_SKIPPED[stage])
         add(f"--{stage}.steps", type=int, default=steps, help="of the optimizer, in all")
     add(
         "--search_result",

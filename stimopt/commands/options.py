@@ -50,14 +50,11 @@ def new_parser(command: str, description: str) -> LightningArgumentParser:
     return parser
 
 
-def add_model(
-    parser: ArgumentParser,
-    group: str,
-    model: type,
-    skip: Collection[str] = ("network", "protocol"),
-) -> None:
+def add_model(parser: ArgumentParser, group: str, model: type, skip: Collection[str] = ()) -> None:
     """The options of a module or data module, such as `--model.*`."""
-    parser.add_class_arguments(model, group, skip=set(skip), instantiate=False, sub_configs=True)
+    # What the command creates itself, and tensors, which only Python can pass.
+    skip = {"network", "protocol", "n_frames", "target", *skip}
+    parser.add_class_arguments(model, group, skip=skip, instantiate=False, sub_configs=True)
 
 
 def add_method(parser: ArgumentParser, prefix: str, methods: Mapping[str, type]) -> None:

@@ -397,7 +397,7 @@ def test_render_says_what_is_in_the_store(
     assert "expected no other file" in capsys.readouterr().err
     assert main([*arguments, "--drop_first=0", "--overwrite=true"]) == 0
     assert main(["render", str(tmp_path / "none"), str(out)]) == 2
-    assert "which is not there" in capsys.readouterr().err
+    assert "nothing is at" in capsys.readouterr().err
 
 
 MEASURE = """

@@ -1,0 +1,180 @@
+"""`stimopt generate` and `stimopt regularize`, from options and configs to files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from stimopt.cli import main
+from stimopt.networks.opening import builtin_network
+from stimopt.results.result import Result, read
+from tests.search.cases import noise_store
+from tests.whole.commandline import EXTENT, generate_command, refusal, regularize_command
+
+Capture = pytest.CaptureFixture[str]
+ROOT = Path(__file__).parents[2]
+
+# A handful of steps finds no greyer stimulus.
+pytestmark = pytest.mark.filterwarnings("ignore:expected a greyer stimulus")
+
+
+def result_of(arguments: list[str], output: Path) -> Result:
+    assert main(arguments) == 0
+    return read(output / "result.h5")
+
+
+def with_config(folder: Path, **config: Any) -> str:
+    path = folder / "options.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return f"--config={path}"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The result of a search."""
+    folder = tmp_path_factory.mktemp("clips")
+    store = noise_store(folder, EXTENT)
+    search = ["search", f"--data.stores={store}", f"--network.extent={EXTENT}"]
+    assert main([*search, f"--output={folder}", "--trainer.accelerator=cpu"]) == 0
+    return folder / "result.h5"
+
+
+def test_a_run_leaves_and_prints_its_files(tmp_path: Path, capsys: Capture) -> None:
+    output = tmp_path / "a run with späces"
+    result = result_of(generate_command(output, "--model.cell_types=T4c,T5a"), output)
+    assert list(result["cell_type"]) == ["T4c", "T5a"] and result["losses"].shape == (5, 2)
+    assert result.check(builtin_network(EXTENT)) <= 1e-6
+    printed = capsys.readouterr().out.splitlines()
+    names = ("result.h5", "T4c.png", "T5a.png", "")
+    assert printed == [str(output / name) for name in names]
+    assert (output / "T5a.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(output.rglob("*.part-*"))
+
+
+def test_the_config_beside_a_run_gives_the_same_run(tmp_path: Path) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    more = ["--protocol_preset=flyvis_search", "--protocol.dt=0.02", "--model.penalties.grey=20"]
+    result = result_of(generate_command(first, *more), first)
+    # Options beside the preset change it.
+    assert (result.protocol.t_fade_in, result.protocol.dt) == (2.0, 0.02)
+    arguments = ["generate", f"--config={first / 'config.yaml'}", f"--output={again}"]
+    np.testing.assert_array_equal(result_of(arguments, again)["losses"], result["losses"])
+
+
+def test_a_refused_run_leaves_the_config_of_the_run_before(tmp_path: Path, capsys: Capture) -> None:
+    assert main(generate_command(tmp_path)) == 0
+    before = (tmp_path / "config.yaml").read_bytes()
+    refusal(generate_command(tmp_path, "--model.sign=-1", "--steps=8"), capsys)
+    assert (tmp_path / "config.yaml").read_bytes() == before
+    assert main(generate_command(tmp_path, "--steps=8")) == 0
+    assert b"\nsteps: 8\n" in (tmp_path / "config.yaml").read_bytes()
+
+
+def test_optimizer_schedule_and_callbacks_from_a_config(tmp_path: Path) -> None:
+    steps = {"step_size": 2, "gamma": 0.1}
+    schedule = {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": steps}
+    optimizer = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.5}}
+    stopper = {"class_path": "EarlyStopping", "init_args": {"monitor": "loss/total", "patience": 5}}
+    csv_logger = {
+        "class_path": "CSVLogger",
+        "init_args": {"save_dir": str(tmp_path / "log"), "name": "", "version": ""},
+    }
+    config = with_config(
+        tmp_path,
+        model={"optimizer": optimizer, "lr_scheduler": schedule},
+        trainer={"log_every_n_steps": 1, "callbacks": [stopper], "logger": csv_logger},
+    )
+    output = tmp_path / "run"
+    result = result_of(generate_command(output, config, "--steps=60"), output)
+    assert len(result["losses"]) < 61, "stopped early"
+    header, *rows = (tmp_path / "log" / "metrics.csv").read_text().splitlines()
+    column = header.split(",").index("optimizer/learning_rate")
+    rates = [float(row.split(",")[column]) for row in rows if row.split(",")[column]]
+    assert rates[:5] == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005])
+
+
+# -- functions of the user ------------------------------------------------------------------------
+
+MY_LAB = """
+import torch
+
+def onset(traces):
+    return traces[:, -3:].mean(dim=1)
+
+def smooth(luminance):
+    return luminance.diff(dim=1).square().mean(dim=(1, 2))
+"""
+
+
+@pytest.fixture
+def my_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_lab.py").write_text(MY_LAB, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("my_lab")
+def test_objective_and_penalties_by_dotted_path(tmp_path: Path, capsys: Capture) -> None:
+    line, file = tmp_path / "line", tmp_path / "file"
+    penalties = {"grey": 2.0, "my_lab.smooth": 0.5}
+    options = ["--model.objective=my_lab.onset", f"--model.penalties={yaml.dump(penalties)}"]
+    result = result_of(generate_command(line, *options), line)
+    config = with_config(tmp_path, model={"objective": "my_lab.onset", "penalties": penalties})
+    same = result_of(generate_command(file, config), file)
+    np.testing.assert_array_equal(same["losses"], result["losses"])
+    assert result.config["objective"] == "my_lab.onset"
+    # The terms are recorded by the names of their functions.
+    terms = sum(result[name][:, 0] for name in ("loss_activity", "loss_grey", "loss_smooth"))
+    np.testing.assert_allclose(result["losses"][:, 0], terms, rtol=1e-5)
+    # Another function is another run.
+    refused = refusal(generate_command(line, *options[1:], "--steps=8"), capsys)
+    assert "objective = 'my_lab.onset'" in refused
+    assert "my_lab.offset" in refusal(
+        generate_command(tmp_path / "none", "--model.objective=my_lab.offset"), capsys
+    )
+
+
+def test_one_penalty_is_changed_by_its_name(tmp_path: Path) -> None:
+    result = result_of(generate_command(tmp_path, "--model.penalties.grey=7"), tmp_path)
+    assert result.config["penalties.grey"][0] == 7.0
+
+
+# -- steps and methods ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_config", [False, True])
+def test_steps_have_one_name(by_config: bool, tmp_path: Path, capsys: Capture) -> None:
+    lightnings = with_config(tmp_path, trainer={"max_steps": 3})
+    option = lightnings if by_config else "--trainer.max_steps=3"
+    line = refusal(generate_command(tmp_path / "out", option), capsys)
+    assert line == "expected steps, got trainer.max_steps; give --steps"
+
+
+@pytest.mark.parametrize("by_config", [False, True])
+def test_a_method_brings_its_options(
+    by_config: bool, clips: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    method = with_config(tmp_path, method="penalized") if by_config else "--method=penalized"
+    arguments = regularize_command(clips, tmp_path / "out", method, "--model.grey_weight=0.5")
+    result = result_of(arguments, tmp_path / "out")
+    assert result.kind == "regularized" and result.config["grey_weight"] == 0.5
+    line = refusal([*arguments, "--model.tolerance=0.1"], capsys)
+    assert "--model.tolerance=0.1" in line
+    line = refusal(regularize_command(clips, tmp_path / "out", "--model.grey_weight=1"), capsys)
+    assert "--model.grey_weight=1" in line
+
+
+def test_an_unknown_method(clips: Path, tmp_path: Path, capsys: Capture) -> None:
+    line = refusal(regularize_command(clips, tmp_path, "--method=penalised"), capsys)
+    assert re.fullmatch("expected method .* got 'penalised'; did you mean 'penalized'.", line)
+
+
+def test_several_tolerances_draw_a_trade_off(clips: Path, tmp_path: Path, capsys: Capture) -> None:
+    arguments = regularize_command(clips, tmp_path, "--model.tolerance=[0.02, 0.1]", "--steps=30")
+    result = result_of(arguments, tmp_path)
+    assert result["tolerance"].tolist() == pytest.approx([0.02, 0.1])
+    assert str(tmp_path / "tradeoff-T4c.png") in capsys.readouterr().out.splitlines()
