@@ -1,8 +1,8 @@
 """Built-in movies, computed on the lattice: edges, gratings, natural-like textures, looming discs.
 
-Places are in columns (the distance between neighbours is 1), x to the right and y upward;
-directions are counter-clockwise from the right, in degrees.  Every luminance is a closed form of
-place and time, so any part of a scene can be had without the rest.
+Positions are in columns (neighbours are 1 apart), x to the right and y upward; directions are
+counter-clockwise from the right, in degrees. Every luminance is a closed form of position and
+time, so any part of a scene can be computed without the rest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stimopt import expect
 from stimopt.lattice import HexLattice
 from stimopt.movies.eye import RenderSettings
 from stimopt.movies.source import MovieSource, Scene, require_frame_rate
@@ -41,7 +41,7 @@ BLOCK = 64
 """Frames computed at a time."""
 
 VERSION = 1
-"""Goes up whenever the same settings would give other movies."""
+"""To be raised whenever the same settings give other movies."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class ProceduralSettings:
     """What the built-in movies are.
 
     Args:
-        seed: of the textures; all else is without chance.
+        seed: of the textures; nothing else is random.
         frame_rate: frames per second.
         directions: number of evenly spaced directions, the first to the right.
         edge_speeds: columns per second.
-        edge_reach: columns before the centre at which an edge sets out, on grey, and behind it at
-            which it stops; 16 is just outside the field of extent 15.
+        edge_reach: distance from the centre, in columns, at which an edge starts (before the
+            centre) and stops (behind it); 16 is just outside the field of extent 15.
         grating_wavelengths: columns per cycle, above 2.
         grating_frequencies: cycles per second.
         texture_speeds: columns per second.
@@ -83,27 +83,24 @@ class ProceduralSettings:
     def __post_init__(self) -> None:
         require_frame_rate(self.frame_rate, "the built-in movies")
         for name, low in (("seed", 0), ("directions", 1), ("n_textures", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise ValueError(f"expected {name} >= {low}, got {value!r}; give a whole number")
-        for name, floor in (
-            ("edge_speeds", 0.0),
-            ("grating_wavelengths", 2.0),
-            ("grating_frequencies", 0.0),
-            ("texture_speeds", 0.0),
-            ("looming_ratios", 0.0),
+            expect.whole(
+                name, getattr(self, name), f"the default is {_default(name)}", at_least=low
+            )
+        for name, above in (
+            ("edge_speeds", 0),
+            ("grating_wavelengths", 2),
+            ("grating_frequencies", 0),
+            ("texture_speeds", 0),
+            ("looming_ratios", 0),
         ):
-            values = tuple(float(value) for value in getattr(self, name))
-            if not all(floor < value < math.inf for value in values):
-                raise ValueError(
-                    f"expected finite {name} above {floor:g}, got {values}; leave out the others"
-                )
-            object.__setattr__(self, name, values)
+            for value in getattr(self, name):
+                expect.number(name, value, f"the default is {_default(name)}", above=above)
         for name in ("edge_reach", "texture_contrast", "seconds"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"expected {name} above 0, got {getattr(self, name)!r}; give a finite number"
-                )
+            expect.number(name, getattr(self, name), f"the default is {_default(name)}", above=0)
+
+
+def _default(name: str) -> object:
+    return ProceduralSettings.__dataclass_fields__[name].default
 
 
 class ProceduralMovies(MovieSource):
@@ -133,7 +130,7 @@ class ProceduralMovies(MovieSource):
 
     def frames(self, extent: int, scene: int, start: int, stop: int) -> NDArray[np.float32]:
         """Frames `start` to `stop` (exclusive) of a scene, `(frames, columns)` in [0, 1]."""
-        x, y = _places(extent)
+        x, y = _positions(extent)
         stop = min(stop, self.scenes[scene].n_frames or 0)
         time = np.arange(start, stop)[:, None] / self.settings.frame_rate
         return np.clip(self._movies[scene](x, y, time), 0.0, 1.0).astype(np.float32)
@@ -272,9 +269,9 @@ def _along(x: Floats, y: Floats, degrees: float) -> Floats:
 
 
 @lru_cache(maxsize=4)
-def _places(extent: int) -> tuple[Floats, Floats]:
-    x, y = HexLattice(extent).picture_coordinates()
-    return x / math.sqrt(3.0), y / math.sqrt(3.0)
+def _positions(extent: int) -> tuple[Floats, Floats]:
+    x, y = np.ascontiguousarray(HexLattice(extent).positions().T)
+    return x, y
 
 
 @lru_cache(maxsize=8)
