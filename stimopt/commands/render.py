@@ -24,8 +24,8 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     add(
         "source",
         type=str,
-        help="MPI-Sintel's folder or zip, numbered pictures, videos or arrays; 'procedural' for "
-        "the built-in movies",
+        help="MPI-Sintel's folder or zip, numbered pictures, videos or arrays; 'sintel' for "
+        "flyvis's copy of the film, 'procedural' for the built-in movies",
     )
     add("out", type=str, help="the store to write, an .h5 file")
     parser.add_class_arguments(RenderSettings)
