@@ -88,17 +88,16 @@ def two_networks(extent: int = EXTENT) -> FrozenNetwork:
 
 def trainer(folder: Path | None = None, **options: Any) -> pl.Trainer:
     """A silent Trainer on the CPU; with a folder, one that saves at every batch."""
-    callbacks = [] if folder is None else [SearchCheckpoint(folder, every_n_batches=1)]
-    return pl.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=callbacks,
-        plugins=[SafeCheckpointIO()],
-        **options,
-    )
+    settings: dict[str, Any] = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "callbacks": [] if folder is None else [SearchCheckpoint(folder, every_n_batches=1)],
+        "plugins": [SafeCheckpointIO()],
+    }
+    return pl.Trainer(**{**settings, **options})
 
 
 def searched(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import warnings
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 
@@ -15,31 +13,24 @@ from stimopt.protocol import Protocol
 from stimopt.runs.checkpointing import SafeCheckpointIO
 from stimopt.search.callbacks import SearchCheckpoint
 from stimopt.search.naturalistic import NaturalisticSearch
-from tests.search.cases import grey_store, linear_network
+from tests.search.cases import grey_store, linear_network, searched
 
 
 def test_checkpoints_and_any_logger_see_the_best_so_far(tmp_path: Path) -> None:
     path = grey_store(tmp_path, [[0.6] * 4, [0.9] * 4, [0.2] * 4])
     data = StimulusDataModule(str(path), mirrorings=[0], rotations=[0], batch_size=1)
-    search = NaturalisticSearch(linear_network(), Protocol(t_pre=0.05))
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        logger=CSVLogger(tmp_path / "log", flush_logs_every_n_steps=1),
+    logger = CSVLogger(tmp_path / "log", flush_logs_every_n_steps=1)
+    search = searched(
+        NaturalisticSearch(linear_network(), Protocol(t_pre=0.05)),
+        data,
+        logger=logger,
         callbacks=[SearchCheckpoint(tmp_path, every_n_batches=2)],
-        plugins=[SafeCheckpointIO()],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
     )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers")
-        trainer.test(search, datamodule=data, verbose=False)
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    metrics = {name: float(value) for name, value in search.trainer.callback_metrics.items()}
     assert metrics == pytest.approx(
         {"response/peak/on": 0.9, "response/peak/off": -0.1, "response/peak/dull": 0.0}
     )
-    assert trainer.logger is not None and trainer.logger.log_dir is not None
-    with (Path(trainer.logger.log_dir) / "metrics.csv").open() as file:
+    with (Path(logger.log_dir) / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [2, 3]
     assert [float(row["response/peak/off"]) for row in rows] == pytest.approx([-0.3, -0.1])

@@ -14,9 +14,8 @@ from torch.utils.data import DataLoader, Subset
 from stimopt.movies import render
 from stimopt.movies.datamodule import StimulusDataModule, StimulusDataset, collate
 from stimopt.networks.frozen import FrozenNetwork
-from stimopt.networks.opening import builtin_network, flyvis_network
+from stimopt.networks.opening import builtin_network
 from stimopt.protocol import Protocol
-from stimopt.results.result import read
 from stimopt.runs.checkpointing import SafeCheckpointIO
 from stimopt.search.naturalistic import NaturalisticSearch
 from tests.search.cases import (
@@ -284,128 +283,53 @@ def test_rejects_responses_that_are_not_finite(tmp_path: Path) -> None:
         searched(NaturalisticSearch(network, Protocol(t_pre=0.05)), data)
 
 
-def test_the_result_contains_the_clips_and_can_be_checked(
-    store: Path, networks: FrozenNetwork, tmp_path: Path
-) -> None:
-    protocol = PROTOCOLS[2]
-    data = StimulusDataModule([str(store), str(store)], dt=protocol.dt)
-    search = NaturalisticSearch(networks, protocol, top_k=2, one_per_window=True)
-    path = searched(search, data).result().write(tmp_path / "result.h5")
-    result = read(path)
-    n_types = len(networks.cell_types)
-    assert result.kind == "naturalistic" and result.network_names == ("first", "other")
-    assert result.check(networks) <= 1e-6
-    assert result.network.tolist() == [0] * n_types + [1] * n_types
-    assert result.cell_type.tolist() == list(networks.cell_types) * 2
-    half = len(data.dataset) // 2
-    assert result["sample"][:, 0].max() < half, "ties go to the first listing"
-    np.testing.assert_array_equal(result.peak_response[:, 1], result.peak_response[:, 0])
-    center = networks.lattice.center
-    for i in range(0, 2 * n_types, 7):
-        sample, n = int(result["sample"][i, 0]), int(result.n_frames[i])
-        np.testing.assert_array_equal(
-            result.stimulus[i, :n], data.dataset[sample].luminance.numpy()
-        )
-        central = result.response[i, :n, center]
-        np.testing.assert_array_equal(central, result.central_response[i, :n])
-        inside = central[protocol.readout(n)]
-        np.testing.assert_allclose(inside.max(), result.peak_response[i, 0], atol=1e-6)
-        assert inside.argmax() + 3 == result.peak_frame[i, 0]
-        origin = data.describe(sample)
-        for name in ("store", "scene", "view", "window", "first_frame", "mirroring", "rotation"):
-            assert result[name][i, 0] == origin[name], name
-    assert result.config["samples"] == len(data.dataset)
-
-
-def test_a_result_opens_in_xarray(store: Path, networks: FrozenNetwork, tmp_path: Path) -> None:
-    xarray = pytest.importorskip("xarray")
-    pytest.importorskip("h5netcdf")
-    data = StimulusDataModule(str(store), batch_size=50)
-    search = NaturalisticSearch(networks, PROTOCOLS[0], top_k=2, keep_all=True, networks=[1])
-    path = searched(search, data).result().write(tmp_path / "result.h5")
-    with xarray.open_dataset(path, engine="h5netcdf") as opened:
-        assert opened["stimulus"].dims == ("item", "frame", "column")
-        assert opened["peak_response"].dims == ("item", "rank")
-        assert opened["every_peak_response"].dims == ("clip", "item")
-        every = opened["every_peak_response"].values
-        np.testing.assert_array_equal(every.max(axis=0), opened["peak_response"].values[:, 0])
-        np.testing.assert_array_equal(every.argmax(axis=0), opened["sample"].values[:, 0])
-        assert set(opened["network"].values) == {1}
-
-
 # -- the trained network and the film -----------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def film(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def film(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("film") / "film.h5"
-    return render(shared / "data/sintel-clip", out, progress=False)
-
-
-@pytest.fixture(scope="module")
-def trained(shared: Path) -> FrozenNetwork:
-    flyvis = shared / "data/flyvis"
-    return flyvis_network(
-        flyvis / "results/flow/0000/000", flyvis / "connectome/fib25-fib19_v2.2.json"
-    )
-
-
-def recorded(shared: Path, first: int, stop: int) -> dict[str, np.ndarray]:
-    with h5py.File(shared / "reference/flyvis-1.2.0.h5") as file:
-        assert [t.decode() for t in file["cell_types"]]
-        return {
-            "types": file["cell_types"].asstr()[:],
-            "response": file["search/peak_response"][first:stop],
-            "frame": file["search/peak_frame"][first:stop],
-        }
+    return str(render(shared / "data/sintel-clip", out, progress=False))
 
 
 def require_recorded(
-    shared: Path, film: Path, trained: FrozenNetwork, first: int, stop: int
+    recorded: h5py.File, film: str, network: FrozenNetwork, first: int, stop: int
 ) -> NaturalisticSearch:
     """Search a part of the film and compare with what flyvis 1.2.0 found there."""
-    expected = recorded(shared, first, stop)
-    data = StimulusDataModule(str(film), start_sample=first, stop_sample=stop, batch_size=12)
-    search = NaturalisticSearch(trained, Protocol(), keep_all=True)
-    searched(search, data)
-    assert list(trained.cell_types) == expected["types"].tolist()
+    assert list(network.cell_types) == recorded["cell_types"].asstr()[:].tolist()
+    response = recorded["search/peak_response"][first:stop]
+    frame = recorded["search/peak_frame"][first:stop]
+    data = StimulusDataModule(film, start_sample=first, stop_sample=stop, batch_size=12)
+    search = searched(NaturalisticSearch(network, Protocol(), keep_all=True), data)
     assert search.every_peak is not None
     # The order of sums in float32 moves voltages by about 2e-6.
-    np.testing.assert_allclose(search.every_peak[:, 0], expected["response"], rtol=0, atol=1e-4)
-    winners = expected["response"].argmax(axis=0)
+    np.testing.assert_allclose(search.every_peak[:, 0], response, rtol=0, atol=1e-4)
+    winners = response.argmax(axis=0)
     assert (search.winners.sample[0, :, 0] - first).tolist() == winners.tolist()
-    frames = expected["frame"][winners, np.arange(len(winners))]
+    frames = frame[winners, np.arange(len(winners))]
     assert search.winners.peak_frame[0, :, 0].tolist() == frames.tolist()
     return search
 
 
 def test_the_last_two_windows_of_the_film_as_flyvis_recorded_them(
-    shared: Path, film: Path, trained: FrozenNetwork
+    recorded: h5py.File, film: str, real_network: FrozenNetwork
 ) -> None:
-    search = require_recorded(shared, film, trained, 408, 432)
-    result = search.result()
+    result = require_recorded(recorded, film, real_network, 408, 432).result()
     i = result.cell_type.tolist().index("T4c")
     assert (result["sample"][i, 0], result.peak_frame[i, 0]) == (421, 29)
     assert round(float(result.peak_response[i, 0]), 3) == 1.826
-    with h5py.File(shared / "reference/flyvis-1.2.0.h5") as file:
-        clip = file["search/sample_421"]
-        np.testing.assert_allclose(
-            result.stimulus[i, : result.n_frames[i]], clip["stimulus"][:], atol=1e-6
-        )
-        np.testing.assert_allclose(
-            result.central_response[i, : result.n_frames[i]],
-            clip["central_response"][:, i],
-            atol=1e-4,
-        )
+    clip, n_frames = recorded["search/sample_421"], result.n_frames[i]
+    np.testing.assert_allclose(result.stimulus[i, :n_frames], clip["stimulus"][:], atol=1e-6)
+    np.testing.assert_allclose(
+        result.central_response[i, :n_frames], clip["central_response"][:, i], atol=1e-4
+    )
 
 
 @pytest.mark.slow
 def test_the_whole_film_as_flyvis_recorded_it(
-    shared: Path, film: Path, trained: FrozenNetwork
+    recorded: h5py.File, film: str, real_network: FrozenNetwork
 ) -> None:
-    search = require_recorded(shared, film, trained, 0, 432)
-    i = trained.cell_types.index("T4c")
+    search = require_recorded(recorded, film, real_network, 0, 432)
+    i = real_network.cell_types.index("T4c")
     assert search.winners.sample[0, i].tolist() == [421]
-    assert search.winners.peak_frame[0, i].tolist() == [29]
-    assert round(float(search.winners.response[0, i, 0]), 3) == 1.826
-    assert search.result().check(trained) <= 1e-4
+    assert search.result().check(real_network) <= 1e-4
