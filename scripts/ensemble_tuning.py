@@ -1,12 +1,12 @@
-r"""Do grown optima say what moving edges say? One row for each cell type and network.
+r"""Do artificial optima agree with moving edges? One row for each cell type and network.
 
-Grows the optimum of every cell type on every network in one fit, measures the cells' tuning to
-moving edges on the same networks, and sets direction and polarity side by side. Nothing is left
-out: cells without direction selectivity and disagreements are rows like the others.
+Finds the optimum of every cell type on every network in one fit, measures the cells' tuning to
+moving edges on the same networks, and compares direction and polarity. Nothing is left out: cells
+without direction selectivity and disagreements are rows like the others. Rerun to resume the fit.
 
     python scripts/ensemble_tuning.py
     python scripts/ensemble_tuning.py --networks '[flow/0000/000, flow/0000/001]' \
-        --connectome fib25-fib19_v2.2.json --output logs/ensemble_tuning.csv
+        --cell_types all --output logs/ensemble
 
 Without arguments it runs on the built-in motion circuit.
 """
@@ -17,125 +17,78 @@ import csv
 import io
 from pathlib import Path
 
-import lightning.pytorch as pl
 import numpy as np
-import torch
 from jsonargparse import CLI
 
+import stimopt
 from stimopt.analysis import (
     EDGE_SPEEDS,
     EdgeTuning,
     OptimumSummary,
-    edge_tuning,
     grey_voltage,
-    stimulus_tuning,
     summarize_optimum,
 )
-from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import NetworkSource
-from stimopt.optimize.generate import StimulusGenerator
-from stimopt.plotting import plot_stim_response, save_figure
-from stimopt.results.result import Result, read
-from stimopt.storage.files import replacing
+from stimopt.storage.files import replace_text
 
 
 def main(
     networks: list[str] | None = None,
     connectome: str | None = None,
     cell_types: str = "T4a,T4b,T4c,T4d,T5a,T5b,T5c,T5d",
-    output: str = "logs/ensemble_tuning.csv",
-    optima: str | None = None,
+    output: str = "logs/ensemble_tuning",
     naturalistic: str | None = None,
-    figures: str | None = None,
     speeds: tuple[float, ...] = EDGE_SPEEDS,
     t_stim: float = 0.8,
     steps: int = 200,
-    seed: int = 0,
     extent: int | None = None,
-    backend: str = "auto",
 ) -> list[OptimumSummary]:
-    """Grow optima, measure edge tuning, print and write the table.
+    """Find optima, measure edge tuning, print and write the table.
 
     Args:
-        networks: folders of trained networks; the built-in circuit if none are given.
+        networks: trained networks, as flyvis names or folders; the built-in circuit by default.
         connectome: the connectome file; by default the one in an installed flyvis.
         cell_types: names with commas between, or `all`.
-        output: the table as CSV.
-        optima: file of the optima; written by the fit, or read if it is already there. By default
-            it stands beside the table.
+        output: folder of the fit, its figures, and `table.csv`.
         naturalistic: result of `stimopt search` with `keep_all`, for percentiles.
-        figures: folder for a picture of each optimum and its response.
         speeds: of the edges, columns a second.
-        t_stim: length of the optima in seconds.
+        t_stim: duration of the optima in seconds.
         steps: of the fit.
-        seed: of the noise the optima start from.
         extent: rings of columns; by default 15 for trained networks, 8 for the built-in one.
-        backend: how a step is computed.
     """
-    network = NetworkSource(networks, connectome, extent, backend).open()
-    kept = Path(output).with_suffix(".h5") if optima is None else Path(optima)
-    result = grown(network, cell_types, t_stim, steps, seed, kept)
-    protocol = result.protocol
-    edges = edge_tuning(network, list(dict.fromkeys(result.cell_type)), protocol, speeds=speeds)
-    clips = {} if naturalistic is None else naturalistic_peaks(network, read(naturalistic))
+    network = NetworkSource(networks, connectome, extent).open()
+    fit = stimopt.StimulusGenerator.flyvis(network, cell_types, t_stim=t_stim)
+    result = stimopt.fit(fit, steps=steps, folder=output)
+    names = list(dict.fromkeys(result.cell_type.tolist()))
+    edges = stimopt.edge_tuning(network, names, result.protocol, speeds=speeds)
+    clips = {} if naturalistic is None else clip_peaks(network, stimopt.read(naturalistic))
     rows = []
-    for i, label in enumerate(result.label):
-        cell_type, position = str(result.cell_type[i]), int(result["network"][i])
+    for i, cell_type in enumerate(result.cell_type.tolist()):
+        position = int(result["network"][i])
         stimulus = result.stimulus[i, : result.n_frames[i]]
-        tuning = stimulus_tuning(network, stimulus, cell_type, protocol, position)
-        row = summarize_optimum(tuning, edges, position, clips.get((position, cell_type)))
-        rows.append(row)
-        if figures is not None:
-            draw(result, i, network, row, Path(figures) / f"{label}.png")
-    write_table(rows, Path(output))
+        tuning = stimopt.stimulus_tuning(network, stimulus, cell_type, result.protocol, position)
+        rows.append(summarize_optimum(tuning, edges, position, clips.get((position, cell_type))))
+    write_table(rows, Path(output) / "table.csv")
     print(table(rows))
-    print(verdict(rows, edges))
+    print(agreement(rows, edges))
     return rows
 
 
-def grown(
-    network: FrozenNetwork, cell_types: str, t_stim: float, steps: int, seed: int, path: Path
-) -> Result:
-    """The optima, by flyvis's settings: read if they are there, else grown in one fit."""
-    module = StimulusGenerator.flyvis(network, cell_types, t_stim=t_stim, seeds=seed)
-    if path.exists():
-        result = read(path)
-        settings = {key: result.config.get(key) for key in module.settings()}
-        same = result.network_hash == network.content_hash and settings == module.settings()
-        # N steps leave N + 1 losses.
-        if not same or len(result.losses) != steps + 1:
-            raise ValueError(
-                f"expected optima of these networks and settings after {steps} steps in {path}, "
-                "got others; name another file with --optima, or remove it"
-            )
-        return result
-    trainer = pl.Trainer(
-        max_steps=steps,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module)
-    module.cpu()
-    result = module.result()
-    result.write(path)
-    return result
-
-
-def naturalistic_peaks(network: FrozenNetwork, search: Result) -> dict[tuple[int, str], np.ndarray]:
-    """Peaks above grey of every clip, by network and cell type, from a search that kept all."""
+def clip_peaks(
+    network: stimopt.FrozenNetwork, search: stimopt.Result
+) -> dict[tuple[int, str], np.ndarray]:
+    """Peaks relative to grey of all clips of a search with `keep_all`, by network and cell type."""
     if search.network_hash != network.content_hash or "every_peak_response" not in search.variables:
         raise ValueError(
             "expected a search of the same networks with every peak response, got another; run "
             "stimopt search with --model.keep_all true on these networks"
         )
     peaks = {}
-    for i, cell_type in enumerate(search.cell_type):
-        position = int(search["network"][i])
-        base = 0.0
-        if search.protocol.baseline == "absolute":
-            base = grey_voltage(network, str(cell_type), search.protocol, position)
-        peaks[position, str(cell_type)] = search.every_peak_response[:, i] - base
+    for i, cell_type in enumerate(search.cell_type.tolist()):
+        position, protocol = int(search["network"][i]), search.protocol
+        absolute = protocol.baseline == "absolute"
+        grey = grey_voltage(network, cell_type, protocol, position) if absolute else 0.0
+        peaks[position, cell_type] = search.every_peak_response[:, i] - grey
     return peaks
 
 
@@ -157,17 +110,17 @@ COLUMNS = (
     ("inverse", "contrast_index", "{:+.2f}"),
     ("reverse", "reversal_index", "{:+.2f}"),
     ("angle", "angle_deg", "{:.0f}"),
+    ("selective", "selective", "{!s}"),
+    ("direction", "direction_agrees", "{!s}"),
+    ("polarity", "polarity_agrees", "{!s}"),
 )
 """Heading, field of `OptimumSummary`, and how it is printed."""
 
 
 def table(rows: list[OptimumSummary]) -> str:
-    """The rows for a terminal; the last three columns are yes or no."""
-    cells = [[name for name, _, _ in COLUMNS] + ["selective", "direction", "polarity"]]
-    for row in rows:
-        verdicts = (row.selective, row.direction_agrees, row.polarity_agrees)
-        shown = [form.format(getattr(row, field)) for _, field, form in COLUMNS]
-        cells.append(shown + ["yes" if is_so else "no" for is_so in verdicts])
+    """The rows for a terminal."""
+    cells = [[name for name, _, _ in COLUMNS]]
+    cells += [[form.format(getattr(row, field)) for _, field, form in COLUMNS] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
@@ -175,7 +128,7 @@ def table(rows: list[OptimumSummary]) -> str:
     )
 
 
-def verdict(rows: list[OptimumSummary], edges: EdgeTuning) -> str:
+def agreement(rows: list[OptimumSummary], edges: EdgeTuning) -> str:
     """How many of the direction-selective cells agree, and which do not."""
     selective = [row for row in rows if row.selective]
     lines = []
@@ -188,45 +141,20 @@ def verdict(rows: list[OptimumSummary], edges: EdgeTuning) -> str:
     flat = [f"{row.network} {row.cell_type}" for row in rows if not row.selective]
     lines.append(f"not direction selective: {', '.join(flat) if flat else 'none'}")
     shown = ", ".join(f"{speed:g}" for speed in edges.speeds)
-    return "\n".join(
-        [*lines, f"edges at {shown} columns a second in {len(edges.angles_deg)} directions"]
-    )
+    lines.append(f"edges at {shown} columns a second in {len(edges.angles_deg)} directions")
+    return "\n".join(lines)
 
 
 def write_table(rows: list[OptimumSummary], path: Path) -> None:
     """All fields at full precision, whole or not at all."""
-    fields = [field for _, field, _ in COLUMNS] + [
-        "motion_polarity_index",
-        "edge_polarity",
-        "polarity",
-        "selective",
-        "direction_agrees",
-        "polarity_agrees",
-    ]
+    more = ["motion_polarity_index", "edge_polarity", "polarity"]
+    fields = [field for _, field, _ in COLUMNS] + more
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(fields)
     writer.writerows([getattr(row, field) for field in fields] for row in rows)
-    with replacing(path) as beside:
-        beside.write_text(text.getvalue())
-
-
-def draw(result: Result, i: int, network: FrozenNetwork, row: OptimumSummary, path: Path) -> None:
-    n_frames = result.n_frames[i]
-    title = (
-        f"{row.network} {row.cell_type}, optimum {row.direction_deg:.0f} deg, "
-        f"edges {row.edge_direction_deg:.0f} deg"
-    )
-    plot = plot_stim_response(
-        result.stimulus[i, :n_frames],
-        result.response[i, :n_frames],
-        network.lattice,
-        result.protocol.dt,
-        title=title,
-    )
-    save_figure(plot.fig, path)
+    replace_text(path, text.getvalue())
 
 
 if __name__ == "__main__":
-    torch.set_float32_matmul_precision("highest")
     CLI(main, as_positional=False)
