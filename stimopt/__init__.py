@@ -16,8 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stimopt.analysis import edge_tuning as edge_tuning
-    from stimopt.analysis import stimulus_tuning as stimulus_tuning
+    from stimopt.analysis.edge_tuning import edge_tuning as edge_tuning
+    from stimopt.analysis.stimulus_tuning import stimulus_tuning as stimulus_tuning
     from stimopt.items import Item as Item
     from stimopt.items import Reading as Reading
     from stimopt.lattice import HexLattice as HexLattice

@@ -71,7 +71,7 @@ def help_text(name: str) -> str:
 
     It is kept as text, since torch and Lightning take seconds to import.
     """
-    return files("stimopt.commands").joinpath("help", f"{name}.txt").read_text(encoding="utf-8")
+    return (files("stimopt.commands") / "help" / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def _run(command: str, arguments: list[str]) -> int:

@@ -116,7 +116,8 @@ class EdgeTuning:
     @property
     def polarity(self) -> NDArray[np.int64]:
         """1 where the best edge is ON, -1 where it is OFF."""
-        return np.asarray(POLARITIES)[self.polarity_peaks.argmax(axis=2)]
+        best: NDArray[np.int64] = np.asarray(POLARITIES)[self.polarity_peaks.argmax(axis=2)]
+        return best
 
     @property
     def polarity_index(self) -> Floats:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser
 
-from stimopt.commands.fitting import Methods, fit_parser, print_files, run_fit
+from stimopt.commands.fitting import FitCLI, Methods, fit_parser, print_files
 from stimopt.optimize.generate import StimulusGenerator
 
 METHODS: Methods = {"weighted": StimulusGenerator}
 STEPS = 200
 
 
-def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
+def parser(arguments: Sequence[str] = ()) -> LightningArgumentParser:
     """The options, as far as the arguments decide which there are."""
     text = "Grow the stimulus that drives a cell type most, from noise."
     return fit_parser("generate", text, METHODS, STEPS, arguments)
@@ -21,6 +21,6 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
 
 def run(arguments: Sequence[str]) -> int:
     """Fit or resume, and print the files."""
-    _, output = run_fit(parser(arguments), METHODS, arguments)
+    _, output = FitCLI(parser(arguments), METHODS, arguments).run()
     print_files(output)
     return 0

@@ -133,13 +133,14 @@ class _Stages:
     def module(self, stage: str, **more: Any) -> StimulusModule:
         """The module of a fit, of the method that its options choose."""
         chosen = dict(vars(self.config[stage]))
-        del chosen["steps"]
+        del chosen["max_steps"]
         model = options.chosen_method({"method": chosen.pop("method", None)}, METHODS[stage])
-        return model(**self.shared, **more, **chosen)
+        module: StimulusModule = model(**self.shared, **more, **chosen)
+        return module
 
     def fit(self, stage: str, module: StimulusModule) -> Result:
         """The result of a fit, which is run if it is not there with as many steps."""
-        path, steps = self.output / stage / "result.h5", self.config[stage].steps
+        path, steps = self.output / stage / "result.h5", self.config[stage].max_steps
         if path.is_file():
             settings = json.loads(json.dumps(module.settings(), default=str))
             result = self.require_same(path, settings)
@@ -202,7 +203,7 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
             options.add_method(parser, f"{stage}.", METHODS[stage])
         model = options.chosen_method(early, METHODS[stage], f"{stage}.method")
         options.add_model(parser, stage, model, skip=_SKIPPED[stage])
-        add(f"--{stage}.steps", type=int, default=steps, help="of the optimizer, in all")
+        add(f"--{stage}.max_steps", type=int, default=steps, help="of the optimizer, in all")
     add(
         "--search_result",
         type=str | None,
@@ -244,5 +245,6 @@ def _parsed(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         "several make a trade-off curve, which stimopt regularize draws",
     )
     for stage in STEPS:
-        expect.whole(f"{stage}.steps", config[stage].steps, f"{STEPS[stage]} is usual", at_least=1)
+        steps = config[stage].max_steps
+        expect.whole(f"{stage}.max_steps", steps, f"{STEPS[stage]} is usual", at_least=1)
     return config

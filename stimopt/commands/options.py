@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import lightning.pytorch as pl
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NotEmptyStr
-from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from stimopt import expect
 from stimopt.networks.model import ResponseModel
@@ -25,7 +26,7 @@ OF_TRAINER = {
 }
 """Options of Lightning's Trainer that have an effect in a search and in a fit."""
 OF_FITS = OF_TRAINER | {
-    *("max_time", "log_every_n_steps", "enable_checkpointing", "detect_anomaly"),
+    *("max_steps", "max_time", "log_every_n_steps", "enable_checkpointing", "detect_anomaly"),
 }
 """Those that have one in a fit."""
 
@@ -109,6 +110,31 @@ def add_intervals(parser: ArgumentParser, *, steps: bool = False, batches: bool 
         parser.add_argument(
             "--checkpoint_every_n_batches", type=int, default=5, help="how often a search is saved"
         )
+
+
+class RunCLI(LightningCLI):
+    """A LightningCLI of a command: parses, and builds what is to be run, but does not run it.
+
+    A subclass builds `self.model`, `self.trainer` and, if it has data, `self.datamodule`.
+
+    Args:
+        parser: with all options of the command.
+        arguments: what followed the name of the command.
+    """
+
+    def __init__(self, parser: LightningArgumentParser, arguments: Sequence[str]) -> None:
+        self._with_options = parser
+        with warnings.catch_warnings():
+            # Lightning doubts arguments that are not those of the interpreter.
+            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+            super().__init__(run=False, args=list(arguments), auto_configure_optimizers=False)
+
+    def setup_parser(self, *args: Any) -> None:
+        """The parser has its options."""
+        self.parser = self._with_options
+
+    def _set_seed(self) -> None:
+        """Items have seeds of their own."""
 
 
 # -- parsing --------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser
 
-from stimopt.commands.fitting import Methods, fit_parser, print_files, run_fit
+from stimopt.commands.fitting import FitCLI, Methods, fit_parser, print_files
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
 from stimopt.report.tradeoff import write_tradeoffs
 
@@ -14,7 +14,7 @@ METHODS: Methods = {"constrained": StimulusRegularizer, "penalized": PenalizedRe
 STEPS = 300
 
 
-def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
+def parser(arguments: Sequence[str] = ()) -> LightningArgumentParser:
     """The options, as far as the arguments decide which there are."""
     text = "Pull a stimulus to grey while the response stays."
     return fit_parser("regularize", text, METHODS, STEPS, arguments)
@@ -22,7 +22,7 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
 
 def run(arguments: Sequence[str]) -> int:
     """Fit or resume, draw the trade-off of several tolerances, and print the files."""
-    result, output = run_fit(parser(arguments), METHODS, arguments)
+    result, output = FitCLI(parser(arguments), METHODS, arguments).run()
     if "tolerance" in result.variables:
         write_tradeoffs(output)
     print_files(output)

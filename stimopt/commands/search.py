@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.table import Table
 
@@ -15,11 +13,11 @@ from stimopt.commands import options
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.report.tables import winners_table
 from stimopt.runs.callbacks import ConfigWriter
-from stimopt.runs.trainer import SEARCH_DEFAULTS, run_search
+from stimopt.runs.trainer import SEARCH_DEFAULTS, search_trainer, search_with
 from stimopt.search.naturalistic import NaturalisticSearch
 
 
-def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
+def parser(arguments: Sequence[str] = ()) -> LightningArgumentParser:
     """The options."""
     early = options.early_options(arguments, ("protocol_preset",))
     text = "Find the clip of a movie set that drives each cell type most."
@@ -34,28 +32,34 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     return parser
 
 
-def trainer_options(config: Namespace, text: str) -> dict[str, Any]:
-    """Arguments of `search_trainer`."""
-    chosen = vars(config.trainer)
-    return {
-        **chosen,
-        "folder": config.output,
-        "checkpoint_every_n_batches": config.checkpoint_every_n_batches,
-        "callbacks": [*(chosen["callbacks"] or []), ConfigWriter(config.output, text)],
-    }
+class SearchCLI(options.RunCLI):
+    """A LightningCLI with the module, the data and the Trainer of a search."""
+
+    def instantiate_classes(self) -> None:
+        """Build module, data and Trainer."""
+        config, text = options.resolve(self.parser, self.config)
+        network, protocol = options.open_network(config)
+        extent = network.lattice.extent
+        self.datamodule = StimulusDataModule(**vars(config.data), dt=protocol.dt, extent=extent)
+        self.model = NaturalisticSearch(network, protocol, **vars(config.model))
+        chosen = vars(config.trainer)
+        callbacks = chosen.pop("callbacks") or []
+        self.trainer = search_trainer(
+            config.output,
+            config.checkpoint_every_n_batches,
+            callbacks=[*callbacks, ConfigWriter(config.output, text)],
+            **chosen,
+        )
 
 
 def run(arguments: Sequence[str]) -> int:
     """Search or resume, and print the winners."""
-    chosen = parser(arguments)
-    config, text = options.resolve(chosen, chosen.parse_args(arguments))
-    network, protocol = options.open_network(config)
-    data = StimulusDataModule(**vars(config.data), dt=protocol.dt, extent=network.lattice.extent)
-    search = NaturalisticSearch(network, protocol, **vars(config.model))
-    result = run_search(search, data, ckpt_path=config.ckpt_path, **trainer_options(config, text))
-    if rank_zero_only.rank == 0:
+    cli = SearchCLI(parser(arguments), arguments)
+    output, ckpt_path = cli.config.output, cli.config.ckpt_path
+    result = search_with(cli.trainer, cli.model, cli.datamodule, output, ckpt_path=ckpt_path)
+    if cli.trainer.is_global_zero:
         print_table(winners_table(result))
-        print(Path(config.output) / "result.h5")
+        print(Path(output) / "result.h5")
     return 0
 
 

@@ -88,7 +88,7 @@ def picture_log(logger: Logger) -> LogPicture | None:
     """The function by which a logger takes pictures; None if it takes none."""
     if (log_image := getattr(logger, "log_image", None)) is not None:
         return lambda name, picture, step: log_image(name, [picture], step=step)
-    if (add_image := getattr(logger.experiment, "add_image", None)) is not None:
+    if (add_image := getattr(getattr(logger, "experiment", None), "add_image", None)) is not None:
         return lambda name, picture, step: add_image(name, picture, step, dataformats="HWC")
     return None
 

@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from stimopt.search.naturalistic import NaturalisticSearch
+
 WIDE = 100
 """Columns of a terminal with room for the time elapsed and the metrics."""
 
@@ -120,7 +122,8 @@ class SearchProgress(RunProgress):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar at the samples done so far."""
-        done: range = pl_module.samples_done
+        assert isinstance(pl_module, NaturalisticSearch)
+        done = pl_module.samples_done
         self._total = pl_module.data.samples.stop - done.start
         self._open("naturalistic", "samples", self._total, len(done))
 

@@ -81,18 +81,28 @@ def fit(
     Example:
         >>> result = fit(StimulusGenerator(network, "T4c"), steps=200, folder="logs/t4c")
     """
-    expect.whole("steps", steps, "200 is usual", at_least=1)
-    with quiet_lightning():
-        trainer = fit_trainer(
-            steps, folder, checkpoint_every_n_steps, pictures_every_n_steps, **trainer_options
-        )
-        with _running(trainer, folder, ckpt_path) as checkpoint:
-            trainer.fit(module, ckpt_path=checkpoint)
-            result = module.result()
-            if folder is not None:
-                write_figures(result, folder, max_figures)
-                # Last, so that a folder with a result is complete.
-                result.write(Path(folder) / "result.h5")
+    trainer = fit_trainer(
+        steps, folder, checkpoint_every_n_steps, pictures_every_n_steps, **trainer_options
+    )
+    return fit_with(trainer, module, folder, ckpt_path=ckpt_path, max_figures=max_figures)
+
+
+def fit_with(
+    trainer: pl.Trainer,
+    module: StimulusModule,
+    folder: str | Path | None = None,
+    *,
+    ckpt_path: str | Path | None = "last",
+    max_figures: int = 8,
+) -> Result:
+    """Run a fit with a Trainer of `fit_trainer`; the other arguments as for `fit`."""
+    with quiet_lightning(), _running(trainer, folder, ckpt_path) as checkpoint:
+        trainer.fit(module, ckpt_path=checkpoint)
+        result = module.result()
+        if folder is not None:
+            write_figures(result, folder, max_figures)
+            # Last, so that a folder with a result is complete.
+            result.write(Path(folder) / "result.h5")
     return result
 
 
@@ -125,13 +135,24 @@ def run_search(
     Example:
         >>> result = run_search(NaturalisticSearch(network), StimulusDataModule(), "logs/search")
     """
-    with quiet_lightning():
-        trainer = search_trainer(folder, checkpoint_every_n_batches, **trainer_options)
-        with _running(trainer, folder, ckpt_path) as checkpoint:
-            trainer.test(search, datamodule=data, ckpt_path=checkpoint, verbose=False)
-            result = search.result()
-            if folder is not None and trainer.is_global_zero:
-                result.write(Path(folder) / "result.h5")
+    trainer = search_trainer(folder, checkpoint_every_n_batches, **trainer_options)
+    return search_with(trainer, search, data, folder, ckpt_path=ckpt_path)
+
+
+def search_with(
+    trainer: pl.Trainer,
+    search: NaturalisticSearch,
+    data: StimulusDataModule,
+    folder: str | Path | None = None,
+    *,
+    ckpt_path: str | Path | None = "last",
+) -> Result:
+    """Run a search with a Trainer of `search_trainer`; the other arguments as for `run_search`."""
+    with quiet_lightning(), _running(trainer, folder, ckpt_path) as checkpoint:
+        trainer.test(search, datamodule=data, ckpt_path=checkpoint, verbose=False)
+        result = search.result()
+        if folder is not None and trainer.is_global_zero:
+            result.write(Path(folder) / "result.h5")
     return result
 
 
@@ -146,6 +167,7 @@ def fit_trainer(
     **options: Any,
 ) -> pl.Trainer:
     """The Trainer of a fit; arguments as for `fit`."""
+    expect.whole("max_steps", steps, "200 is usual", at_least=1)
     options = {**FIT_DEFAULTS, **_without_none(options), "max_steps": steps, "max_epochs": -1}
     callbacks: list[pl.Callback] = [StimulusPictures(pictures_every_n_steps)]
     save = LastCheckpoint(_checkpoints(folder), checkpoint_every_n_steps)
@@ -190,7 +212,8 @@ def _trainer(
         # Where a SLURM job that requeues itself leaves its state.
         options.setdefault("default_root_dir", str(folder))
     plugins = [*_listed(options.pop("plugins", [])), SafeCheckpointIO()]
-    trainer = pl.Trainer(callbacks=callbacks, plugins=plugins, **options)
+    with quiet_lightning():
+        trainer = pl.Trainer(callbacks=callbacks, plugins=plugins, **options)
     _require_cores(trainer)
     return trainer
 

@@ -49,9 +49,9 @@ def test_an_error_of_the_disk_names_the_file() -> None:
 
 
 INTERRUPTED = {
-    ("generate", signal.SIGTERM): ("--model.t_stim=0.1", "--steps=1000000"),
+    ("generate", signal.SIGTERM): ("--model.t_stim=0.1", "--trainer.max_steps=1000000"),
     ("search", signal.SIGTERM): ("--data.batch_size=1",),
-    ("optima", signal.SIGINT): ("--regularize.steps=1000000", "--data.stop_sample=4"),
+    ("optima", signal.SIGINT): ("--regularize.max_steps=1000000", "--data.stop_sample=4"),
 }
 CHECKPOINT = {"optima": "regularize/checkpoints/last.ckpt"}
 

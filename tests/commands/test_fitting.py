@@ -69,10 +69,10 @@ def test_the_config_beside_a_run_gives_the_same_run(tmp_path: Path) -> None:
 def test_a_refused_run_leaves_the_config_of_the_run_before(tmp_path: Path, capsys: Capture) -> None:
     assert main(generate_command(tmp_path)) == 0
     before = (tmp_path / "config.yaml").read_bytes()
-    refusal(generate_command(tmp_path, "--model.sign=-1", "--steps=8"), capsys)
+    refusal(generate_command(tmp_path, "--model.sign=-1", "--trainer.max_steps=8"), capsys)
     assert (tmp_path / "config.yaml").read_bytes() == before
-    assert main(generate_command(tmp_path, "--steps=8")) == 0
-    assert b"\nsteps: 8\n" in (tmp_path / "config.yaml").read_bytes()
+    assert main(generate_command(tmp_path, "--trainer.max_steps=8")) == 0
+    assert b"\n  max_steps: 8\n" in (tmp_path / "config.yaml").read_bytes()
 
 
 def test_optimizer_schedule_and_callbacks_from_a_config(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_optimizer_schedule_and_callbacks_from_a_config(tmp_path: Path) -> None:
         trainer={"log_every_n_steps": 1, "callbacks": [stopper], "logger": csv_logger},
     )
     output = tmp_path / "run"
-    result = result_of(generate_command(output, config, "--steps=60"), output)
+    result = result_of(generate_command(output, config, "--trainer.max_steps=60"), output)
     assert len(result["losses"]) < 61, "stopped early"
     header, *rows = (tmp_path / "log" / "metrics.csv").read_text().splitlines()
     column = header.split(",").index("optimizer/learning_rate")
@@ -131,7 +131,7 @@ def test_objective_and_penalties_by_dotted_path(tmp_path: Path, capsys: Capture)
     terms = sum(result[name][:, 0] for name in ("loss_activity", "loss_grey", "loss_smooth"))
     np.testing.assert_allclose(result["losses"][:, 0], terms, rtol=1e-5)
     # Another function is another run.
-    refused = refusal(generate_command(line, *options[1:], "--steps=8"), capsys)
+    refused = refusal(generate_command(line, *options[1:], "--trainer.max_steps=8"), capsys)
     assert "objective = 'my_lab.onset'" in refused
     assert "my_lab.offset" in refusal(
         generate_command(tmp_path / "none", "--model.objective=my_lab.offset"), capsys
@@ -144,14 +144,6 @@ def test_one_penalty_is_changed_by_its_name(tmp_path: Path) -> None:
 
 
 # -- steps and methods ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("by_config", [False, True])
-def test_steps_have_one_name(by_config: bool, tmp_path: Path, capsys: Capture) -> None:
-    lightnings = with_config(tmp_path, trainer={"max_steps": 3})
-    option = lightnings if by_config else "--trainer.max_steps=3"
-    line = refusal(generate_command(tmp_path / "out", option), capsys)
-    assert line == "expected steps, got trainer.max_steps; give --steps"
 
 
 @pytest.mark.parametrize("by_config", [False, True])
@@ -174,7 +166,9 @@ def test_an_unknown_method(clips: Path, tmp_path: Path, capsys: Capture) -> None
 
 
 def test_several_tolerances_draw_a_trade_off(clips: Path, tmp_path: Path, capsys: Capture) -> None:
-    arguments = regularize_command(clips, tmp_path, "--model.tolerance=[0.02, 0.1]", "--steps=30")
+    arguments = regularize_command(
+        clips, tmp_path, "--model.tolerance=[0.02, 0.1]", "--trainer.max_steps=30"
+    )
     result = result_of(arguments, tmp_path)
     assert result["tolerance"].tolist() == pytest.approx([0.02, 0.1])
     assert str(tmp_path / "tradeoff-T4c.png") in capsys.readouterr().out.splitlines()

@@ -20,7 +20,7 @@ def defaults_of(command: str, arguments: list[str] | None = None) -> dict[str, A
 
 def test_an_option_has_the_same_default_in_every_command() -> None:
     # What a command is: where it starts, by which algorithm, on how many devices, to which folder.
-    own = {"model.init", "model.optimizer", "steps", "trainer.devices", "output"}
+    own = {"model.init", "model.optimizer", "trainer.max_steps", "trainer.devices", "output"}
     # A search of all cell types costs no more than one of a single type.
     own.add("model.cell_types")
     seen: dict[str, Any] = {}
@@ -48,7 +48,7 @@ def test_a_group_of_optima_has_the_options_of_the_command(command: str, method: 
         for name, value in group.items()
         if name.startswith(f"{command}.") and not name.endswith(".method")
     }
-    assert stage == {**model, "steps": alone["steps"]}
+    assert stage == {**model, "max_steps": alone["trainer.max_steps"]}
 
 
 @pytest.mark.parametrize(

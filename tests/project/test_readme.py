@@ -24,9 +24,9 @@ COMMANDS = [
 ]
 # So that the whole takes a minute, fits are cut short; nothing else is changed.
 SHORT = {
-    "regularize": ["--steps", "4"],
-    "generate": ["--steps", "4"],
-    "optima": ["--regularize.steps", "4", "--generate.steps", "4"],
+    "regularize": ["--trainer.max_steps", "4"],
+    "generate": ["--trainer.max_steps", "4"],
+    "optima": ["--regularize.max_steps", "4", "--generate.max_steps", "4"],
 }
 
 

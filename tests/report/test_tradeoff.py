@@ -64,7 +64,7 @@ def test_the_command_draws_the_trade_off_of_a_search(
     options = [
         f"--model.init=naturalistic:{searched / 'result.h5'}",
         "--model.tolerance=[0.1, 0.02, 0.3]",
-        "--steps=200",
+        "--trainer.max_steps=200",
         "--pictures_every_n_steps=1000",
         f"--output={output}",
     ]

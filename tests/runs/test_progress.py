@@ -39,18 +39,20 @@ def read(terminal: int) -> bytes:
 
 def test_one_bar_over_all_steps_also_when_resumed(tmp_path: Path) -> None:
     output = [f"--output={tmp_path}", "--checkpoint_every_n_steps=20"]
-    first = screen(*COMMAND, *output, "--steps=40")
+    first = screen(*COMMAND, *output, "--trainer.max_steps=40")
     # Lightning's epochs, one every ten steps, do not show.
     assert "Epoch" not in first
     assert re.search(r"artificial .*40/40 +steps .*/s .*loss -?\d.*response -?\d", first)
     done = [int(n) for n in re.findall(r"(\d+)/40", first)]
     assert done == sorted(done) and done[-1] == 40
-    again = [int(n) for n in re.findall(r"(\d+)/90", screen(*COMMAND, *output, "--steps=90"))]
+    again = [
+        int(n) for n in re.findall(r"(\d+)/90", screen(*COMMAND, *output, "--trainer.max_steps=90"))
+    ]
     assert again == sorted(again) and again[0] >= 40 and again[-1] == 90
 
 
 def test_fits_a_narrow_terminal(tmp_path: Path) -> None:
-    printed = screen(*COMMAND, f"--output={tmp_path}", "--steps=20", columns=80)
+    printed = screen(*COMMAND, f"--output={tmp_path}", "--trainer.max_steps=20", columns=80)
     lines = [line.rstrip() for line in re.split(r"[\r\n]+", printed) if "steps" in line]
     assert re.match(r"artificial \S+ 20/20 steps [\d.]+/s \d:\d\d:\d\d$", lines[-1])
     assert max(map(len, lines)) <= 80

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,58 +20,33 @@ FORMULA = re.compile(r"(?i)expected .+, got .+; .+", re.DOTALL)
 """What was expected, what came, and the next step."""
 
 
-@dataclass(frozen=True)
 class Files:
     """Sound files that commands read, made by stimopt itself.
 
     Args:
-        folder: of all of them.
+        folder: gets arrays `movies/`, `store.h5` rendered from them, and the output of a search
+            over the store in `search/` and of a generation in `fit/`.
     """
 
-    folder: Path
-
-    @property
-    def store(self) -> Path:
-        """Three scenes of noise, extent 2."""
-        return self.folder / "store.h5"
-
-    @property
-    def movies(self) -> Path:
-        """Arrays from which the store was rendered."""
-        return self.folder / "movies"
-
-    @property
-    def search(self) -> Path:
-        """Output of `search` over the store."""
-        return self.folder / "search"
-
-    @property
-    def fit(self) -> Path:
-        """Output of `generate`."""
-        return self.folder / "fit"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.movies, self.store = folder / "movies", folder / "store.h5"
+        self.search, self.fit = folder / "search", folder / "fit"
+        self.movies.mkdir(parents=True)
+        random = np.random.default_rng(0)
+        for i in range(3):
+            frames = random.integers(0, 256, (24, 15, 40), dtype=np.uint8)
+            np.save(self.movies / f"scene_{i}.npy", frames)
+        assert main(render_command(self.movies, self.store)) == 0
+        assert main(search_command(self.store, self.search)) == 0
+        assert main(generate_command(self.fit)) == 0
 
     def copied(self, name: str, to: Path) -> Path:
         """A copy of one of the files or folders, to be damaged."""
         source, copy = self.folder / name, to / Path(name).name
-        if source.is_dir():
-            shutil.copytree(source, copy)
-        else:
-            shutil.copy(source, copy)
+        copier = shutil.copytree if source.is_dir() else shutil.copy
+        copier(source, copy)
         return copy
-
-
-def make_files(folder: Path) -> Files:
-    """Run render, search and generate once."""
-    files = Files(folder)
-    files.movies.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for i in range(3):
-        frames = random.integers(0, 256, (24, 15, 40), dtype=np.uint8)
-        np.save(files.movies / f"scene_{i}.npy", frames)
-    assert main(render_command(files.movies, files.store)) == 0
-    assert main(search_command(files.store, files.search)) == 0
-    assert main(generate_command(files.fit)) == 0
-    return files
 
 
 def render_command(movies: Path | str, store: Path, *more: str) -> list[str]:
@@ -89,19 +63,27 @@ def search_command(store: Path, output: Path, *more: str) -> list[str]:
 
 def generate_command(output: Path, *more: str) -> list[str]:
     """Arguments that grow 100 ms of stimulus for T4c in 4 steps."""
-    short = ["--model.cell_types=T4c", "--model.t_stim=0.1", "--steps=4"]
+    short = ["--model.cell_types=T4c", "--model.t_stim=0.1", "--trainer.max_steps=4"]
     return ["generate", *SMALL, OFTEN, *short, f"--output={output}", *more]
 
 
 def regularize_command(result: Path, output: Path, *more: str) -> list[str]:
     """Arguments that regularize the winner of T4c in 4 steps."""
     start = ["--model.cell_types=T4c", f"--model.init=naturalistic:{result}"]
-    return ["regularize", *SMALL, OFTEN, *start, "--steps=4", f"--output={output}", *more]
+    return [
+        "regularize",
+        *SMALL,
+        OFTEN,
+        *start,
+        "--trainer.max_steps=4",
+        f"--output={output}",
+        *more,
+    ]
 
 
 def optima_command(store: Path, output: Path, *more: str) -> list[str]:
     """Arguments that find the three optima of T4c, with 2 steps of each fit."""
-    steps = ["--generate.t_stim=0.1", "--generate.steps=2", "--regularize.steps=2"]
+    steps = ["--generate.t_stim=0.1", "--generate.max_steps=2", "--regularize.max_steps=2"]
     return ["optima", "T4c", *SMALL, f"--data.stores={store}", *steps, f"--output={output}", *more]
 
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.whole.commandline import Files, make_files
+from tests.whole.commandline import Files
 from tests.whole.forked import Forks
 
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return make_files(tmp_path_factory.mktemp("sound"))
+    return Files(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture(scope="session")

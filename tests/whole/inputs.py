@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from tests.movies.cases import noise_frames, save_pictures
-from tests.whole.circuits import write_circuit
+from tests.networks.circuits import write_circuit
 from tests.whole.commandline import (
     Files,
     generate_command,

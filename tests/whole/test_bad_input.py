@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from stimopt.cli import main
+from tests.networks.circuits import write_circuit
 from tests.whole import damage
-from tests.whole.circuits import write_circuit
 from tests.whole.commandline import (
     Files,
     contents,

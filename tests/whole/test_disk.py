@@ -18,7 +18,7 @@ from stimopt.movies import MovieStore
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.movies.pictures import PictureFolder
 from stimopt.runs.checkpointing import SafeCheckpointIO
-from tests.whole.circuits import network_options, write_circuit
+from tests.networks.circuits import network_options, write_circuit
 from tests.whole.commandline import (
     FORMULA,
     Files,
@@ -97,14 +97,14 @@ def test_a_full_disk_ends_a_fit(
     out = disk / "out"
     assert main(generate_command(out)) == 0
     before = (out / "result.h5").read_bytes()
-    more = generate_command(out, "--steps=40")
+    more = generate_command(out, "--trainer.max_steps=40")
     filler = fill(disk, spare)
     refused_for("No space left", more, capsys)
     require_readable(out)
     assert (out / "result.h5").read_bytes() == before
     filler.unlink()
     assert main(more) == 0
-    assert main(generate_command(tmp_path / "whole", "--steps=40")) == 0
+    assert main(generate_command(tmp_path / "whole", "--trainer.max_steps=40")) == 0
     require_equal(out / "result.h5", tmp_path / "whole" / "result.h5", "stimulus", "losses")
 
 
@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_written(files: Files, disk: Path, capsys: Captu
     before = contents(disk)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True, timeout=20)
     for arguments in (
-        generate_command(disk / "out", "--steps=9"),
+        generate_command(disk / "out", "--trainer.max_steps=9"),
         search_command(files.store, disk / "another" / "search"),
         render_command(files.movies, disk / "store.h5"),
         render_command(files.movies, disk / "deep" / "store.h5"),
@@ -162,7 +162,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); sys.exit(main(sys.argv[1:]))"
     )
     # A process of its own, since the limit stays.
-    command = [sys.executable, "-c", limited, *generate_command(out, "--steps=9")]
+    command = [sys.executable, "-c", limited, *generate_command(out, "--trainer.max_steps=9")]
     assert subprocess.run(command, capture_output=True, timeout=200).returncode == 2
     require_readable(out)
     assert (out / "result.h5").read_bytes() == before

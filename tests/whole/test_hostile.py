@@ -21,7 +21,7 @@ from PIL import Image
 
 import stimopt
 from stimopt.cli import main
-from tests.whole.circuits import write_circuit
+from tests.networks.circuits import write_circuit
 from tests.whole.commandline import (
     Files,
     contents,
@@ -142,16 +142,6 @@ def test_a_zip_that_leads_outside(name: str, tmp_path: Path, capsys: Capture) ->
             archive.writestr(member, (inside / "1.png").read_bytes())
     command = render_command(inside / "movie.zip", inside / "store.h5")
     refused(command, capsys, "movie.zip", tmp_path)
-
-
-def test_names_in_a_result_are_no_paths(files: Files, tmp_path: Path) -> None:
-    result = files.copied("search/result.h5", tmp_path)
-    with h5py.File(result, "r+") as file:
-        file["scene"][...] = file["label"][...] = "../../outside"
-    before = contents(tmp_path)
-    assert main(regularize_command(result, tmp_path / "deep" / "out")) == 0
-    written = [name for name in contents(tmp_path) if name not in before]
-    assert written and all(name.startswith("deep/out/") for name in written)
 
 
 def test_a_cell_type_with_slashes_is_no_path(tmp_path: Path) -> None:

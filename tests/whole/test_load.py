@@ -14,8 +14,7 @@ import pytest
 import torch
 
 import stimopt
-from stimopt.cli import main
-from stimopt.networks.opening import builtin_network, flyvis_network
+from stimopt.networks.opening import flyvis_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
 
@@ -63,55 +62,6 @@ def test_65_types_of_4_networks_in_one_fit(
         alone = StimulusGenerator(network, item.cell_type, networks=[item.network], **options)
         make_trainer(3).fit(alone)
         torch.testing.assert_close(alone.record.history["loss/total"][:, 0], losses[:, i])
-
-
-SEARCH = """
-from stimopt.cli import main
-assert main(sys.argv[1:]) == 0
-print(peak())
-"""
-
-
-def test_100_000_samples_are_searched_in_flat_memory(tmp_path: Path) -> None:
-    movies, store = tmp_path / "movies", tmp_path / "store.h5"
-    movies.mkdir()
-    random = np.random.default_rng(0)
-    for i in range(28):
-        frames = random.integers(0, 256, (120, 15, 40), dtype=np.uint8)
-        np.save(movies / f"{i:02d}.npy", frames)
-    small = ["--extent=2", "--kernel_size=3", "--views=5", "--width_fraction=1", "--progress=false"]
-    assert main(["render", str(movies), str(store), *small]) == 0
-    peaks, results = {}, {}
-    # 28 scenes of 5 views, cut into 6 windows and turned 12 ways, are 10,080 samples.
-    for times in (1, 10):
-        output = tmp_path / str(times)
-        peaks[times] = kilobytes_of(
-            SEARCH,
-            *("search", "--network.extent=2", "--trainer.accelerator=cpu", f"--output={output}"),
-            *("--trainer.enable_progress_bar=false", "--trainer.logger=false"),
-            *("--data.batch_size=256", "--checkpoint_every_n_batches=20", "--protocol.t_pre=0.1"),
-            f"--data.stores=[{', '.join([str(store)] * times)}]",
-        )
-        results[times] = stimopt.read(output / "result.h5")
-    assert results[10].config["samples"] >= 100_000
-    assert peaks[10] / peaks[1] < 1.05
-    for name in ("sample", "peak_response"):
-        np.testing.assert_array_equal(results[1][name], results[10][name])
-
-
-def test_a_stimulus_of_10_seconds(make_trainer: Trainers) -> None:
-    fits = {
-        segment: StimulusGenerator(
-            builtin_network(4, segment=segment), "T4c", t_stim=10.0, objective="last_frame"
-        )
-        for segment in (None, 100)
-    }
-    for fit in fits.values():
-        make_trainer(5).fit(fit)
-        assert fit.stimulus.shape == (1, 1000, 61)
-    whole, cut = (fit.record.history["loss/total"] for fit in fits.values())
-    assert torch.equal(fits[None].stimulus, fits[100].stimulus) and torch.equal(whole, cut)
-    assert cut[-1] < cut[0]
 
 
 GRADIENT = """

@@ -29,7 +29,7 @@ def test_a_second_run_is_refused(
     out = files.copied("fit", tmp_path)
     store = files.copied("store.h5", tmp_path)
     arguments = {
-        "generate": generate_command(out, "--steps=9"),
+        "generate": generate_command(out, "--trainer.max_steps=9"),
         "search": search_command(files.store, out, "--model.top_k=2"),
         "optima": optima_command(files.store, out),
         "render": render_command(files.movies, store, "--overwrite=true"),
