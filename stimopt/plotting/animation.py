@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.animation import FFMpegWriter
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
@@ -30,6 +26,7 @@ from stimopt.plotting.hexagons import (
     hex_frame,
 )
 from stimopt.plotting.selection import (
+    Row,
     baseline_values,
     checked_pair,
     drawn_rows,
@@ -96,17 +93,10 @@ def animate(
     stimulus, response = checked_pair(stimulus, response, lattice)
     dt = Protocol(dt=dt).dt
     shown = response - baseline_values(response, baseline, lattice)
-    scene = _Scene.build(
-        stimulus,
-        shown,
-        response[:, lattice.center],
-        lattice,
-        dt,
-        max_extent=max_extent,
-        label=response_label(baseline),
-        title=title,
-        slowed=1 / (fps * dt),
-    )
+    limit = symmetric_limit(shown, lattice, max_extent)
+    rows = drawn_rows(stimulus, shown, limit, response_label(baseline))
+    central = response[:, lattice.center]
+    scene = _Scene(rows, central, lattice, dt, max_extent, title, slowed=1 / (fps * dt))
     with replacing(path) as part:
         if path.suffix.lower() == ".gif":
             _write_gif(scene, part, fps, dpi)
@@ -188,19 +178,40 @@ def _check_format(path: Path, fps: float) -> None:
     )
 
 
-@dataclass(frozen=True)
 class _Scene:
     """The figure of a film, and the artists that change from frame to frame."""
 
-    fig: Figure
-    hexagons: tuple[PolyCollection, PolyCollection]
-    values: tuple[Floats, Floats]
-    cursor: Line2D
-    dot: Line2D
-    clock: Text
-    central: Floats
-    dt: float
-    slowed: float
+    def __init__(
+        self,
+        rows: tuple[Row, Row],
+        central: Floats,
+        lattice: HexLattice,
+        dt: float,
+        max_extent: int | None,
+        title: str,
+        slowed: float,
+    ) -> None:
+        self.central, self.dt, self.slowed = central, dt, slowed
+        x, y = frame_size(lattice, max_extent)
+        frame_width = _FRAME_HEIGHT * x / y
+        self.width = _LEFT + 2 * frame_width + _GAP + _RIGHT
+        self.height = _BOTTOM + _TRACE_HEIGHT + _BETWEEN + _FRAME_HEIGHT + _HEAD
+        self.fig = Figure(figsize=(self.width, self.height), dpi=style.DPI)
+        columns = drawn_columns(lattice, max_extent)
+        self.values = [row.values[:, columns] for row in rows]
+        self.hexagons = []
+        base = _BOTTOM + _TRACE_HEIGHT + _BETWEEN
+        for i, row in enumerate(rows):
+            left = _LEFT + i * (frame_width + _GAP)
+            ax = self._add_axes(left, base, frame_width, _FRAME_HEIGHT)
+            options = {"max_extent": max_extent, "crosshair": True, **row.scale}
+            self.hexagons.append(hex_frame(ax, lattice, row.values[0], **options))
+            ax.set_title(row.name, fontsize=style.LABEL_SIZE, pad=2)
+            right, middle = left + frame_width + 0.08, base + 0.25 * _FRAME_HEIGHT
+            bar_axes = self._add_axes(right, middle, 0.08, _FRAME_HEIGHT / 2)
+            add_colorbar(bar_axes, self.hexagons[-1], row.label)
+        self._draw_trace()
+        self._draw_head(title)
 
     def play(self) -> Iterator[int]:
         """Set the figure to each frame in turn."""
@@ -213,6 +224,32 @@ class _Scene:
             self.clock.set_text(self._clock_text(ms))
             yield frame
 
+    def _add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        """Axes at a place in inches."""
+        w, h = self.width, self.height
+        return self.fig.add_axes((left / w, bottom / h, width / w, height / h))
+
+    def _draw_trace(self) -> None:
+        ax = self._add_axes(_LEFT + 0.1, _BOTTOM, self.width - _LEFT - 0.1 - _RIGHT, _TRACE_HEIGHT)
+        ms = 1000 * self.dt * np.arange(len(self.central))
+        plot_traces(ax, ms, {"": self.central}, peaks=False, legend=False)
+        ax.set_ylabel("central\nresponse (a.u.)", fontsize=style.LABEL_SIZE)
+        self.cursor = ax.axvline(0, color="0.6", lw=0.8, zorder=1)
+        (self.dot,) = ax.plot(
+            [0], [self.central[0]], "o", color=style.SERIES[1], ms=5, mec="white", zorder=3
+        )
+
+    def _draw_head(self, title: str) -> None:
+        top, left, right = 1 - 0.1 / self.height, _LEFT / self.width, 1 - 0.15 / self.width
+        heading = self.fig.text(left, top, title, fontsize=style.TITLE_SIZE, va="top")
+        self.clock = self.fig.text(
+            right, top, "", fontsize=style.LABEL_SIZE, va="top", ha="right", family="monospace"
+        )
+        # The heading gets the room that the longest time leaves.
+        self.clock.set_text(self._clock_text(1000 * self.dt * len(self.central)))
+        clock_width = self.clock.get_window_extent().width / self.fig.dpi
+        style.fit_width(heading, self.width - _LEFT - 0.3 - clock_width)
+
     def _clock_text(self, ms: float) -> str:
         if np.isclose(self.slowed, 1):
             return f"{style.milliseconds(ms)} ms"
@@ -220,83 +257,3 @@ class _Scene:
         if self.slowed < 1:
             speed = f"sped up {1 / self.slowed:.3g} times"
         return f"{style.milliseconds(ms)} ms, {speed}"
-
-    @classmethod
-    def build(
-        cls,
-        stimulus: Floats,
-        shown: Floats,
-        central: Floats,
-        lattice: HexLattice,
-        dt: float,
-        *,
-        max_extent: int | None,
-        label: str,
-        title: str,
-        slowed: float,
-    ) -> _Scene:
-        x, y = frame_size(lattice, max_extent)
-        frame_width = _FRAME_HEIGHT * x / y
-        width = _LEFT + 2 * frame_width + _GAP + _RIGHT
-        height = _BOTTOM + _TRACE_HEIGHT + _BETWEEN + _FRAME_HEIGHT + _HEAD
-        fig = Figure(figsize=(width, height), dpi=style.DPI)
-
-        def axes(left: float, bottom: float, w: float, h: float) -> Axes:
-            return fig.add_axes((left / width, bottom / height, w / width, h / height))
-
-        base = _BOTTOM + _TRACE_HEIGHT + _BETWEEN
-        limit = symmetric_limit(shown, lattice, max_extent)
-        hexagons = []
-        for i, row in enumerate(drawn_rows(stimulus, shown, limit, label)):
-            left = _LEFT + i * (frame_width + _GAP)
-            ax = axes(left, base, frame_width, _FRAME_HEIGHT)
-            hexagons.append(
-                hex_frame(
-                    ax,
-                    lattice,
-                    row.values[0],
-                    vmin=row.low,
-                    vmax=row.high,
-                    cmap=row.cmap,
-                    max_extent=max_extent,
-                    crosshair=True,
-                )
-            )
-            ax.set_title(row.name, fontsize=style.LABEL_SIZE, pad=2)
-            bar_axes = axes(
-                left + frame_width + 0.08, base + 0.25 * _FRAME_HEIGHT, 0.08, _FRAME_HEIGHT / 2
-            )
-            add_colorbar(bar_axes, hexagons[-1], row.label)
-        ax = axes(_LEFT + 0.1, _BOTTOM, width - _LEFT - 0.1 - _RIGHT, _TRACE_HEIGHT)
-        ms = 1000 * dt * np.arange(len(central))
-        plot_traces(ax, ms, {"": central}, peaks=False, legend=False)
-        ax.set_ylabel("central\nresponse (a.u.)", fontsize=style.LABEL_SIZE)
-        cursor = ax.axvline(0, color="0.6", lw=0.8, zorder=1)
-        (dot,) = ax.plot([0], [central[0]], "o", color=style.SERIES[1], ms=5, mec="white", zorder=3)
-        top = (height - 0.1) / height
-        heading = fig.text(_LEFT / width, top, title, fontsize=style.TITLE_SIZE, va="top")
-        clock = fig.text(
-            1 - 0.15 / width,
-            top,
-            "",
-            fontsize=style.LABEL_SIZE,
-            va="top",
-            ha="right",
-            family="monospace",
-        )
-        columns = drawn_columns(lattice, max_extent)
-        scene = cls(
-            fig=fig,
-            hexagons=(hexagons[0], hexagons[1]),
-            values=(stimulus[:, columns], shown[:, columns]),
-            cursor=cursor,
-            dot=dot,
-            clock=clock,
-            central=central,
-            dt=dt,
-            slowed=slowed,
-        )
-        clock.set_text(scene._clock_text(1000 * dt * len(central)))
-        room = width - _LEFT - 0.3 - clock.get_window_extent().width / fig.dpi
-        style.fit_width(heading, room)
-        return scene

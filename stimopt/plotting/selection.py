@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,6 +42,11 @@ class Row(NamedTuple):
     high: float
     cmap: str
     label: str
+
+    @property
+    def scale(self) -> dict[str, Any]:
+        """The colour scale, as arguments of `hex_frame`."""
+        return {"vmin": self.low, "vmax": self.high, "cmap": self.cmap}
 
 
 @dataclass(frozen=True)

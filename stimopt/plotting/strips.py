@@ -43,8 +43,7 @@ class StimResponsePlot:
 
     Attributes:
         fig: the figure, or the part of a figure, that was drawn on.
-        axes: axes of the frames, stimulus above response, `(2, strips)`.
-        artists: hexagons, `(2, strips)`.
+        artists: hexagons of the frames, stimulus above response, `(2, strips)`.
         time_axis: the axis under the strips, in ms to the peak.
         colorbars: of stimulus and response.
         title: the line above the frames.
@@ -52,7 +51,6 @@ class StimResponsePlot:
     """
 
     fig: Figure | SubFigure
-    axes: NDArray[np.object_]
     artists: NDArray[np.object_]
     time_axis: Axes
     colorbars: tuple[Colorbar, Colorbar]
@@ -153,27 +151,17 @@ def draw_strip(
     fig = _new_figure(strip, slots) if fig is None else fig
     layout = _Layout.fill(fig, strip, slots, margins)
     time_axis = _draw_time_axis(fig, layout, 1000 * strip.spacing, n_frames)
-    axes = np.empty((2, n_frames), dtype=object)
-    artists = np.empty_like(axes)
+    artists = np.empty((2, n_frames), dtype=object)
     bars = []
     for i, row in enumerate(strip.rows):
         for k, frame in enumerate(row.values):
-            axes[i, k] = fig.add_axes(layout.frame(i, slots - n_frames + k))
-            artists[i, k] = hex_frame(
-                axes[i, k],
-                strip.lattice,
-                frame,
-                vmin=row.low,
-                vmax=row.high,
-                cmap=row.cmap,
-                max_extent=strip.max_extent,
-                crosshair=True,
-            )
+            ax = fig.add_axes(layout.frame(i, slots - n_frames + k))
+            options = {"max_extent": strip.max_extent, "crosshair": True, **row.scale}
+            artists[i, k] = hex_frame(ax, strip.lattice, frame, **options)
         _name_row(fig, layout, i, row.name)
         bars.append(add_colorbar(fig.add_axes(layout.colorbar(i)), artists[i, -1], row.label))
     return StimResponsePlot(
         fig=fig,
-        axes=axes,
         artists=artists,
         time_axis=time_axis,
         colorbars=(bars[0], bars[1]),

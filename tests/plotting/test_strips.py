@@ -22,7 +22,7 @@ def test_the_last_frame_drawn_is_the_peak() -> None:
     stimulus, response = example(peak=30)
     plot = plot_stim_response(stimulus, response, LATTICE, 0.01)
     assert (plot.strip.peak_frame, plot.strip.peak_response) == (30, 1.5)
-    assert plot.axes.shape == plot.artists.shape == (2, 10)
+    assert plot.artists.shape == (2, 10)
     inner = inner_columns(LATTICE, 6)
     for i, frame in enumerate(range(12, 31, 2)):
         np.testing.assert_array_equal(plot.artists[0, i].get_array(), stimulus[frame, inner])
@@ -37,12 +37,13 @@ def test_frames_stand_in_order_over_their_times() -> None:
     labels = [label.get_text() for label in plot.time_axis.get_xticklabels()]
     assert labels == [f"\N{MINUS SIGN}{t}" for t in range(180, 0, -20)] + ["0"]
     assert plot.time_axis.get_xlabel() == "time to peak (ms)"
-    for tick, ax in zip(plot.time_axis.get_xticks(), plot.axes[1], strict=True):
+    axes = [[artist.axes for artist in row] for row in plot.artists]
+    for tick, ax in zip(plot.time_axis.get_xticks(), axes[1], strict=True):
         under = plot.time_axis.transData.transform((tick, 0))[0]
         np.testing.assert_allclose(under, ax.transData.transform((0, 0))[0], atol=0.01)
-    for above, below in zip(*plot.axes, strict=True):
+    for above, below in zip(*axes, strict=True):
         assert above.get_position().y0 >= below.get_position().y1
-    for first, second in pairwise(plot.axes[0]):
+    for first, second in pairwise(axes[0]):
         assert first.get_position().x1 < second.get_position().x0
 
 
