@@ -15,7 +15,7 @@ import torch
 from stimopt.connectome import Connectome
 from stimopt.networks.flyvis import best_checkpoint, read_trained
 from stimopt.networks.motion_circuit import motion_circuit_parameters, motion_circuit_spec
-from tests.whole.circuits import write_circuit
+from tests.networks.circuits import write_circuit
 
 CIRCUIT = Connectome.from_spec(motion_circuit_spec())
 

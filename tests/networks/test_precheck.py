@@ -14,8 +14,8 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.networks.precheck import faster_types, reached_types
 from stimopt.protocol import Protocol
+from tests.networks.circuits import loop
 from tests.networks.equation import by_euler, by_runge_kutta
-from tests.whole.circuits import loop
 
 # The closed form of `loop`, see test_stability.py.
 LIMIT = 0.05 * 2 / (1 + 4.0**2)

@@ -12,8 +12,8 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.protocol import GREY, Protocol
 from tests.dynamics.dense_step import dense_weights
+from tests.networks.circuits import loop
 from tests.networks.equation import Floats, steady_state
-from tests.whole.circuits import loop
 
 
 def dense_step(network: FrozenNetwork, dt: float) -> Floats:
