@@ -96,7 +96,7 @@ def plot_stim_response(
         >>> lattice = HexLattice(8)
         >>> stimulus, response = np.random.default_rng(0).random((2, 40, lattice.n_columns))
         >>> plot = plot_stim_response(stimulus, response, lattice, dt=0.01, title="noise")
-        >>> plot.strip.peak_frame == response[:, lattice.center].argmax()
+        >>> plot.strip.peak_frame == int(response[:, lattice.center].argmax())
         True
 
     Args:

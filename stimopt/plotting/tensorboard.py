@@ -1,7 +1,7 @@
 """Pictures of a running fit as arrays, in the size in which TensorBoard shows them.
 
 They are drawn by the functions that draw the figures. A new figure takes several times as long as
-drawing one again, so each is kept and its artists are updated.
+drawing one again, so figures are created once and their artists updated.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _FIGURE_DPI = 130
 """A figure 8.2 inches wide fills a usual screen."""
 
 _MISSED = (
-    ' <em title="no greyer stimulus within the tolerance was found; this is the clip itself">'
+    ' <em title="no greyer stimulus stayed within the tolerance; this is the clip itself">'
     "tolerance missed</em>"
 )
 
@@ -30,6 +30,10 @@ def write_gallery(optima: ThreeOptima, folder: str | Path) -> list[Path]:
     """Write the page, and a figure and three thumbnails of every item.
 
     Pictures are written before the page that shows them, each whole or not at all.
+
+    Example:
+        >>> optima = stimopt.read("logs/optima_T4c/optima.h5")  # doctest: +SKIP
+        >>> write_gallery(optima, "gallery")  # doctest: +SKIP
 
     Args:
         optima: with directions and polarities if they come from `with_tuning`.
