@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import lightning.pytorch as pl
 import pytest
+from lightning.pytorch.callbacks import Checkpoint
 
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network, flyvis_network
@@ -69,7 +70,9 @@ def make_trainer() -> Callable[..., pl.Trainer]:
             "logger": False,
             "enable_progress_bar": False,
             "enable_model_summary": False,
-            "enable_checkpointing": bool(options.get("callbacks")),
+            "enable_checkpointing": any(
+                isinstance(callback, Checkpoint) for callback in options.get("callbacks", [])
+            ),
             "plugins": [SafeCheckpointIO()],
         }
         return pl.Trainer(max_steps=max_steps, **{**settings, **options})

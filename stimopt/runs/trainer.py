@@ -235,7 +235,7 @@ def _require_cores(trainer: pl.Trainer) -> None:
 class _FolderLog(TensorBoardLogger):
     """TensorBoard's log in the folder of a run; steps done again after a kill replace the old."""
 
-    def __init__(self, folder: str | Path, resumed_at: int | None = None) -> None:
+    def __init__(self, folder: str | Path, resumed_at: int | None = 0) -> None:
         super().__init__(save_dir=folder, name="", version="", purge_step=resumed_at)
 
 

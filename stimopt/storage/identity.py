@@ -27,8 +27,9 @@ def require_same(stored: Mapping[str, Any], wanted: Mapping[str, Any], where: st
     Raises:
         DifferentRun: naming the first setting that differs.
     """
-    # The network first: where that differs, much else does too.
-    for name in sorted({*stored, *wanted}, key=lambda name: (name != "network_hash", name)):
+    # Class and network first: where they differ, much else does too.
+    first = ("class", "network_hash")
+    for name in sorted({*stored, *wanted}, key=lambda name: (name not in first, name)):
         expect.that(
             stored.get(name) == wanted.get(name),
             f"{name} = {_short(stored.get(name))} as in {where}",

@@ -83,6 +83,16 @@ def test_a_resumed_fit_ends_as_one_that_was_not_interrupted(
     assert_same(fit(generator(small_network), 11, tmp_path, **options), whole)
 
 
+def test_a_run_that_starts_over_replaces_its_log(
+    small_network: FrozenNetwork, tmp_path: Path
+) -> None:
+    # As after a kill before the first checkpoint.
+    for _ in range(2):
+        fit(generator(small_network), 3, tmp_path, enable_checkpointing=False, **CPU)
+    assert not (tmp_path / "checkpoints").exists()
+    assert scalars(tmp_path, "loss/total/T4c") == [0, 3]
+
+
 def test_a_checkpoint_is_read_once(
     small_network: FrozenNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
