@@ -28,7 +28,6 @@
 import os
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from PIL import Image
 
 import stimopt
@@ -109,7 +108,7 @@ show(stimopt.save_figure(plot.fig, OUTPUT / "regularized.png"))
 # The trace to stay close to, and the one that came out.
 
 # %%
-figure = Figure(figsize=(6, 3), layout="constrained")
+figure = stimopt.Figure(figsize=(6, 3), layout="constrained")
 stimopt.plot_traces(
     figure.add_subplot(),
     1000 * regularized.time,
@@ -136,7 +135,7 @@ plot = stimopt.plot_stim_response(
 show(stimopt.save_figure(plot.fig, OUTPUT / "artificial.png"))
 
 # %%
-figure = Figure(figsize=(6, 3), layout="constrained")
+figure = stimopt.Figure(figsize=(6, 3), layout="constrained")
 losses = {name: artificial[name][:, 0] for name in ("losses", "loss_activity", "loss_grey")}
 losses["total"] = losses.pop("losses")
 stimopt.plot_losses(figure.add_subplot(), losses, scale="symlog")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from stimopt.optimize.module import StimulusModule as StimulusModule
     from stimopt.optimize.regularize import PenalizedRegularizer as PenalizedRegularizer
     from stimopt.optimize.regularize import StimulusRegularizer as StimulusRegularizer
+    from stimopt.plotting import Figure as Figure
     from stimopt.plotting import animate as animate
     from stimopt.plotting import plot_losses as plot_losses
     from stimopt.plotting import plot_stim_response as plot_stim_response
@@ -90,6 +91,7 @@ _HOMES = {
     "edge_tuning": "analysis",
     "stimulus_tuning": "analysis",
     # pictures
+    "Figure": "plotting",
     "animate": "plotting",
     "plot_losses": "plotting",
     "plot_stim_response": "plotting",
