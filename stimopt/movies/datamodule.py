@@ -72,7 +72,10 @@ class StimulusDataset(Dataset[StimulusSample]):
     ) -> None:
         extents = sorted({store.extent for store in stores})
         expect.that(
-            len(extents) == 1, "stores of one extent", f"extents {extents}", "render them alike"
+            len(extents) == 1,
+            "stores of one extent",
+            f"extents {extents}",
+            "render them with the same extent",
         )
         self.stores = list(stores)
         self.lattice = HexLattice(extents[0])
@@ -208,7 +211,7 @@ class StimulusDataModule(L.LightningDataModule):
         """Open the stores and number their samples.
 
         Raises:
-            ValueError: if a store cannot be read, or has another extent than asked for.
+            ValueError: if a store cannot be read, or its extent is not `extent`.
         """
         if self._dataset is not None:
             return

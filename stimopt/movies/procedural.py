@@ -217,7 +217,7 @@ def looming(x: Floats, y: Floats, t: Floats, *, ratio: float, sign: int, seconds
 
 
 def _movies(settings: ProceduralSettings) -> Iterator[tuple[str, float, Movie]]:
-    """Name, seconds and luminance of every scene; alike ones together, as batches are."""
+    """Name, seconds and luminance of every scene; scenes of one length in a row, for batches."""
     angles = [360 * i / settings.directions for i in range(settings.directions)]
     polarity = ((1, "bright"), (-1, "dark"))
     for speed in settings.edge_speeds:

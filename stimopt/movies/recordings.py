@@ -76,7 +76,7 @@ class ArrayFiles(RecordedSource):
         """See `PictureSource.pictures`."""
         path = self._paths[scene]
         for i in range(start, len(_mapped(path))):
-            # Mapped anew for every frame: the pages of one open mapping count as resident
+            # Mapped again for every frame: the pages of one open mapping count as resident
             # memory until it closes, which over a long recording amounts to the whole file.
             yield f"frame {i} of {path}", np.array(_mapped(path)[i])
 
@@ -115,7 +115,7 @@ class VideoFiles(RecordedSource):
         with _opened(path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            # Decoders conceal what they cannot read unless told not to.
+            # By default decoders conceal what they cannot read.
             stream.codec_context.options = {"err_detect": "explode"}
             rate = _rate(stream, path)
             first = end = 0.0

@@ -103,7 +103,7 @@ class SamplingSettings:
         seconds = self.window_seconds
         if seconds is None:
             seconds = math.inf if designed else FLYVIS_WINDOW_SECONDS
-        # Beyond the scene's length all windows are alike, and infinity has no whole number.
+        # Beyond the scene's length all windows are the same, and infinity does not round.
         return max(1, round(min(seconds * scene.frame_rate, scene.n_frames)))
 
 

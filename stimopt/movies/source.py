@@ -56,7 +56,7 @@ class MovieSource(ABC):
     Attributes:
         kind: what it is, for the store.
         designed: True if the scenes are stimuli complete in themselves, which come in all
-            directions already: sampling then takes them whole and unturned unless told otherwise.
+            directions already: by default, sampling then takes them whole and unturned.
         scenes: the scenes, in order.
     """
 

@@ -143,7 +143,7 @@ class MovieStore(SceneStore):
             0 <= start < stop <= n_frames,
             f"frames within the {n_frames} of scene {name} in {self.path}",
             f"{start} to {stop}",
-            "sample the store anew",
+            "sample the store again",
         )
         file = self._open()
         with reading(self.path, f"sound frames {start} to {stop} of scene {name}", RENDER_AGAIN):
@@ -180,7 +180,7 @@ class MovieStore(SceneStore):
                 unchanged,
                 f"{self.path} as it was when it was first opened",
                 "other movies",
-                "it was rendered anew meanwhile: start again",
+                "it was rendered again meanwhile: restart",
                 BadFile,
             )
             self._file, self._process = file, os.getpid()

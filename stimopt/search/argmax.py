@@ -107,8 +107,8 @@ class RunningArgmax(Metric):
     among processes, see `merge_top`.
 
     Args:
-        n_networks: networks asked.
-        n_types: cell types read out.
+        n_networks: number of networks.
+        n_types: number of cell types read out.
         k: samples ranked for each.
         one_per_window: rank at most one sample of a window, so that the k are different events.
         **kwargs: as for `torchmetrics.Metric`.
@@ -142,7 +142,7 @@ class RunningArgmax(Metric):
 
         Args:
             response: peak response of each sample, `(batch, networks, types)`, finite.
-            peak_frame: frame of the peak, likewise.
+            peak_frame: frame of the peak, same shape.
             sample: sample numbers, `(batch,)`, from 0.
             window: window of each sample, `(batch,)`; None makes each sample its own.
 
@@ -180,8 +180,8 @@ class PeakTable(Metric):
 
     Args:
         n_samples: samples of the pass.
-        n_networks: networks asked.
-        n_types: cell types read out.
+        n_networks: number of networks.
+        n_types: number of cell types read out.
         first_sample: number of the first.
         **kwargs: as for `torchmetrics.Metric`.
     """

@@ -119,7 +119,7 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
         return response, frame
 
     def on_test_epoch_end(self) -> None:
-        """Merge what all processes found, and hand the peaks to Lightning."""
+        """Merge the tables of all processes, and log the peaks."""
         self.merge_processes(self.trainer.test_loop.batch_progress.current.completed)
         if self.trainer.world_size == 1:  # Lightning would warn of metrics that are not reduced
             self.log_dict(self.peak_scalars(), logger=False)
@@ -144,12 +144,7 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
 
     @property
     def winners(self) -> TopSamples:
-        """The best samples, each `(networks, types, top_k)`.
-
-        Raises:
-            RuntimeError: before a pass.
-        """
-        expect.that(self._data, "a search that has run", "one that has not", RUN_IT, RuntimeError)
+        """The best samples, each `(networks, types, top_k)`; all missing before a pass."""
         return unpack(self.best.top.cpu())
 
     @property
@@ -169,8 +164,9 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
         Raises:
             RuntimeError: before a pass.
         """
-        expect.that(self._data, "a search that has run", "one that has not", RUN_IT, RuntimeError)
-        return cast("StimulusDataModule", self._data)
+        if self._data is None:
+            raise RuntimeError(f"expected a search that has run, got one that has not; {RUN_IT}")
+        return self._data
 
     def result(self) -> Result:
         """Winning clips, the responses to them in every column, ranks, and provenance.
@@ -239,9 +235,8 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
                 cell types, or a clip is shorter than the read-out window.
         """
         data = getattr(self.trainer, "datamodule", None)
-        got = type(data).__name__
-        expect.that(isinstance(data, StimulusDataModule), "a StimulusDataModule", got, RUN_IT)
-        data = cast("StimulusDataModule", data)
+        if not isinstance(data, StimulusDataModule):
+            raise ValueError(f"expected a StimulusDataModule, got {type(data).__name__}; {RUN_IT}")
         data.resume_from = None
         _require_fit(data, self.network, self.protocol)
         self.network.precheck(self.protocol, self.positions)
@@ -270,19 +265,13 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
             ValueError: naming what differs from the run that was saved.
         """
         saved = checkpoint.get("stimopt")
-        expect.that(
-            isinstance(saved, dict) and "next_sample" in saved,
-            "a checkpoint of a search",
-            "one without its record",
-            "give a checkpoint that stimopt search wrote",
-        )
-        saved = cast("dict[str, Any]", saved)
-        stored = {name: saved.get(name) for name in self._provenance()}
-        require_same(
-            {**stored, **saved["settings"]},
-            {**self._provenance(), **self.settings()},
-            "the checkpoint",
-        )
+        if not isinstance(saved, dict) or "next_sample" not in saved:
+            raise ValueError(
+                "expected a checkpoint of a search, got one without its record; give a checkpoint "
+                "that stimopt search wrote"
+            )
+        stored = {name: saved.get(name) for name in self._provenance()} | saved["settings"]
+        require_same(stored, self._provenance() | self.settings(), "the checkpoint")
         for name, table in self._tables().items():
             _require_like(name, saved.get(name), table)
         self.best.top = saved["top"].to(self.device)
@@ -343,8 +332,8 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
         )
         if dark:
             rank_zero_warn(
-                f"no path leads from the photoreceptors to {names}: every clip drives them alike, "
-                "and the first is reported"
+                f"no path leads from the photoreceptors to {names}: every clip drives them "
+                "equally, and the first is reported"
             )
 
 
@@ -368,5 +357,5 @@ def _require_fit(data: StimulusDataModule, network: ResponseModel, protocol: Pro
 def _require_like(name: str, saved: object, table: Tensor) -> None:
     same = isinstance(saved, Tensor) and (saved.dtype, saved.shape) == (table.dtype, table.shape)
     expected = f"{name} as {table.dtype} {tuple(table.shape)} in the checkpoint"
-    advice = "it was altered or damaged, remove it to start anew"
+    advice = "it was altered or damaged, remove it to restart"
     expect.that(same, expected, "another", advice)

@@ -154,5 +154,5 @@ def test_a_store_replaced_between_readings_is_noticed(store_path: Path, tmp_path
         progress=False,
     )
     other.replace(store_path)
-    with pytest.raises(ValueError, match="it was rendered anew meanwhile"):
+    with pytest.raises(ValueError, match="it was rendered again meanwhile"):
         store.read(0, 0, 5)

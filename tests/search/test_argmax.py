@@ -126,6 +126,7 @@ def test_zero_and_minus_zero_tie() -> None:
     metric = RunningArgmax(1, 1)
     metric.update(torch.tensor([-0.0, 0.0])[:, None, None], torch.zeros(2, 1, 1), torch.arange(2))
     assert int(metric.top[0, 0, 0, 2]) == 0
+    assert not torch.signbit(metric.compute().response).any()
 
 
 def test_fewer_samples_than_asked_for_leave_empty_entries() -> None:

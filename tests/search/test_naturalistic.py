@@ -253,7 +253,7 @@ def test_rejects_before_it_starts(store: Path, networks: FrozenNetwork) -> None:
     with pytest.raises(ValueError, match="expected at least one sample"):
         run(networks, Protocol(), start_sample=3, stop_sample=3)
     with pytest.raises(RuntimeError, match="expected a search that has run"):
-        _ = NaturalisticSearch(networks).winners
+        NaturalisticSearch(networks).result()
 
 
 def test_rejects_samples_in_another_order(store: Path, networks: FrozenNetwork) -> None:
