@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that must hold before a change lands: format, lint, types, tests.
+# Run every check: format, lint, types, tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python -m ruff format --check .

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One command from a fresh checkout to T4c's three optimal stimuli on the built-in network.
+# From a fresh checkout to the three optimal stimuli of T4c on the built-in network, in one command.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh

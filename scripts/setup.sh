@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment .venv (or $VENV) with everything pinned; the extras wanted are arguments.
+# Create the environment .venv (or $VENV) with pinned packages; the arguments name extras.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${VENV:-.venv}"
@@ -9,7 +9,7 @@ python="${PYTHON:-python3}"
     exit 2
 }
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-# torch by itself first: asked for by another package, pip may take a build with gigabytes of CUDA.
+# torch first: as a dependency of another package, pip may choose a build with gigabytes of CUDA.
 "$venv/bin/python" -m pip install -q -c constraints.txt "torch==2.13.0"
 extras="$(IFS=,; echo "$*")"
 "$venv/bin/python" -m pip install -q -c constraints.txt -e ".${extras:+[$extras]}"

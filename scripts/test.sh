@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One command from a fresh checkout to every check passed.
+# From a fresh checkout to every check, in one command.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh test
