@@ -32,6 +32,8 @@ def test_edge_reaches_each_column_when_it_should(angle: float, polarity: int) ->
     assert (edge[0] == 0.5).all()
     assert (edge[-1] == (1.0 if polarity > 0 else 0.0)).all()
     switched = (edge != 0.5).argmax(axis=0)
+    # It starts outside, a column further from the centre than any column lies.
+    assert switched[lattice.center] == round(5 / speed / dt)
     x, y = lattice.picture_coordinates()
     along = (x * np.cos(np.radians(angle)) + y * np.sin(np.radians(angle))) / np.sqrt(3)
     late = (switched - switched[lattice.center]) * dt - along / speed
@@ -64,15 +66,15 @@ def test_rejects_impossible_edges(
 def test_edge_indices_by_hand() -> None:
     angles = np.array([0.0, 90.0, 180.0, 270.0])
     responses = np.zeros((1, 2, 2, 2, 4))
-    responses[0, 0, 0] = [[1, 3, 1, -1], [0, 2, 0, 0]]  # ON, slow and fast
+    responses[0, 0, 0] = [[1, 3, 1, -1], [0, 2, 0, 1]]  # ON, slow and fast
     responses[0, 0, 1] = [[0, 0, 1, 0], [0, 0, 0, 0]]
     responses[0, 1] = -1.0
     tuning = EdgeTuning(("A", "B"), ("n",), angles, np.array([5.0, 20.0]), responses)
     assert tuning.polarity[0, 0] == 1
     np.testing.assert_allclose(tuning.polarity_index, [[0.5, np.nan]])
     np.testing.assert_allclose(tuning.preferred_direction_deg, [[90, np.nan]])
-    np.testing.assert_allclose(tuning.direction_selectivity, [[5 / 7, np.nan]])
-    np.testing.assert_allclose(tuning.at_speed(20).direction_selectivity, [[1, np.nan]])
+    np.testing.assert_allclose(tuning.direction_selectivity, [[4 / 8, np.nan]])
+    np.testing.assert_allclose(tuning.at_speed(20).direction_selectivity, [[1 / 3, np.nan]])
     assert [part[0, 0] for part in tuning.best_edge] == [1, 5.0, 90.0]
     assert tuning.best_response[0, 0] == 3
     with pytest.raises(ValueError, match=r"got 7; "):

@@ -21,6 +21,8 @@ def test_responses_to_images_are_those_to_edges_so_transformed(circuit: FrozenNe
                 forth, back = tuning.responses[k, mirrored, inverted]
                 assert forth == pytest.approx(peak(circuit, image, "T4c"), abs=1e-5)
                 assert back == pytest.approx(peak(circuit, image[::-1], "T4c"), abs=1e-5)
+    forth, back = peak(circuit, edge, "T4c"), max(0.0, peak(circuit, edge[::-1], "T4c"))
+    assert tuning.reversal_index == pytest.approx((forth - back) / (forth + back), abs=1e-4)
 
 
 @pytest.mark.parametrize("cell", DETECTORS)

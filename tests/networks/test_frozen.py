@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.motion_circuit import motion_circuit_parameters
 from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.protocol import Protocol
 from tests.dynamics.dense_step import simulate_dense
@@ -160,6 +162,11 @@ def test_the_hash_follows_the_content(trained_folder: Path, connectome_file: Pat
         before = changed.content_hash
         getattr(changed, name)[0, 0] += 1e-3
         assert changed.content_hash != before
+    taps = dataclasses.replace(one.connectome.taps, dv=one.connectome.taps.dv + 1)
+    shifted = FrozenNetwork(
+        dataclasses.replace(one.connectome, taps=taps), [motion_circuit_parameters()], extent=2
+    )
+    assert shifted.content_hash != one.content_hash
     # It is not that of the precision, nor of the way the tensors came about.
     assert changed.content_hash == changed.double().content_hash
     with torch.inference_mode():

@@ -82,12 +82,14 @@ def test_multipliers_move_once_a_period_and_stiffen_what_is_stuck() -> None:
             assert abs(float(band.multiplier[0]) - expected) < 1e-4
     # The first period has nothing to compare with; the two after it made no progress.
     np.testing.assert_allclose(band.stiffness, [FIRST_STIFFNESS * GROWTH**2, FIRST_STIFFNESS])
+    # That of grey's distance is 2, that of the band rho times the response's own.
+    torch.testing.assert_close(band.step_curvature, 2 + band.rho * band.curvature)
 
 
 def test_only_what_is_settled_and_out_of_band_is_stiffened() -> None:
     one, infinite = torch.ones(4), torch.full((4,), torch.inf)
-    ratio = torch.tensor([2.0, 2.0, 0.9, 2.0])
-    before = torch.tensor([1.0, 3.0, 1.0, 1.0])
+    ratio = torch.tensor([2.0, 2.0, 0.99, 2.0])
+    before = torch.tensor([1.0, 3.0, 0.01, 1.0])
     grey = torch.tensor([1.0, 1.0, 1.0, 0.5])
     stiffness, excess = stiffen(one, ratio, before, grey, one)
     # Stuck; halved its violation; within the band; still moving to grey.

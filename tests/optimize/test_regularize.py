@@ -197,6 +197,8 @@ def test_readout_window_alone_is_held(small_network: FrozenNetwork, make_trainer
     target = result["central_target_response"][0]
     off = np.abs(result["central_response"][0] - target)
     assert off[10:25].max() <= 0.02 * np.ptp(target[10:25])
+    # The bound leaves room for rounding, for a simulation on another machine.
+    assert float(fit.band.above[0, 0, 10]) < 0.02 * float(fit.target_range[0])
     assert off[:10].max() > 0.02 * np.ptp(target[10:25]), "what is outside is free"
     assert late.record.best_score < whole.record.best_score
 

@@ -95,7 +95,7 @@ def test_an_invalid_start_is_rejected(path: Path, networks: FrozenNetwork, tmp_p
     items = [Item((Reading("Mi1"),))]
     with pytest.raises(ValueError, match=r"expected clips of extent 2 as the network, got 3"):
         naturalistic_start(path, builtin_network(2), items)
-    with pytest.raises(ValueError, match=r"cell type searched in .*got 'Mi4'"):
+    with pytest.raises(ValueError, match=r"cell type that was searched for in .*got 'Mi4'"):
         naturalistic_start(path, networks, [Item((Reading("Mi4"),))])
     with pytest.raises(ValueError, match=r"expected Mi1 of network 0 in column u=1, v=0"):
         naturalistic_start(path, networks, [Item((Reading("Mi1", u=1),))])

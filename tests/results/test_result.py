@@ -65,6 +65,9 @@ def test_the_frame_of_the_peak_is_within_the_window(small_network: FrozenNetwork
     assert result.frame_of_peak(0) == 2 + central[0, 2:6].argmax()
     result.config["sign"] = -1
     assert result.frame_of_peak(0) == 2 + central[0, 2:6].argmin()
+    # From the end of the item, which has 9 of 12 frames.
+    at_the_end = random_result(small_network, protocol=Protocol(t_pre=0.1, readout_start=-0.05))
+    assert at_the_end.frame_of_peak(1) == 4 + at_the_end["central_response"][1, 4:9].argmax()
 
 
 def test_check_simulates_again(result: Result, small_network: FrozenNetwork) -> None:
