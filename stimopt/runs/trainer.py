@@ -79,7 +79,10 @@ def fit(
             were done.
 
     Example:
-        >>> result = fit(StimulusGenerator(network, "T4c"), steps=200, folder="logs/t4c")
+        >>> import stimopt
+        >>> generator = stimopt.StimulusGenerator(stimopt.builtin_network(3), "T4c", t_stim=0.1)
+        >>> fit(generator, steps=2, folder="logs/t4c", enable_progress_bar=False)["losses"].shape
+        (3, 1)
     """
     trainer = fit_trainer(
         steps, folder, checkpoint_every_n_steps, pictures_every_n_steps, **trainer_options
@@ -133,7 +136,11 @@ def run_search(
         ValueError: if the folder or the checkpoint belongs to another run.
 
     Example:
-        >>> result = run_search(NaturalisticSearch(network), StimulusDataModule(), "logs/search")
+        >>> import stimopt
+        >>> search = NaturalisticSearch(stimopt.builtin_network(3), cell_types="T4c,T5c")
+        >>> data = StimulusDataModule(extent=3, stop_sample=4)
+        >>> run_search(search, data, enable_progress_bar=False)["sample"].shape
+        (2, 1)
     """
     trainer = search_trainer(folder, checkpoint_every_n_batches, **trainer_options)
     return search_with(trainer, search, data, folder, ckpt_path=ckpt_path)

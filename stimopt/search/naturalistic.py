@@ -56,9 +56,14 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
         ValueError: for names, columns or numbers that do not fit the network.
 
     Example:
-        >>> search = NaturalisticSearch(builtin_network(), cell_types=["T4c", "T5c"])
-        >>> pl.Trainer().test(search, datamodule=StimulusDataModule())
-        >>> search.result().write("winners.h5")
+        >>> import stimopt
+        >>> search = NaturalisticSearch(stimopt.builtin_network(3), cell_types="T4c,T5c")
+        >>> data = stimopt.StimulusDataModule(extent=3, stop_sample=4)
+        >>> trainer = pl.Trainer(enable_progress_bar=False, logger=False)
+        >>> trainer.test(search, datamodule=data, verbose=False)
+        [{}]
+        >>> search.result()["peak_response"].shape
+        (2, 1)
     """
 
     kind = "naturalistic"
