@@ -18,14 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from stimopt import expect
 from stimopt.movies.eye import RenderSettings
@@ -263,14 +256,7 @@ def _printable(name: str) -> str:
 def _bar(counts: Sequence[int | None], shown: bool) -> Iterator[Callable[[str, int], None]]:
     """A progress bar over frames; yields a function that adds a scene's frames to it."""
     total = None if None in counts else sum(n or 0 for n in counts)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("frames"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn("frames"))
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
         task = bar.add_task("rendering", total=total)
 

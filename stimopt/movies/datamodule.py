@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning as L
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -134,7 +134,7 @@ def collate(samples: Sequence[StimulusSample]) -> StimulusBatch:
     return StimulusBatch(torch.tensor([s.sample for s in samples]), luminance, n_frames)
 
 
-class StimulusDataModule(L.LightningDataModule):
+class StimulusDataModule(pl.LightningDataModule):
     """Streams the samples of movie stores, in the order of their numbers.
 
     The same samples come from `test_dataloader` and `predict_dataloader`. Among several processes
