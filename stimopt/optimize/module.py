@@ -29,7 +29,7 @@ from stimopt.optimize.steps import (
 from stimopt.optimize.terms import ACTIVITY, PEAK, TOTAL, Terms
 from stimopt.protocol import Protocol, peak
 from stimopt.results import Result, Variable
-from stimopt.results.variables import item_variables
+from stimopt.results.variables import item_variables, reading_variables
 from stimopt.storage.identity import digest, require_same
 
 
@@ -289,6 +289,11 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         last = self.luminance().detach().float().masked_fill(after[..., None], torch.nan)
         dims, units = variables["stimulus"].dims, variables["stimulus"].units
         variables["last_stimulus"] = Variable(dims, last.cpu().numpy(), units)
+        if len(self.items[0].readings) > 1:
+            with torch.no_grad():
+                responses = self.respond(record.best_stimulus).float()
+            responses = responses.masked_fill(after[:, None], torch.nan)
+            variables.update(reading_variables(self.items, responses.cpu().numpy()))
         variables["best_step"] = Variable(("item",), record.best_step.cpu().numpy(), "steps")
         variables["stop_reason"] = Variable(("item",), np.array(record.stop_reasons))
         for name, values in record.history.items():

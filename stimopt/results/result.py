@@ -21,6 +21,13 @@ A fit adds these; its stimulus and response belong to the best step:
     loss_*, constraint_*          (step, item)           terms by their TensorBoard tag, / as _
     response_peak                 (step, item)           voltage
 
+and, where items have several readings:
+
+    reading_cell_type             (item, reading)
+    reading_network               (item, reading)        position among network_names
+    reading_u, reading_v          (item, reading)        column read
+    reading_response              (item, reading, frame) voltage of the cell read
+
 A regularization adds:
 
     central_target_response       (item, frame)          voltage to be preserved

@@ -61,3 +61,22 @@ def item_variables(
             ("item", "frame"), response[np.arange(len(items)), :, columns], VOLTAGE
         ),
     }
+
+
+def reading_variables(items: Sequence[Item], responses: NDArray[Any]) -> dict[str, Variable]:
+    """The cells that items read, and their responses.
+
+    Args:
+        items: with the same number of readings each.
+        responses: `(items, readings, frames)`.
+    """
+    readings = [item.readings for item in items]
+    dims = ("item", "reading")
+    columns = {
+        name: Variable(dims, np.array([[getattr(r, name) for r in row] for row in readings]))
+        for name in ("cell_type", "network", "u", "v")
+    }
+    return {
+        **{f"reading_{name}": variable for name, variable in columns.items()},
+        "reading_response": Variable((*dims, "frame"), responses, VOLTAGE),
+    }

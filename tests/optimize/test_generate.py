@@ -13,6 +13,7 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
 from stimopt.results.result import Result, Variable
+from tests.search.cases import two_networks
 
 Trainers = Callable[..., pl.Trainer]
 
@@ -96,3 +97,34 @@ def test_the_peak_is_of_the_column_read_out_and_of_the_sign_sought(
     torch.testing.assert_close(
         fit.record.history["response/peak"][-1, 0], sign * (sign * cell).max()
     )
+
+
+@pytest.mark.parametrize("pool", ["mean", "worst"])
+def test_several_networks_are_readings_of_one_item(make_trainer: Trainers, pool: str) -> None:
+    networks = two_networks()
+    fit = StimulusGenerator(
+        networks,
+        ["T4c", "T5a"],
+        t_stim=0.1,
+        consensus=True,
+        pool=pool,
+        objective="last_frame",
+        penalties={"grey": 5.0},
+    )
+    make_trainer(30, log_every_n_steps=10).fit(fit)
+    activity = fit.record.history["loss/activity"]
+    assert (activity[-1] < activity[0]).all()
+    result = fit.result()
+    assert result["reading_network"].tolist() == [[0, 1], [0, 1]]
+    best = torch.as_tensor(result["stimulus"])
+    for i, name in enumerate(["T4c", "T5a"]):
+        cell = torch.tensor([networks.cell_index(name)])
+        last = [
+            networks.respond(best[i : i + 1], fit.protocol, cell, torch.tensor([k]))[0, :, 0]
+            for k in (0, 1)
+        ]
+        np.testing.assert_allclose(result["reading_response"][i], torch.stack(last), atol=1e-6)
+        ends = torch.stack(last)[:, -1]
+        expected = ends.mean() if pool == "mean" else ends.min()
+        step = int(fit.record.best_step[i])
+        assert -float(activity[step, i]) == pytest.approx(float(expected), abs=1e-6)

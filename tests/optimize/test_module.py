@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,8 +15,7 @@ from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.record import StopReason
 from stimopt.protocol import Protocol
-from stimopt.runs.checkpointing import LastCheckpoint
-from tests.optimize.cases import LinearNeuron, generator, linear_network, same_run
+from tests.optimize.cases import LinearNeuron, generator, linear_network
 
 Trainers = Callable[..., pl.Trainer]
 
@@ -325,112 +322,7 @@ def test_precision_is_the_trainer_s(small_network: FrozenNetwork, make_trainer: 
     assert float(difference.mean()) < 1e-4
 
 
-# -- resume ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("stopped_after", [5, 10, 17])
-def test_resumed_equals_uninterrupted(
-    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path, stopped_after: int
-) -> None:
-    whole = generator(small_network)
-    make_trainer(20).fit(whole)
-    first = generator(small_network)
-    make_trainer(stopped_after, callbacks=[LastCheckpoint(tmp_path, 5)]).fit(first)
-    torch.manual_seed(99)  # whatever the new process drew before
-    second = generator(small_network)
-    trainer = make_trainer(20, callbacks=[LastCheckpoint(tmp_path, 5)])
-    trainer.fit(second, ckpt_path="last")
-    assert trainer.global_step == 20
-    assert same_run(whole, second)
-
-
-def test_a_finished_run_goes_on_with_more_steps_and_schedule(
-    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
-) -> None:
-    def make() -> StimulusGenerator:
-        return generator(
-            small_network, lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 6, 0.5)
-        )
-
-    whole = make()
-    make_trainer(20).fit(whole)
-    part = make()
-    make_trainer(10, callbacks=[LastCheckpoint(tmp_path, 10)]).fit(part)
-    again = make()
-    make_trainer(20, callbacks=[LastCheckpoint(tmp_path, 10)]).fit(again, ckpt_path="last")
-    assert same_run(whole, again)
-    plain = generator(small_network)
-    make_trainer(20).fit(plain)
-    assert not torch.equal(plain.stimulus, whole.stimulus)
-
-
-def test_the_random_stream_goes_on(
-    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
-) -> None:
-    def noisy(responses: Tensor) -> Tensor:
-        return (responses[:, -1] * (1 + 0.1 * torch.randn(len(responses)))).exp()
-
-    def run(steps: int, **options: Any) -> StimulusGenerator:
-        fit = generator(small_network, objective=noisy)
-        ckpt = options.pop("ckpt_path", None)
-        make_trainer(steps, **options).fit(fit, ckpt_path=ckpt)
-        return fit
-
-    torch.manual_seed(5)
-    whole = run(12, callbacks=[LastCheckpoint(tmp_path / "a", 12)])
-    torch.manual_seed(5)
-    run(6, callbacks=[LastCheckpoint(tmp_path / "b", 6)])
-    torch.manual_seed(77)
-    noisy_settings_match = run(12, callbacks=[LastCheckpoint(tmp_path / "b", 6)], ckpt_path="last")
-    assert torch.equal(whole.stimulus, noisy_settings_match.stimulus)
-
-
-def test_checkpoints_hold_no_network_and_no_code(
-    real_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
-) -> None:
-    fit = generator(real_network, ["T4c"], t_stim=0.05)
-    make_trainer(2, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(fit)
-    path = tmp_path / "last.ckpt"
-    saved = torch.load(path, weights_only=True)
-    assert set(saved["state_dict"]) == {
-        "stimulus",
-        *(f"record.{name}" for name in ("best_stimulus", "best_score", "best_step", "stop_reason")),
-        "record._extra_state",
-    }
-    # Stimulus, two moments and the best iterate, 4 bytes each, and little else.
-    assert path.stat().st_size < 4 * 4 * fit.stimulus.numel() + 40_000
-
-
-@pytest.mark.parametrize(
-    ("other", "message"),
-    [
-        ({"cell_types": ["T4d"]}, "items"),
-        ({"protocol": Protocol(t_pre=0.5)}, "protocol.t_pre"),
-        ({"t_stim": 0.2}, "frames"),
-        ({"penalties": {"grey": 1.0}}, "penalties.grey"),
-        ({"optimizer": partial(torch.optim.Adam, lr=0.1)}, r"Adam\(lr=0.01"),
-        ({"optimizer": partial(torch.optim.SGD, lr=0.01)}, r"optimizer = 'Adam"),
-        ({"lr_scheduler": lambda o: torch.optim.lr_scheduler.StepLR(o, 5)}, "lr_scheduler = "),
-        ({"patience": 40}, "patience = "),
-        ({"network": 3}, "expected network_hash"),
-    ],
-)
-def test_another_run_is_not_resumed(
-    small_network: FrozenNetwork,
-    make_trainer: Trainers,
-    tmp_path: Path,
-    other: dict[str, Any],
-    message: str,
-) -> None:
-    make_trainer(2, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(generator(small_network, ["T4c"]))
-    before = (tmp_path / "last.ckpt").read_bytes()
-    changed = {"cell_types": ["T4c"], **other}
-    network = builtin_network(changed.pop("network", 4))
-    with pytest.raises((ValueError, RuntimeError), match=message):
-        make_trainer(4, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(
-            generator(network, **changed), ckpt_path="last"
-        )
-    assert (tmp_path / "last.ckpt").read_bytes() == before
+# -- settings --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a fit says of itself when it goes on, and what it then refuses."""
+"""A resumed fit is the fit that was interrupted; any other run is rejected."""
 
 from __future__ import annotations
 
@@ -18,20 +18,123 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.objectives import soft_peak
+from stimopt.protocol import Protocol
 from stimopt.runs.checkpointing import LastCheckpoint
 from stimopt.storage.identity import digest, function_name
+from tests.optimize.cases import generator, same_run
 
 Trainers = Callable[..., pl.Trainer]
 
 
-def generator(network: FrozenNetwork, **options: Any) -> StimulusGenerator:
-    return StimulusGenerator(network, "T4c", **{"t_stim": 0.15, **options})
+@pytest.mark.parametrize("stopped_after", [5, 10, 17])
+def test_resumed_equals_uninterrupted(
+    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path, stopped_after: int
+) -> None:
+    whole = generator(small_network)
+    make_trainer(20).fit(whole)
+    first = generator(small_network)
+    make_trainer(stopped_after, callbacks=[LastCheckpoint(tmp_path, 5)]).fit(first)
+    torch.manual_seed(99)  # whatever the new process drew before
+    second = generator(small_network)
+    trainer = make_trainer(20, callbacks=[LastCheckpoint(tmp_path, 5)])
+    trainer.fit(second, ckpt_path="last")
+    assert trainer.global_step == 20
+    assert same_run(whole, second)
 
 
-def test_a_checkpoint_saved_after_a_fit_goes_on(
+def test_a_finished_run_continues_with_more_steps_and_schedule(
     small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
 ) -> None:
-    whole, first, second = (generator(small_network) for _ in range(3))
+    def make() -> StimulusGenerator:
+        return generator(
+            small_network, lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 6, 0.5)
+        )
+
+    whole = make()
+    make_trainer(20).fit(whole)
+    part = make()
+    make_trainer(10, callbacks=[LastCheckpoint(tmp_path, 10)]).fit(part)
+    again = make()
+    make_trainer(20, callbacks=[LastCheckpoint(tmp_path, 10)]).fit(again, ckpt_path="last")
+    assert same_run(whole, again)
+    plain = generator(small_network)
+    make_trainer(20).fit(plain)
+    assert not torch.equal(plain.stimulus, whole.stimulus)
+
+
+def test_the_random_stream_continues(
+    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
+) -> None:
+    def noisy(responses: Tensor) -> Tensor:
+        return (responses[:, -1] * (1 + 0.1 * torch.randn(len(responses)))).exp()
+
+    def run(steps: int, **options: Any) -> StimulusGenerator:
+        fit = generator(small_network, objective=noisy)
+        ckpt = options.pop("ckpt_path", None)
+        make_trainer(steps, **options).fit(fit, ckpt_path=ckpt)
+        return fit
+
+    torch.manual_seed(5)
+    whole = run(12, callbacks=[LastCheckpoint(tmp_path / "a", 12)])
+    torch.manual_seed(5)
+    run(6, callbacks=[LastCheckpoint(tmp_path / "b", 6)])
+    torch.manual_seed(77)
+    noisy_settings_match = run(12, callbacks=[LastCheckpoint(tmp_path / "b", 6)], ckpt_path="last")
+    assert torch.equal(whole.stimulus, noisy_settings_match.stimulus)
+
+
+def test_checkpoints_contain_no_network_and_no_code(
+    real_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
+) -> None:
+    fit = generator(real_network, ["T4c"], t_stim=0.05)
+    make_trainer(2, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(fit)
+    path = tmp_path / "last.ckpt"
+    saved = torch.load(path, weights_only=True)
+    assert set(saved["state_dict"]) == {
+        "stimulus",
+        *(f"record.{name}" for name in ("best_stimulus", "best_score", "best_step", "stop_reason")),
+        "record._extra_state",
+    }
+    # Stimulus, two moments and the best iterate, 4 bytes each, and little else.
+    assert path.stat().st_size < 4 * 4 * fit.stimulus.numel() + 40_000
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"cell_types": ["T4d"]}, "items"),
+        ({"protocol": Protocol(t_pre=0.5)}, "protocol.t_pre"),
+        ({"t_stim": 0.2}, "frames"),
+        ({"penalties": {"grey": 1.0}}, "penalties.grey"),
+        ({"optimizer": functools.partial(torch.optim.Adam, lr=0.1)}, r"Adam\(lr=0.01"),
+        ({"optimizer": functools.partial(torch.optim.SGD, lr=0.01)}, r"optimizer = 'Adam"),
+        ({"lr_scheduler": lambda o: torch.optim.lr_scheduler.StepLR(o, 5)}, "lr_scheduler = "),
+        ({"patience": 40}, "patience = "),
+        ({"network": 3}, "expected network_hash"),
+    ],
+)
+def test_another_run_is_not_resumed(
+    small_network: FrozenNetwork,
+    make_trainer: Trainers,
+    tmp_path: Path,
+    other: dict[str, Any],
+    message: str,
+) -> None:
+    make_trainer(2, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(generator(small_network, ["T4c"]))
+    before = (tmp_path / "last.ckpt").read_bytes()
+    changed = {"cell_types": ["T4c"], **other}
+    network = builtin_network(changed.pop("network", 4))
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        make_trainer(4, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(
+            generator(network, **changed), ckpt_path="last"
+        )
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+
+
+def test_a_checkpoint_saved_after_a_fit_continues_it(
+    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
+) -> None:
+    whole, first, second = (generator(small_network, ["T4c"]) for _ in range(3))
     make_trainer(20).fit(whole)
     trainer = make_trainer(10)
     trainer.fit(first)
@@ -44,8 +147,10 @@ def test_a_checkpoint_saved_after_a_fit_goes_on(
     )
 
 
-def test_a_second_fit_counts_on(small_network: FrozenNetwork, make_trainer: Trainers) -> None:
-    fit = generator(small_network)
+def test_a_second_fit_continues_the_history(
+    small_network: FrozenNetwork, make_trainer: Trainers
+) -> None:
+    fit = generator(small_network, ["T4c"])
     for _ in range(2):
         make_trainer(10).fit(fit)
     losses = fit.record.history["loss/total"][:, 0]
@@ -61,6 +166,7 @@ def test_a_run_whose_items_have_all_stopped_stays_as_it_is(
         # Steps of length zero improve nothing.
         fit = generator(
             small_network,
+            ["T4c"],
             patience=3,
             init=torch.full((1, 15, 61), 0.5),
             optimizer=functools.partial(torch.optim.SGD, lr=0.0),
@@ -75,21 +181,21 @@ def test_a_run_whose_items_have_all_stopped_stays_as_it_is(
     assert lengths[0] < 30 and len(set(lengths)) == 1
 
 
-def test_two_starts_are_told_apart(
+def test_two_starts_are_distinguished(
     small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
 ) -> None:
     noise = torch.rand((1, 15, 61), generator=torch.Generator().manual_seed(1))
     make_trainer(2, callbacks=[LastCheckpoint(tmp_path, 1)]).fit(
-        generator(small_network, init=noise)
+        generator(small_network, ["T4c"], init=noise)
     )
     with pytest.raises(ValueError, match="start_sha256 = "):
         make_trainer(4).fit(
-            generator(small_network, init=torch.full((1, 15, 61), 0.5)),
+            generator(small_network, ["T4c"], init=torch.full((1, 15, 61), 0.5)),
             ckpt_path=tmp_path / "last.ckpt",
         )
 
 
-def test_an_objective_of_one_s_own_goes_on_in_another_process(tmp_path: Path) -> None:
+def test_a_fit_with_a_user_s_objective_resumes_in_another_process(tmp_path: Path) -> None:
     script = tmp_path / "own.py"
     script.write_text(
         """
@@ -153,13 +259,13 @@ def test_a_trainer_that_steps_otherwise_is_refused(
     make_trainer: Trainers, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(RuntimeError, match=said):
-        make_trainer(2, **options).fit(generator(builtin_network(extent=4)))
+        make_trainer(2, **options).fit(generator(builtin_network(extent=4), ["T4c"]))
 
 
-def test_schedules_are_told_apart(small_network: FrozenNetwork) -> None:
+def test_schedules_are_distinguished(small_network: FrozenNetwork) -> None:
     schedules = torch.optim.lr_scheduler
     told = [
-        generator(small_network, lr_scheduler=make).settings()["lr_scheduler"]
+        generator(small_network, ["T4c"], lr_scheduler=make).settings()["lr_scheduler"]
         for make in (
             lambda o: schedules.StepLR(o, 5),
             lambda o: schedules.StepLR(o, 6),
@@ -174,4 +280,4 @@ def test_schedules_are_told_apart(small_network: FrozenNetwork) -> None:
 
 def test_a_schedule_that_waits_for_a_metric_is_refused(small_network: FrozenNetwork) -> None:
     with pytest.raises(ValueError, match="expected a schedule over steps, got ReduceLROnPlateau"):
-        generator(small_network, lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)
+        generator(small_network, ["T4c"], lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)

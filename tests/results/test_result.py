@@ -101,7 +101,7 @@ def every_result(folder: Path) -> list[Result]:
     data = StimulusDataModule([noise_store(folder)], num_workers=0)
     start = torch.rand((1, 8, network.lattice.n_columns))
     fits = [
-        StimulusGenerator(network, "T4c", t_stim=0.08),
+        StimulusGenerator(network, "T4c", t_stim=0.08, contrast=["T4d"]),
         StimulusRegularizer(network, "T4c", init=start),
         PenalizedRegularizer(network, "T4c", init=start),
     ]
