@@ -5,4 +5,5 @@ cd "$(dirname "$0")/.."
 python -m ruff format --check .
 python -m ruff check .
 python -m mypy
-python -m pytest "$@"
+# Two files at a time: most tests wait for other processes, or use one core.
+python -m pytest -n 2 --dist loadfile "$@"

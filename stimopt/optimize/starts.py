@@ -213,12 +213,12 @@ def _clips(
         and set(shapes) == {stimulus.shape[:1]}
         and kinds[0] == "f"
         and set(kinds[1:]) <= {"i", "u"}
-        and ((n_frames >= 1) & (n_frames <= stimulus.shape[1])).all()
         and set(result["network"].tolist()) <= set(range(len(result.network_names))),
         f"{where}: one clip of {n_columns} columns, its length and network for each cell type",
         f"arrays that do not belong together ({stimulus.dtype} {stimulus.shape})",
         "search again",
     )
+    expect.within("n_frames", n_frames, 1, stimulus.shape[1], f"search again, {path} is damaged")
     rows = zip(*(result[name].tolist() for name in names), strict=True)
     return stimulus, n_frames, [(str(name), int(k), int(u), int(v)) for name, k, u, v in rows]
 
