@@ -33,7 +33,7 @@ class GreyestWithinBand(StimulusModule):
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
         """Distance to grey and the band's term, each `(items,)`, and how far the band is met."""
-        self._off = self.band.deviation(responses)
+        self._off = self.band.deviation(responses)  # `on_before_optimizer_step` needs it again
         off = self._off.detach()
         loss = {ACTIVITY: self.band.term(self._off), GREY_LOSS: penalties.grey_sum(luminance)}
         return {

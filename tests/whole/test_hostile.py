@@ -116,7 +116,7 @@ def test_a_config_that_would_run_code(canary: Path, tmp_path: Path, capsys: Capt
 
 @pytest.mark.parametrize("kind", ["store", "result", "optima"])
 def test_a_link_to_another_file(kind: str, files: Files, tmp_path: Path, capsys: Capture) -> None:
-    """The kinds of links are told apart in `tests/storage`; here each reader refuses one."""
+    """The kinds of links are distinguished in `tests/storage`; here each reader refuses one."""
     place = {"store": "scenes/00000/view_0", "result": "stimulus", "optima": "naturalistic"}[kind]
     path = files.copied("store.h5" if kind == "store" else "search/result.h5", tmp_path)
     original = files.store if kind == "store" else files.search / "result.h5"
