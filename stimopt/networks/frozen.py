@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from stimopt.dynamics.layout import CellLayout, Drive
 from stimopt.dynamics.select import choose_step
 from stimopt.dynamics.simulate import Step, simulate
 from stimopt.lattice import HexLattice
+from stimopt.networks.lesions import find_lesions
 from stimopt.networks.model import ResponseModel, fade_in, select_cells
 from stimopt.networks.precheck import reached_types, require_stable_step, warn_if_coarse
 from stimopt.networks.stability import LinearizedNetwork
@@ -251,6 +253,48 @@ class FrozenNetwork(ResponseModel):
             used = (self.tap_weight[position] != 0).cpu().numpy()
             reached |= reached_types(self.connectome, used)
         return [name for name in cell_types if name not in reached]
+
+    # -- other parameter sets on the same lattice --------------------------------------------------
+
+    def lesion(self, lesions: str | Sequence[str]) -> FrozenNetwork:
+        """This network with lesioned copies of each parameter set after its own.
+
+        Example:
+            >>> from stimopt.networks.opening import builtin_network
+            >>> builtin_network(2).lesion("Mi9>T4c, Mi9>T4c+Mi4>T4c, Tm3").names[1:3]
+            ('builtin without Mi9>T4c', 'builtin without Mi9>T4c+Mi4>T4c')
+
+        Args:
+            lesions: one or several, see `stimopt.networks.lesions`; `all>T4c` cuts the presynaptic
+                pathways of T4c one by one.
+
+        Returns:
+            The parameter sets of this network, then those with the lesions, network by network.
+
+        Raises:
+            ValueError: for an unknown cell type or pathway, or a lesion listed twice.
+        """
+        cuts = find_lesions(lesions, self.connectome)
+        whole = list(range(self.n_networks))
+        added = [position for position in whole for _ in cuts]
+        names = [f"{self.names[k]} without {cut.name}" for k in whole for cut in cuts]
+        other = self._with_sets([*whole, *added], [*self.names, *names])
+        taps = torch.as_tensor(np.stack([cut.taps for cut in cuts])).to(other.tap_weight.device)
+        other.tap_weight[len(whole) :].masked_fill_(taps.repeat(len(whole), 1), 0.0)
+        return other
+
+    def select(self, positions: Sequence[int]) -> FrozenNetwork:
+        """This network with some of its parameter sets alone, by position."""
+        return self._with_sets(positions, [self.names[position] for position in positions])
+
+    def _with_sets(self, positions: Sequence[int], names: Sequence[str]) -> FrozenNetwork:
+        """Copies of parameter sets under other names; layout and compiled steps are shared."""
+        other = copy.copy(self)
+        # A shallow copy has the buffers of the original; these must not change with them.
+        other._buffers = {name: values[positions] for name, values in self.named_buffers()}
+        other.names = tuple(names)
+        other._hash = other._grey = None
+        return other
 
     def busy(self) -> AbstractContextManager[None]:
         """The threads of the compiled step; see `stimopt.dynamics.threads`."""

@@ -73,6 +73,9 @@ class NetworkSource:
         extent: rings of columns; by default 15 for trained networks and 8 for the built-in one.
         backend: `auto`, or a name of `stimopt.dynamics.select.BACKENDS`.
         segment: recompute in segments of so many frames, for very long stimuli.
+        lesions: such as `Mi9>T4c`, with commas between or as a list; each adds a lesioned copy of
+            every network. `all>T4c` cuts the presynaptic pathways of T4c one by one; see
+            `stimopt.networks.lesions`.
     """
 
     def __init__(
@@ -82,19 +85,25 @@ class NetworkSource:
         extent: int | None = None,
         backend: str = "auto",
         segment: int | None = None,
+        lesions: str | list[str] | None = None,
     ) -> None:
         default = BUILTIN_EXTENT if path is None else FLYVIS_EXTENT
         self.path, self.connectome = path, connectome
         self.extent = default if extent is None else extent
+        self.lesions = lesions
         self._options = {"backend": backend, "segment": segment}
 
     def open(self) -> FrozenNetwork:
         """Read the files and build the network.
 
         Raises:
-            ValueError: if a connectome comes without a path, or a file is missing, damaged or
-                does not fit.
+            ValueError: if a connectome comes without a path, a file is missing, damaged or does
+                not fit, or for an unknown lesion.
         """
+        network = self._opened()
+        return network if self.lesions is None else network.lesion(self.lesions)
+
+    def _opened(self) -> FrozenNetwork:
         expect.that(
             self.path is not None or self.connectome is None,
             f"a network path with connectome {self.connectome}",

@@ -326,11 +326,13 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
         )
 
     def _warn_of_dark_types(self) -> None:
-        """Name the cell types that light cannot reach: every clip is as good as any for them."""
-        dark = self.network.unreached(self.cell_types, self.positions)
+        """Name the items that light cannot reach: every clip is as good as any for them."""
+        unreached = {k: self.network.unreached(self.cell_types, [k]) for k in self.positions}
+        labelled = zip(self.items, self.labels, strict=True)
+        dark = [label for item, label in labelled if item.cell_type in unreached[item.network]]
         names = ", ".join(dark[:10])
         expect.that(
-            len(dark) < len(self.cell_types),
+            len(dark) < len(self.items),
             "a path from the photoreceptors to a cell type",
             f"none to {names}",
             "search for other cell types",
