@@ -201,4 +201,4 @@ def open_network(options: Namespace) -> tuple[ResponseModel, Protocol]:
         ValueError: if a file is missing or damaged, or a number out of range.
     """
     protocol = Protocol(**vars(options.protocol))
-    return NetworkSource(**vars(options.network)).open(), protocol
+    return NetworkSource(**vars(options.network)).open(protocol), protocol

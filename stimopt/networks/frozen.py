@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,8 +20,14 @@ from stimopt.dynamics.simulate import Step, simulate
 from stimopt.lattice import HexLattice
 from stimopt.networks.lesions import find_lesions
 from stimopt.networks.model import ResponseModel, fade_in, select_cells
-from stimopt.networks.precheck import reached_types, require_stable_step, warn_if_coarse
-from stimopt.networks.stability import LinearizedNetwork
+from stimopt.networks.precheck import (
+    choose_stable,
+    reached_types,
+    refuse_step,
+    warn_if_coarse,
+    warn_of_unstable,
+)
+from stimopt.networks.stability import LinearizedNetwork, Stability, probe
 from stimopt.protocol import GREY, Protocol
 
 FLYVIS_EXTENT = 15
@@ -74,6 +80,7 @@ class FrozenNetwork(ResponseModel):
         self.segment = segment
         self._backend = backend
         self._steps: dict[str, Step] = {}
+        self._stability: dict[tuple[float, bytes], Stability] = {}
         self._hash: tuple[tuple[Any, ...], str] | None = None
         self._grey: tuple[tuple[Any, ...], Tensor] | None = None
         for field, rows in (
@@ -225,16 +232,46 @@ class FrozenNetwork(ResponseModel):
         return self._steps[device.type]
 
     def precheck(self, protocol: Protocol, positions: Sequence[int] | None = None) -> None:
-        """Refuse a step at which a network is unstable, and warn of one that is coarse.
+        """Refuse a step at which no network is stable, and warn of unstable ones and a coarse step.
 
         See `ResponseModel.precheck` and `stimopt.networks.precheck`.
         """
         used = sorted(set(range(self.n_networks) if positions is None else positions))
-        for position in used:
-            require_stable_step(self.linearized(position), protocol.dt, self.names[position])
+        found = {k: self.stability(protocol, k) for k in used}
+        if all(found.get(k) is Stability.STEP for k in range(self.n_networks)):
+            refuse_step(self.linearized(used[0]), protocol.dt, self.names[used[0]])
+        warn_of_unstable([(self.names[k], stability) for k, stability in found.items()])
         for position in used:
             time_const = dict(zip(self.cell_types, self.time_const[position].tolist(), strict=True))
             warn_if_coarse(time_const, protocol.dt, self.names[position])
+
+    def stability(self, protocol: Protocol, position: int = 0) -> Stability:
+        """Whether one of the networks can be simulated under a protocol.
+
+        Its step is checked on the network linearized at grey, then grey and edges are shown to it;
+        see `stimopt.networks.stability`. Computed once for each set of parameters and step.
+        """
+        rows = [values[position] for values in (self.bias, self.time_const, self.tap_weight)]
+        digest = hashlib.sha256(b"".join(row.float().cpu().numpy().tobytes() for row in rows))
+        key = (protocol.dt, digest.digest())
+        if key not in self._stability:
+            with torch.inference_mode(False), torch.no_grad():
+                self._stability[key] = self._stability_of(position, Protocol(dt=protocol.dt))
+        return self._stability[key]
+
+    def _stability_of(self, position: int, protocol: Protocol) -> Stability:
+        if self.linearized(position).growth(protocol.dt) > 1:
+            return Stability.STEP
+        near = np.abs([self.lattice.u, self.lattice.v, self.lattice.u + self.lattice.v]).max(0) <= 2
+        cells = torch.as_tensor(self.layout.cell_index[:, near]).to(self.bias.device)
+        cells = cells[cells >= 0]
+
+        def advance(luminance: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            network = torch.full((len(state),), position)
+            return self._simulate(luminance, protocol, state, network, cells)
+
+        rest = self._grey_state(protocol)[position : position + 1]
+        return probe(advance, rest, self.lattice, protocol.dt)
 
     def linearized(self, position: int = 0) -> LinearizedNetwork:
         """One of the networks around its steady state at grey."""
@@ -283,12 +320,27 @@ class FrozenNetwork(ResponseModel):
         other.tap_weight[len(whole) :].masked_fill_(taps.repeat(len(whole), 1), 0.0)
         return other
 
+    def only_stable(
+        self, protocol: Protocol, unstable: Literal["leave_out", "refuse"] = "leave_out"
+    ) -> FrozenNetwork:
+        """This network without the parameter sets that cannot be simulated under a protocol.
+
+        Args:
+            protocol: to be used.
+            unstable: whether these are left out, with a warning, or refused.
+
+        Raises:
+            ValueError: if they are refused, or none is left.
+        """
+        found = [(name, self.stability(protocol, k)) for k, name in enumerate(self.names)]
+        return self.select(choose_stable(found, protocol.dt, unstable))
+
     def select(self, positions: Sequence[int]) -> FrozenNetwork:
         """This network with some of its parameter sets alone, by position."""
         return self._with_sets(positions, [self.names[position] for position in positions])
 
     def _with_sets(self, positions: Sequence[int], names: Sequence[str]) -> FrozenNetwork:
-        """Copies of parameter sets under other names; layout and compiled steps are shared."""
+        """Copies of parameter sets under other names; what depends on the lattice is shared."""
         other = copy.copy(self)
         # A shallow copy has the buffers of the original; these must not change with them.
         other._buffers = {name: values[positions] for name, values in self.named_buffers()}

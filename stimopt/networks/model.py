@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from stimopt import expect
 from stimopt.lattice import HexLattice
+from stimopt.networks.stability import Stability
 from stimopt.protocol import GREY, Protocol
 
 
@@ -104,8 +105,17 @@ class ResponseModel(nn.Module, ABC):
             positions: of the networks to be used; None is all.
 
         Raises:
-            ValueError: if the simulation would be unstable.
+            ValueError: if none of the networks can be simulated.
         """
+
+    def stability(self, protocol: Protocol, position: int = 0) -> Stability:
+        """Whether one of the networks can be simulated under a protocol; any can, by default.
+
+        Args:
+            protocol: to be used.
+            position: of the network.
+        """
+        return Stability.STABLE
 
     def unreached(
         self, cell_types: Sequence[str], positions: Sequence[int] | None = None

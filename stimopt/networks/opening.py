@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stimopt import expect
-from stimopt.connectome import Connectome
+from stimopt.connectome import Connectome, NetworkParameters
 from stimopt.networks.flyvis import read_trained
 from stimopt.networks.flyvis_files import find_connectome, find_network
 from stimopt.networks.frozen import FLYVIS_EXTENT, FrozenNetwork
 from stimopt.networks.motion_circuit import motion_circuit_parameters, motion_circuit_spec
+from stimopt.protocol import Protocol
 
 BUILTIN_EXTENT = 8
 """Rings of columns; room for a 200 ms edge around the centre at a tenth of the cost of 15 rings."""
@@ -59,7 +60,23 @@ def flyvis_network(
     paths = [path] if isinstance(path, (str, Path)) else list(path)
     folders = [find_network(each) for each in paths]
     read = Connectome.from_json(find_connectome() if connectome is None else connectome)
-    return FrozenNetwork(read, [read_trained(each, read) for each in folders], extent, **options)
+    parameters = [read_trained(each, read) for each in folders]
+    _require_different(parameters, folders)
+    return FrozenNetwork(read, parameters, extent, **options)
+
+
+def _require_different(parameters: Sequence[NetworkParameters], folders: Sequence[Path]) -> None:
+    """Refuse a network that is listed twice, or a copy of another."""
+    seen: dict[bytes, Path] = {}
+    for each, folder in zip(parameters, folders, strict=True):
+        content = b"".join(x.tobytes() for x in (each.bias, each.time_const, each.syn_strength))
+        expect.that(
+            content not in seen,
+            "different networks, each listed once",
+            f"{folder} with the parameters of {seen.get(content)}",
+            "remove one of them",
+        )
+        seen[content] = folder
 
 
 class NetworkSource:
@@ -76,6 +93,8 @@ class NetworkSource:
         lesions: such as `Mi9>T4c`, with commas between or as a list; each adds a lesioned copy of
             every network. `all>T4c` cuts the presynaptic pathways of T4c one by one; see
             `stimopt.networks.lesions`.
+        unstable: what becomes of networks that cannot be simulated: `mark` in every result,
+            `leave_out` or `refuse`; one network alone is refused if its step is too long.
     """
 
     def __init__(
@@ -86,22 +105,31 @@ class NetworkSource:
         backend: str = "auto",
         segment: int | None = None,
         lesions: str | list[str] | None = None,
+        unstable: Literal["mark", "leave_out", "refuse"] = "mark",
     ) -> None:
+        expect.one_of("unstable", unstable, ("mark", "leave_out", "refuse"))
         default = BUILTIN_EXTENT if path is None else FLYVIS_EXTENT
         self.path, self.connectome = path, connectome
         self.extent = default if extent is None else extent
-        self.lesions = lesions
+        self.lesions, self.unstable = lesions, unstable
         self._options = {"backend": backend, "segment": segment}
 
-    def open(self) -> FrozenNetwork:
+    def open(self, protocol: Protocol | None = None) -> FrozenNetwork:
         """Read the files and build the network.
+
+        Args:
+            protocol: under which unstable networks are left out or refused.
 
         Raises:
             ValueError: if a connectome comes without a path, a file is missing, damaged or does
-                not fit, or for an unknown lesion.
+                not fit, for an unknown lesion, or if unstable networks are refused.
         """
         network = self._opened()
-        return network if self.lesions is None else network.lesion(self.lesions)
+        if self.lesions is not None:
+            network = network.lesion(self.lesions)
+        if self.unstable != "mark" and network.n_networks > 1:
+            network = network.only_stable(protocol or Protocol(), self.unstable)
+        return network
 
     def _opened(self) -> FrozenNetwork:
         expect.that(

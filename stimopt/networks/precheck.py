@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stimopt import expect
 from stimopt.connectome import Connectome
-from stimopt.networks.stability import LinearizedNetwork
+from stimopt.networks.stability import LinearizedNetwork, Stability
 
 ALIKE = 1 + 1e-5
 """A time constant of 10 ms stored in float32 is not shorter than a step of 10 ms."""
 
 
-def require_stable_step(linear: LinearizedNetwork, dt: float, name: str) -> None:
+def refuse_step(linear: LinearizedNetwork, dt: float, name: str) -> NoReturn:
     """Refuse a step at which the simulation of a network is unstable.
 
     Args:
@@ -26,12 +28,53 @@ def require_stable_step(linear: LinearizedNetwork, dt: float, name: str) -> None
     Raises:
         ValueError: with the largest stable step.
     """
-    if linear.growth(dt) > 1:
-        limit = f"{_rounded_down(linear.largest_stable_step()):g}"
-        raise ValueError(
-            f"expected dt of at most {limit} s, the largest stable step of {name}, got {dt:g} s; "
-            f"set protocol.dt to {limit} or less, or leave this network out"
+    limit = f"{_rounded_down(linear.largest_stable_step()):g}"
+    raise ValueError(
+        f"expected dt of at most {limit} s, the largest stable step of {name}, got {dt:g} s; "
+        f"set protocol.dt to {limit} or less, or leave this network out"
+    )
+
+
+def warn_of_unstable(networks: Sequence[tuple[str, Stability]]) -> None:
+    """Warn of networks whose results are marked, with the reason for each.
+
+    Args:
+        networks: name and stability of each.
+    """
+    if listed := _unstable(networks):
+        warnings.warn(
+            f"networks that cannot be trusted at this dt and are marked in results: {listed}; "
+            "shorten protocol.dt, or leave them out by --network.unstable=leave_out",
+            stacklevel=3,
         )
+
+
+def choose_stable(
+    networks: Sequence[tuple[str, Stability]], dt: float, unstable: Literal["leave_out", "refuse"]
+) -> list[int]:
+    """Positions of the networks that are stable.
+
+    Args:
+        networks: name and stability of each.
+        dt: the step in seconds.
+        unstable: whether the others are left out, with a warning, or refused.
+
+    Raises:
+        ValueError: if networks are refused, or none is left.
+    """
+    listed = _unstable(networks)
+    stable = [k for k, (_, stability) in enumerate(networks) if stability is Stability.STABLE]
+    enough = stable and (unstable == "leave_out" or not listed)
+    advice = "shorten protocol.dt, or see what they do at it by --network.unstable=mark"
+    expect.that(enough, f"networks that can be simulated at dt = {dt:g} s", listed, advice)
+    if listed:
+        warnings.warn(f"networks that are left out: {listed}", stacklevel=3)
+    return stable
+
+
+def _unstable(networks: Sequence[tuple[str, Stability]]) -> str:
+    unstable = [(name, why) for name, why in networks if why is not Stability.STABLE]
+    return ", ".join(f"{name} ({why.value})" for name, why in unstable)
 
 
 def warn_if_coarse(time_const: Mapping[str, float], dt: float, name: str) -> None:

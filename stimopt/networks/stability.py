@@ -1,4 +1,4 @@
-"""Stability of the Euler step: the network linearized at grey, and its largest stable step.
+"""Whether a network can be simulated: its largest stable step, and a probe for voltages that grow.
 
 One step is V <- V + a (-V + b + W max(V, 0) + x) with a = dt / max(tau, dt) for each cell. A small
 deviation from the steady state at grey is multiplied at each step by the matrix
@@ -9,10 +9,14 @@ and dies out if all eigenvalues of M lie inside the unit circle. An eigenvalue o
 real part below 1 is an artefact of the step: in the equation that deviation decays, and so it does
 at a shorter step. One with a real part above 1 grows in the equation as well; some trained networks
 have such slow modes, and no step removes them.
+
+Whether they matter, and what is not linear, is asked of the simulation itself: it is shown grey,
+then edges that cross the lattice, then grey again, and its voltages must come to rest.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +26,7 @@ from torch import Tensor
 
 from stimopt.dynamics.layout import CellLayout
 from stimopt.dynamics.sparse import csr_matrix, csr_order
+from stimopt.lattice import HexLattice
 from stimopt.protocol import GREY
 
 DIMENSIONS = 40
@@ -33,6 +38,75 @@ REFINED_DIMENSIONS = 80
 
 SETTLING = 1.0
 """Seconds of grey after which the linearization is made, as many as the default pre-stimulus."""
+
+FASTER = 1.1
+"""Voltages grow if they change so many times faster in the second half of a second of grey than in
+the first. Voltages that come to rest, however slowly, change less and less."""
+
+AT_REST = 0.01
+"""Change in a second, relative to the largest voltage and 1, that counts as rest."""
+
+Advance = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From luminance `(items, frames, columns)` and state `(items, cells)` to the voltages of some
+cells `(items, frames, k)` and the last state."""
+
+
+class Stability(enum.Enum):
+    """Whether a network can be simulated at a step; the value is the text for people."""
+
+    STABLE = "stable"
+    STEP = "the step is longer than its largest stable one"
+    NOT_FINITE = "its voltages leave the finite numbers"
+    GROWS = "its voltages grow over a second of grey"
+    GROWS_AFTER = "its voltages go on growing after a stimulus has gone"
+
+
+def probe(advance: Advance, rest: Tensor, lattice: HexLattice, dt: float) -> Stability:
+    """Show a network grey, then edges, then grey again, and see whether it comes to rest.
+
+    Args:
+        advance: simulates the network.
+        rest: voltage after a second of grey, `(1, cells)`.
+        lattice: of the network.
+        dt: the step in seconds.
+
+    Returns:
+        Any but `STEP`.
+    """
+    half = max(round(0.5 / dt), 2)
+    grey = rest.new_full((1, 2 * half, lattice.n_columns), GREY)
+    grows = _grows(advance(grey, rest)[0], dt)
+    if grows is not Stability.STABLE:
+        return grows
+    moving = torch.as_tensor(crossing_edges(lattice, 2 * half)).to(rest)
+    grey = grey.expand(len(moving), -1, -1)
+    _, state = advance(moving, rest.expand(len(moving), -1))
+    # What the stimulus itself evoked is over half a second later.
+    _, state = advance(grey[:, :half], state)
+    grows = _grows(advance(grey, state)[0], dt)
+    return Stability.GROWS_AFTER if grows is Stability.GROWS else grows
+
+
+def crossing_edges(lattice: HexLattice, n_frames: int) -> NDArray[np.float32]:
+    """ON and OFF edges of full contrast that cross the lattice to four sides.
+
+    Returns:
+        Luminance 0 or 1, `(8, frames, columns)`.
+    """
+    front = (lattice.extent + 1) * np.linspace(-1, 1, n_frames)
+    x, y = lattice.positions().T
+    passed = np.stack([along <= front[:, None] for along in (x, -x, y, -y)])
+    return np.concatenate([passed, ~passed]).astype(np.float32)
+
+
+def _grows(voltages: Tensor, dt: float) -> Stability:
+    """Of voltages during grey, `(items, frames, cells)`, by the speed of the fastest cell."""
+    if not voltages.isfinite().all():
+        return Stability.NOT_FINITE
+    speed = voltages.diff(dim=1).abs().amax(2) / dt
+    first, second = (part.amax(1) for part in speed.tensor_split(2, dim=1))
+    moves = second > AT_REST * (1 + voltages.abs().amax((1, 2)))
+    return Stability.GROWS if bool((moves & (second > FASTER * first)).any()) else Stability.STABLE
 
 
 class LinearizedNetwork:

@@ -7,6 +7,7 @@ scales, units are attributes. Every result has these variables:
     network                       (item,)                position among network_names
     readout_u, readout_v          (item,)                column read out
     n_frames                      (item,)                frames that count; the rest is NaN
+    stable                        (item,)                bool, see stimopt.networks.stability
     time                          (frame,)               s from stimulus onset
     u, v                          (column,)              axial coordinates
     stimulus                      (item, frame, column)  luminance in [0, 1]
@@ -143,12 +144,17 @@ class Result:
     def frame_of_peak(self, i: int) -> int:
         """Frame at which an item's central response peaks within its read-out window.
 
-        Where suppression was sought, that is its lowest point.
+        Where suppression was sought, that is its lowest point. A network that is marked as not
+        stable may leave no number among those responses: the frame is then the window's last.
 
         Raises:
-            ValueError: if there is no number among those responses.
+            ValueError: if there is no number among those of another network.
         """
-        central = self["central_response"][i, : int(self["n_frames"][i])]
+        n_frames = int(self["n_frames"][i])
+        central = self["central_response"][i, :n_frames]
+        stable = "stable" not in self.variables or self["stable"][i]
+        if not stable and np.isnan(central[self.protocol.readout(n_frames)]).all():
+            return self.protocol.readout(n_frames).stop - 1
         return self.protocol.peak_frame(central, self.config.get("sign", 1))
 
     def check(self, network: ResponseModel, tolerance: float = TOLERANCE) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stimopt.items import Item
 from stimopt.networks.model import ResponseModel
+from stimopt.networks.stability import Stability
 from stimopt.protocol import Protocol
 from stimopt.results.responses import type_responses
 from stimopt.results.result import Variable
@@ -44,6 +45,14 @@ def item_variables(
     cell_types = [item.cell_type for item in items]
     response = type_responses(network, protocol, stimulus, lengths, cell_types, networks)
     columns = [int(lattice.index(item.u, item.v)) for item in items]
+    central = response[np.arange(len(items)), :, columns]
+    readings = [{reading.network for reading in item.readings} for item in items]
+    trusted = {
+        position: network.stability(protocol, position) is Stability.STABLE
+        for position in set().union(*readings)
+    }
+    finite = (np.isfinite(central) | after).all(axis=1)
+    stable = finite & np.array([all(trusted[k] for k in used) for used in readings])
     return {
         "label": Variable(("item",), np.array(labels)),
         "cell_type": Variable(("item",), np.array(cell_types)),
@@ -57,9 +66,8 @@ def item_variables(
         "v": Variable(("column",), lattice.v, "columns"),
         "stimulus": Variable(per_stimulus, stimulus, LUMINANCE),
         "response": Variable(per_stimulus, response, VOLTAGE),
-        "central_response": Variable(
-            ("item", "frame"), response[np.arange(len(items)), :, columns], VOLTAGE
-        ),
+        "central_response": Variable(("item", "frame"), central, VOLTAGE),
+        "stable": Variable(("item",), stable),
     }
 
 

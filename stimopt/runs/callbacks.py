@@ -67,7 +67,7 @@ class StimulusPictures(Callback):
                     log(f"{name}/{label}", picture, trainer.global_step)
 
     def _pictures(self, module: StimulusModule, i: int) -> dict[str, Pixels]:
-        """Strip and trace of one item by name; none of a stimulus that is not finite."""
+        """Strip and trace of one item by name; none where they are not finite."""
         network, protocol, item = module.network, module.protocol, module.items[i]
         length, label = int(module.n_frames[i]), module.labels[i]
         stimulus = module.luminance()[i, :length].detach().float().cpu().numpy()
@@ -78,6 +78,8 @@ class StimulusPictures(Callback):
         )
         column = int(network.lattice.index(item.u, item.v))
         central = response[:, column]
+        if not np.isfinite(central).all():
+            return {}
         peak = protocol.peak_frame(central, module.sign)
         strip = self._drawn.strip(stimulus, response, title=label, column=column, peak_frame=peak)
         trace = self._drawn.trace({label: central}, peaks={label: peak})

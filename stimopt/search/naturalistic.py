@@ -121,6 +121,10 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
             responses = self.network.respond(batch.luminance, self.protocol, self.cells, index)
             peaks.append(peak(responses, mask))
         response, frame = (torch.stack(values, dim=1) for values in zip(*peaks, strict=True))
+        if self.network.n_networks > 1:
+            # An unstable network must not stop the others: what it cannot answer ranks last.
+            lowest = torch.finfo(response.dtype).min
+            response = torch.where(response.isfinite(), response, lowest)
         return response, frame
 
     def on_test_epoch_end(self) -> None:

@@ -61,25 +61,50 @@ def loop(gain: float, time_const: float, bias: float = 1.0) -> FrozenNetwork:
 
     Around a state in which both are active, W G has the eigenvalues +-i gain.
     """
-    names = ("R1", "A", "B")
-    edges = [("R1", "A", 1, 0.01), ("A", "B", 1, gain), ("B", "A", -1, gain)]
+    edges = {("R1", "A"): 0.01, ("A", "B"): gain, ("B", "A"): -gain}
+    return circuit("loop", edges, {"R1": 0.5, "A": bias * (1 + gain), "B": bias}, time_const)
+
+
+def latch(gain: float, threshold: float, time_const: float = 0.05) -> FrozenNetwork:
+    """A receptor, and a cell that excites itself with weight `gain` once it is above zero.
+
+    At grey it is not: its bias is that far below what the receptor gives. Above gain 1 there is no
+    way back from white.
+    """
+    edges = {("R1", "A"): 1.0, ("A", "A"): gain}
+    return circuit("latch", edges, {"R1": 0.0, "A": -threshold}, time_const)
+
+
+def circuit(
+    name: str, edges: dict[tuple[str, str], float], bias: dict[str, float], time_const: float
+) -> FrozenNetwork:
+    """One cell of each type in every column, connected within the column by signed weights."""
     spec = {
-        "nodes": [{"name": name, "pattern": ["stride", [1, 1]]} for name in names],
+        "nodes": [{"name": kind, "pattern": ["stride", [1, 1]]} for kind in bias],
         "edges": [
-            {"src": src, "tar": tar, "alpha": sign, "offsets": [[[0, 0], 1]]}
-            for src, tar, sign, _ in edges
+            {"src": src, "tar": tar, "alpha": 1 if w > 0 else -1, "offsets": [[[0, 0], 1]]}
+            for (src, tar), w in edges.items()
         ],
         "input_units": ["R1"],
-        "output_units": ["B"],
+        "output_units": list(bias)[-1:],
     }
     connectome = Connectome.from_spec(spec)
-    weight = {(src, tar): size for src, tar, _, size in edges}
     parameters = NetworkParameters(
-        name="loop",
-        bias=np.array([0.5, bias * (1 + gain), bias]),
-        time_const=np.full(3, time_const),
-        syn_strength=np.array([weight[pair] for pair in connectome.pairs]),
+        name=name,
+        bias=np.array(list(bias.values())),
+        time_const=np.full(len(bias), time_const),
+        syn_strength=np.array([abs(edges[pair]) for pair in connectome.pairs]),
         sign=connectome.signs,
         syn_count=connectome.taps.n_syn,
     )
     return FrozenNetwork(connectome, [parameters], extent=1)
+
+
+def together(first: FrozenNetwork, *others: FrozenNetwork) -> FrozenNetwork:
+    """The parameter sets of networks on one connectome in one network, numbered in their names."""
+    networks = (first, *others)
+    joined = first.select([0] * len(networks))
+    joined.names = tuple(f"{network.names[0]}-{i}" for i, network in enumerate(networks))
+    for name, values in joined.named_buffers():
+        values.copy_(torch.cat([getattr(network, name) for network in networks]))
+    return joined

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stimopt.networks.opening import NetworkSource, builtin_network, flyvis_network
+from stimopt.protocol import Protocol
 
 
 def test_one_or_several_folders(trained_folder: Path, connectome_file: Path) -> None:
@@ -48,3 +51,23 @@ def test_a_source_passes_its_options_on() -> None:
 def test_a_connectome_without_a_path_is_refused() -> None:
     with pytest.raises(ValueError, match=r"network path with connectome .*give --network.path"):
         NetworkSource(connectome="elsewhere.json").open()
+
+
+def test_a_network_listed_twice_is_refused(
+    trained_folder: Path, connectome_file: Path, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(trained_folder / "001", tmp_path / "001")
+    for again in (trained_folder / "001", trained_folder / "000" / ".." / "001", copied):
+        folders = [trained_folder / "001", trained_folder / "000", again]
+        with pytest.raises(ValueError, match=r"each listed once, got \S+ with the parameters of"):
+            flyvis_network(folders, connectome_file, extent=1)
+
+
+def test_a_source_marks_leaves_out_or_refuses_unstable_networks() -> None:
+    # Above 20 ms the built-in circuit is stable; without L1 and Mi4 it is as well.
+    options: dict[str, Any] = {"extent": 1, "lesions": "Mi4,L1"}
+    for unstable in ("mark", "leave_out", "refuse"):
+        source = NetworkSource(**options, unstable=unstable)
+        assert source.open(Protocol()).n_networks == 3
+    with pytest.raises(ValueError, match="unstable as one of 'mark', 'leave_out', 'refuse'"):
+        NetworkSource(unstable="ignore")  # type: ignore[arg-type]

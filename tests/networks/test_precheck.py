@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
+from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.networks.precheck import faster_types, reached_types
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.record import StopReason
 from stimopt.protocol import Protocol
-from tests.networks.circuits import loop
+from stimopt.runs.trainer import fit, run_search
+from stimopt.search.naturalistic import NaturalisticSearch
+from tests.networks.circuits import latch, loop, together
 from tests.networks.equation import by_euler, by_runge_kutta
 
 # The closed form of `loop`, see test_stability.py.
@@ -32,19 +37,41 @@ def test_an_unstable_step_is_refused_and_the_step_it_advises_is_accepted() -> No
         network.precheck(Protocol(dt=float(advised[1])))
 
 
-def together(first: FrozenNetwork, second: FrozenNetwork) -> FrozenNetwork:
-    """Two parameter sets in one network."""
-    first.names = ("first", "second")
-    for name in ("bias", "time_const", "tap_weight"):
-        setattr(first, name, torch.cat([getattr(first, name), getattr(second, name)]))
-    return first
-
-
-def test_networks_that_are_not_used_are_not_checked() -> None:
+def test_of_several_networks_those_used_are_checked_and_marked() -> None:
     both = together(loop(1.0, 0.05), loop(3.0, 0.05))
-    both.precheck(Protocol(dt=0.02), [0])
-    with pytest.raises(ValueError, match="largest stable step of second"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        both.precheck(Protocol(dt=0.02), [0])
+    with pytest.warns(UserWarning, match=r"marked in results: loop-1 \(the step is longer"):
         both.precheck(Protocol(dt=0.02))
+
+
+def test_a_step_at_which_none_of_several_networks_is_stable_is_refused() -> None:
+    both = together(loop(3.0, 0.05), loop(4.0, 0.05))
+    with pytest.raises(ValueError, match=r"dt of at most 0\.0099 s, .* of loop-0, got 0\.02 s"):
+        both.precheck(Protocol(dt=0.02))
+
+
+def test_one_network_that_grows_in_the_equation_is_warned_of_as_no_step_helps() -> None:
+    with pytest.warns(UserWarning, match=r"latch \(its voltages go on growing after a stimulus"):
+        latch(1.5, 0.8).precheck(Protocol())
+
+
+@pytest.mark.parametrize("unstable", ["leave_out", "refuse"])
+def test_unstable_networks_are_left_out_or_refused(unstable: Any) -> None:
+    three = together(loop(3.0, 0.05), loop(1.5, 0.05), loop(4.0, 0.05))
+    message = r"loop-0 \(the step is longer .*\), loop-2 \("
+    if unstable == "leave_out":
+        with pytest.warns(UserWarning, match="left out: " + message):
+            stable = three.only_stable(Protocol(dt=0.02))
+        assert stable.names == ("loop-1",)
+        assert stable.content_hash == loop(1.5, 0.05).content_hash
+    else:
+        with pytest.raises(ValueError, match=r"simulated at dt = 0\.02 s, got " + message):
+            three.only_stable(Protocol(dt=0.02), unstable)
+        assert three.only_stable(Protocol(dt=0.005), unstable).names == three.names
+    with pytest.raises(ValueError, match=r"dt = 0\.1 s, got loop-0"):
+        three.only_stable(Protocol(dt=0.1), unstable)
 
 
 def test_a_step_longer_than_a_time_constant_is_warned_of(small_network: FrozenNetwork) -> None:
@@ -94,3 +121,26 @@ def test_a_type_is_unreached_if_its_paths_are_cut_in_all_networks_used() -> None
     both = together(cut, intact)
     assert both.unreached(["A", "B"], [0]) == ["B"]
     assert both.unreached(["A", "B"], [1]) == both.unreached(["A", "B"]) == []
+
+
+def test_an_unstable_network_stops_neither_search_nor_fit_of_the_others(tmp_path: Path) -> None:
+    networks = together(latch(0.8, 0.3), latch(40.0, 0.3))
+    marked = pytest.warns(UserWarning, match=r"latch-1 \(its voltages leave the finite numbers")
+    options: dict[str, Any] = {"enable_progress_bar": False, "accelerator": "cpu"}
+    search = NaturalisticSearch(networks, cell_types="A")
+    with marked:
+        searched = run_search(search, StimulusDataModule(extent=1, stop_sample=6), **options)
+    alone = NaturalisticSearch(latch(0.8, 0.3), cell_types="A")
+    data = StimulusDataModule(extent=1, stop_sample=6)
+    expected = run_search(alone, data, **options)
+    np.testing.assert_array_equal(searched["sample"][0], expected["sample"][0])
+    assert searched["stable"].tolist() == [True, False]
+    generator = StimulusGenerator(networks, "A", t_stim=0.2)
+    with marked:
+        grown = fit(generator, 4, tmp_path, **options)
+    assert grown["stable"].tolist() == [True, False]
+    assert grown["stop_reason"].tolist() == [
+        StopReason.STEPS_DONE.value,
+        StopReason.LOSS_NOT_FINITE.value,
+    ]
+    assert len(list(tmp_path.glob("*.png"))) == 2 and (tmp_path / "result.h5").is_file()

@@ -6,6 +6,7 @@ from stimopt.items import Item, Reading
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.protocol import Protocol
 from stimopt.results.variables import LUMINANCE, VOLTAGE, item_variables
+from tests.networks.circuits import latch, together
 
 ITEMS = [Item((Reading("T4c", u=1, v=-2),), seed=3), Item((Reading("T5a"), Reading("Mi1")))]
 
@@ -44,3 +45,20 @@ def test_the_central_response_is_that_of_the_column_read_out(small_network: Froz
         column = int(np.flatnonzero((lattice.u == item.u) & (lattice.v == item.v))[0])
         np.testing.assert_array_equal(central[i], response[i, :, column])
     assert not np.array_equal(central[0], response[0, :, lattice.center])
+
+
+def test_items_of_unstable_networks_and_responses_that_are_not_finite_are_marked() -> None:
+    # Stable; growing after a stimulus; and beyond the finite numbers.
+    networks = together(latch(0.8, 0.8), latch(1.2, 0.8), latch(40.0, 0.3))
+    readings = [Reading("A", network=k) for k in range(3)]
+    items = [*(Item((reading,)) for reading in readings), Item((readings[0], readings[1]))]
+    stimulus = np.full((4, 30, 7), 0.5)
+    labels = list("abcd")
+    variables = item_variables(networks, Protocol(), items, labels, stimulus, [30] * 4)
+    assert variables["stable"].dims == ("item",)
+    assert variables["stable"].values.tolist() == [True, False, False, False]
+    assert np.isfinite(variables["central_response"].values).all(axis=1).tolist()[:2] == [True] * 2
+    # What a stable network answers to one stimulus may leave the finite numbers all the same.
+    stimulus[0, 5:] = np.float32(3e38)
+    variables = item_variables(networks, Protocol(), items[:1], ["a"], stimulus[:1], [30])
+    assert variables["stable"].values.tolist() == [False]
