@@ -154,7 +154,7 @@ class Result:
         central = self["central_response"][i, :n_frames]
         stable = "stable" not in self.variables or self["stable"][i]
         if not stable and np.isnan(central[self.protocol.readout(n_frames)]).all():
-            return self.protocol.readout(n_frames).stop - 1
+            return int(self.protocol.readout(n_frames).stop) - 1
         return self.protocol.peak_frame(central, self.config.get("sign", 1))
 
     def check(self, network: ResponseModel, tolerance: float = TOLERANCE) -> float:
