@@ -1,0 +1,141 @@
+"""`stimopt export`: optima for the display in front of a fly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from stimopt import expect
+from stimopt.commands import options
+from stimopt.export.directions import Eye
+from stimopt.export.displays import Arena, Display, FlatScreen, Sphere
+from stimopt.export.formats import Film, Format, Npz, Png
+from stimopt.export.light import Light
+from stimopt.export.nwb import Nwb
+from stimopt.export.panels import G4, G6
+from stimopt.export.refit import FITTED, fit_to_rig, fitted, options_of
+from stimopt.export.seen import Seen, seen_back
+from stimopt.export.session import Order, on_rig, write_session
+from stimopt.export.stimpack import Stimpack
+from stimopt.export.stimuli import add_controls, choose_stimuli, results_of
+from stimopt.export.timing import Timing
+from stimopt.export.view import Rig
+from stimopt.networks.model import ResponseModel
+from stimopt.networks.opening import NetworkSource
+from stimopt.results import Result, read
+from stimopt.runs.trainer import fit
+from stimopt.storage.files import replace_text
+
+_FORMATS: tuple[type[Format], ...] = (Npz, Png, Film, G4, G6, Stimpack, Nwb)
+FORMATS = {each.name: each for each in _FORMATS}
+DISPLAYS: dict[str, type[Display]] = {"sphere": Sphere, "screen": FlatScreen, "arena": Arena}
+
+
+def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
+    """The options; those of the format and the display are of the ones chosen."""
+    early = options.early_options(arguments, ("to", "display_type"))
+    to = early.get("to", "npz")
+    expect.one_of("format", to, FORMATS)
+    made, usual = FORMATS[to], "arena" if to in ("g4", "g6") else "sphere"
+    kind = options.chosen_method({"display_type": usual} | early, DISPLAYS, "display_type")
+    parser = ArgumentParser(
+        prog="stimopt export",
+        exit_on_error=False,
+        allow_abbrev=False,
+        description="Export stimuli for a rig, and tell what is left of the response there.",
+    )
+    add = parser.add_argument
+    add("-c", "--config", action="config", help="options as a YAML file")
+    add("result", type=str, help="a result.h5 of a fit or search, or an optima.h5")
+    add("--to", type=str, default=to, help=f"the format: {', '.join(FORMATS)}")
+    add("--display_type", type=str, default=usual, help=", ".join(DISPLAYS))
+    add("--items", type=str, default="all", help="labels or cell types, commas between, or all")
+    add("--kinds", type=list[str], default=["artificial"], help="of a file of the three optima")
+    controls = "after every stimulus: reversed, inverted, mirrored, scrambled, and grey once"
+    add("--controls", type=list[str], default=[], help=controls)
+    add("--output", type=str, default="logs/export", help="folder to be created")
+    add("--overwrite", type=bool, default=False, help="replace an earlier session")
+    add("--seen_back", type=bool, default=False, help="simulate what the fly sees of the files")
+    text = "optimize for the rig for so many steps, and export that (200 with no number)"
+    add("--fit_to_rig", "--fit-to-rig", type=int, default=0, nargs="?", const=200, help=text)
+    add("--width", type=float, default=0.0, help="of a Gaussian that draws a column; 0: nearest")
+    text = "what columns beyond the display see: refuse, dark or grey"
+    add("--outside", type=str, default="refuse", help=text)
+    parser.add_class_arguments(kind, "display")
+    for name, settings in (("eye", Eye), ("light", Light), ("timing", Timing), ("order", Order)):
+        parser.add_class_arguments(settings, name)
+    parser.add_class_arguments(made, "format", fail_untyped=False)
+    parser.add_class_arguments(NetworkSource, "network", instantiate=False)
+    parser.set_defaults({"light.levels": made.levels[0]})
+    if to == "g6" and kind is Arena:
+        parser.set_defaults({"display.name": "G6 2x10"})
+    return parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Export, and print what is left of the responses, and the folder."""
+    chosen = parser(arguments)
+    config = chosen.instantiate_classes(chosen.parse_args(list(arguments)))
+    path, order, made = Path(config.result), config.order, config.format
+    results = results_of(read(path), config.kinds)
+    protocol, stimuli = results[0].protocol, choose_stimuli(results, config["items"])
+    rig = Rig(config.display, config.eye, config.light, config.timing, config.width, config.outside)
+    made = FORMATS[config.to]() if made is None else made
+    network = _network(config, results[0]) if config.seen_back or config.fit_to_rig else None
+    left: dict[str, Seen] = {}
+    if network is not None and config.fit_to_rig:
+        for i, shown in enumerate(on_rig(stimuli, rig, made, protocol, Order())):
+            left[shown.stimulus.name] = seen_back(shown, shown.levels(), network, protocol)
+            module = fit_to_rig(shown, network, protocol, **options_of(results[0]))
+            fit(module, config.fit_to_rig, logger=False, enable_progress_bar=False)
+            stimuli[i] = fitted(module, shown.stimulus)
+    played = on_rig(add_controls(stimuli, config.controls, order.seed), rig, made, protocol, order)
+    about = {
+        "result": path.name,
+        "result_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "network_hash": results[0].network_hash,
+        "network_names": results[0].network_names,
+        "protocol": protocol.to_dict(),
+        "config": results[0].config,
+        "versions": results[0].versions,
+        "fit_to_rig_steps": config.fit_to_rig,
+    }
+    files = write_session(
+        played, made, config.output, order, provenance=about, overwrite=config.overwrite
+    )
+    if network is not None:
+        for stimulus, shown, file in zip(stimuli, played, files, strict=False):
+            levels = made.read(file, shown.stimulus.name)
+            left[stimulus.name] = seen_back(shown, levels, network, protocol)
+        _report(left, Path(config.output) / "seen.json")
+    print(config.output)
+    return 0
+
+
+def _report(left: Mapping[str, Seen], file: Path) -> None:
+    """Print and write what is left of the responses, and what fits have regained."""
+    report = {}
+    for name, seen in left.items():
+        print(seen)
+        report[name] = seen.to_dict()
+        if (before := left.get(name.removesuffix(FITTED), seen)) is not seen:
+            gained = (seen.shown - before.shown) / before.ideal
+            report[name]["regained"] = gained
+            print(f"  the fit regained {100 * gained:.1f} % of the response to {before.name}")
+    replace_text(file, json.dumps(report, indent=1))
+
+
+def _network(config: Namespace, result: Result) -> ResponseModel:
+    """The network of the result."""
+    network = NetworkSource(**vars(config.network)).open()
+    expect.that(
+        network.content_hash == result.network_hash,
+        f"the network of the result ({', '.join(result.network_names)})",
+        f"another one ({', '.join(network.names)})",
+        "give it by --network.path, with the extent of the result",
+    )
+    return network

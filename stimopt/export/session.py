@@ -1,0 +1,230 @@
+"""A session: stimuli exported into a folder, in the order in which a rig is to play them.
+
+The folder has a file of each stimulus with a sidecar `<name>.json` (geometry, light, timing,
+provenance, SHA-256), `session.json` with all of them and the trials in order, and what plays them
+where the format has such. It is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stimopt import __version__, expect
+from stimopt.export.formats import Format, Shown, Trial
+from stimopt.export.stimuli import Stimulus, grey_like, named
+from stimopt.export.view import Rig, View
+from stimopt.protocol import Protocol
+
+SCHEMA = "stimopt.session/1"
+SESSION, PAUSE = "session.json", "pause"
+
+
+@dataclass(frozen=True)
+class Order:
+    """In which order stimuli are shown.
+
+    Args:
+        repeats: how often every stimulus is shown.
+        pause: seconds of grey between two trials.
+        shuffle: every repeat is in a random order of its own.
+        seed: of that order.
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+
+    repeats: int = 1
+    pause: float = 0.0
+    shuffle: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        expect.whole("repeats", self.repeats, "1 shows all once", at_least=1, at_most=100_000)
+        expect.whole("seed of the order", self.seed, "0 is usual")
+        advice = "0 leaves it out"
+        expect.number("pause in seconds", self.pause, advice, at_least=0, at_most=3600)
+
+    def names(self, stimuli: Sequence[str]) -> list[str]:
+        """Names in the order of the trials, without pauses."""
+        random = np.random.default_rng(self.seed)
+        order = []
+        for _ in range(self.repeats):
+            numbers = random.permutation(len(stimuli)) if self.shuffle else range(len(stimuli))
+            order += [stimuli[i] for i in numbers]
+        return order
+
+
+def on_rig(
+    stimuli: Sequence[Stimulus],
+    rig: Rig,
+    format: Format,
+    protocol: Protocol,
+    order: Order,
+) -> list[Shown]:
+    """Stimuli on a rig, and after them the pause, if there is one.
+
+    Args:
+        stimuli: to be shown.
+        rig: display, eye, light and timing.
+        format: of the files.
+        protocol: of the result: duration of its frames, and grey before them.
+        order: of the trials.
+
+    Raises:
+        ValueError: if rig, format and stimuli do not fit each other.
+    """
+    timings = [rig.timing] * len(stimuli)
+    if order.pause:
+        n_frames = max(1, protocol.frames(order.pause))
+        stimuli = named([*stimuli, grey_like(stimuli[0], n_frames, PAUSE)])
+        timings.append(dataclasses.replace(rig.timing, grey_before=0, grey_after=0))
+    views: dict[tuple[int, int], View] = {}
+    shown = []
+    for number, (stimulus, timing) in enumerate(zip(stimuli, timings, strict=True), 1):
+        place, n_frames = (stimulus.u, stimulus.v), len(stimulus.luminance)
+        plan = timing.plan(n_frames, protocol.dt, protocol.t_pre, format.trial_step)
+        format.check(rig, plan.rate)
+        views[place] = views.get(place) or rig.view(stimulus.lattice, *place)
+        shown.append(Shown(stimulus, views[place], plan, number))
+    return shown
+
+
+def write_session(
+    shown: Sequence[Shown],
+    format: Format,
+    folder: str | Path,
+    order: Order,
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write what is shown, one stimulus after the other.
+
+    Args:
+        shown: from `on_rig`.
+        format: of the files.
+        folder: to be created.
+        order: of the trials.
+        provenance: what the sidecars are to say besides.
+        overwrite: replace a folder of an earlier session.
+
+    Returns:
+        The file of every stimulus.
+
+    Raises:
+        ValueError: if the folder is in use.
+    """
+    folder, about = Path(folder), {"stimopt": __version__, **(provenance or {})}
+    with _new_folder(folder, overwrite) as partial:
+        paths = [format.write(each, partial) for each in shown]
+        trials = _trials(shown, order)
+        players = format.finish(partial, shown, trials)
+        cards = {}
+        for each, path in zip(shown, paths, strict=True):
+            card = _sidecar(each, path, partial, format)
+            card["provenance"] = about
+            _write_json(partial / f"{each.stimulus.name}.json", card | {"columns": _columns(each)})
+            cards[each.stimulus.name] = card
+        session = {
+            "schema": SCHEMA,
+            "order": asdict(order),
+            "trials": [trial._asdict() for trial in trials],
+            "players": {path.relative_to(partial).as_posix(): _sha256(path) for path in players},
+            "stimuli": cards,
+        }
+        _write_json(partial / SESSION, session)
+    return [folder / path.relative_to(partial) for path in paths]
+
+
+def _trials(shown: Sequence[Shown], order: Order) -> list[Trial]:
+    """Trials one after the other, with pauses between."""
+    length = {each.stimulus.name: each.plan.total / each.plan.rate for each in shown}
+    pauses = [shown[-1].stimulus.name] if order.pause else []
+    names = order.names([name for name in length if name not in pauses])
+    played = [name for trial in names for name in (*pauses, trial)][len(pauses) :]
+    starts = np.cumsum([0.0, *(length[name] for name in played)])
+    return [
+        Trial(name, round(float(start), 6), round(length[name], 6))
+        for name, start in zip(played, starts, strict=False)
+    ]
+
+
+def _sidecar(shown: Shown, path: Path, folder: Path, format: Format) -> dict[str, Any]:
+    stimulus, rig = shown.stimulus, shown.rig
+    n_out = int((~shown.view.shown).sum())
+    return {
+        "name": stimulus.name,
+        "label": stimulus.label,
+        "kind": stimulus.kind,
+        "cell": {
+            "cell_type": stimulus.cell_type,
+            "u": stimulus.u,
+            "v": stimulus.v,
+            "network": stimulus.network,
+        },
+        "file": path.relative_to(folder).as_posix(),
+        "format": format.name,
+        "sha256": _sha256(path),
+        "luminance_sha256": hashlib.sha256(stimulus.luminance.tobytes()).hexdigest(),
+        "row_0": format.row_0,
+        "display": rig.display.to_dict(),
+        "eye": asdict(rig.eye),
+        "drawn_by": f"a Gaussian {rig.width:g} degrees wide" if rig.width else "nearest column",
+        "columns_outside_the_display": n_out,
+        "light": rig.light.describe(),
+        "timing": shown.plan.describe(),
+    }
+
+
+def _columns(shown: Shown) -> dict[str, list[float | None]]:
+    return {
+        name: [None if value != value else round(float(value), 4) for value in values]
+        for name, values in shown.directions().items()
+    }
+
+
+def _sha256(path: Path) -> str:
+    """Of a file, or of the files in a folder in order of their names."""
+    sha256 = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        sha256.update(file.read_bytes())
+    return sha256.hexdigest()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+
+
+@contextmanager
+def _new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder beside the one named, which takes its place when the block ends without error."""
+    used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    ours = (folder / SESSION).is_file()
+    advice = "name another, or give overwrite to replace an earlier session"
+    got = f"{folder}, which is not one of an earlier session" if overwrite else f"{folder}"
+    expect.that(not used or (overwrite and ours), "an output that is new", got, advice)
+    partial = folder.with_name(f".{folder.name}.part-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        partial.replace(folder)
+    except OSError as error:
+        raise OSError(
+            f"expected {folder} to be written whole, got {error.strerror or error}; free some "
+            "space or fix permissions, then retry"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,152 @@
+"""From frames of the model to refreshes of a display, and back, with grey around them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stimopt import expect
+
+Floats = NDArray[np.float64]
+_EDGE = 1e-6
+"""Of a frame: rounding of seconds that is not to make a frame of its own."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When what is shown, in refreshes.
+
+    Attributes:
+        rate: refreshes a second.
+        dt: duration of a frame of the model in seconds.
+        before: refreshes of grey before the stimulus.
+        shown: share of every frame in every refresh, `(refreshes, frames)`; rows sum to 1.
+        after: refreshes of grey after it.
+    """
+
+    rate: float
+    dt: float
+    before: int
+    shown: Floats
+    after: int
+
+    @property
+    def total(self) -> int:
+        """Refreshes in all."""
+        return self.before + len(self.shown) + self.after
+
+    @property
+    def frames_before(self) -> int:
+        """Whole frames of the model within the grey before."""
+        return int(self.before / self.rate / self.dt + _EDGE)
+
+    def seen(self) -> Floats:
+        """Share of every refresh in every frame of the model, `(frames, refreshes)`.
+
+        The frames begin within the grey before, and end with the last one that is whole.
+        """
+        start = self.before / self.rate - self.frames_before * self.dt
+        n_frames = int((self.total / self.rate - start) / self.dt + _EDGE)
+        return _overlap(start, n_frames, self.dt, self.total, 1 / self.rate)
+
+    def describe(self) -> dict[str, float | int]:
+        """What the files say of it."""
+        return {
+            "refresh_hz": self.rate,
+            "model_frame_s": self.dt,
+            "refreshes": self.total,
+            "refreshes_of_grey_before": self.before,
+            "refreshes_of_stimulus": len(self.shown),
+            "refreshes_of_grey_after": self.after,
+            "model_frames_never_shown": int((self.shown.sum(0) < _EDGE).sum()),
+        }
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a display shows the frames of a stimulus.
+
+    Args:
+        refresh: of the display, in Hz; None is one refresh for each frame of the model. Patterns
+            of LED arenas advance at this rate, whatever the panels' own refresh is.
+        resampling: `exact` takes only a refresh that is a multiple of the model's frames; `hold`
+            shows at every refresh the frame of that moment, `mean` the mean over the refresh.
+        grey_before: seconds; None is the grey of the result's protocol.
+        grey_after: seconds.
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+
+    refresh: float | None = None
+    resampling: Literal["exact", "hold", "mean"] = "exact"
+    grey_before: float | None = None
+    grey_after: float = 0.1
+
+    def __post_init__(self) -> None:
+        advice = "None takes the model's frames"
+        expect.number("refresh in Hz", self.refresh, advice, above=0, at_most=1e4, optional=True)
+        expect.one_of("resampling", self.resampling, ("exact", "hold", "mean"))
+        for name in ("grey_before", "grey_after"):
+            value = getattr(self, name)
+            expect.number(f"{name} in seconds", value, "0 leaves it out", at_least=0, at_most=600,
+                          optional=name == "grey_before")  # fmt: skip
+
+    def plan(self, n_frames: int, dt: float, t_pre: float, multiple: float = 0.0) -> Plan:
+        """Place a stimulus among refreshes.
+
+        Args:
+            n_frames: of the stimulus.
+            dt: duration of one in seconds.
+            t_pre: seconds of grey before it, unless told otherwise.
+            multiple: seconds of which the whole must be a multiple; it is filled with grey.
+
+        Raises:
+            ValueError: if the refresh does not divide the frames, or the multiple.
+        """
+        rate = 1 / dt if self.refresh is None else self.refresh
+        # 1 / 0.01 is 100 to the last bit, 1 / 0.03 is no whole number and stays as it is.
+        rate = float(round(rate)) if abs(rate - round(rate)) < _EDGE else rate
+        per_frame = rate * dt
+        whole = per_frame > 1 - _EDGE and abs(per_frame - round(per_frame)) < _EDGE
+        dropped = max(0.0, 1 - per_frame)
+        expect.that(
+            whole or self.resampling != "exact",
+            f"a refresh that is a multiple of {1 / dt:g} Hz, the rate of the model's frames",
+            f"{rate:g} Hz",
+            f"resampling hold would drop {100 * dropped:.0f} % of the frames and show others for "
+            "unequal times, mean would blur them",
+        )
+        n_shown = math.ceil(n_frames * per_frame - _EDGE)
+        if self.resampling == "mean":
+            shown = _overlap(0, n_shown, 1 / rate, n_frames, dt)
+        else:
+            frame = np.floor(np.arange(n_shown) / per_frame + _EDGE).astype(int)
+            shown = np.eye(n_frames)[np.minimum(frame, n_frames - 1)]
+        before = round((t_pre if self.grey_before is None else self.grey_before) * rate)
+        after = math.ceil(self.grey_after * rate - _EDGE)
+        if multiple:
+            block = round(multiple * rate)
+            expect.that(
+                block >= 1 and abs(block - multiple * rate) < _EDGE,
+                f"a refresh with whole frames in {multiple:g} s, the step of trial lengths",
+                f"{rate:g} Hz",
+                "give a refresh that is a multiple of the model's frames",
+            )
+            after += -(before + n_shown + after) % block
+        return Plan(rate, dt, before, shown, after)
+
+
+def _overlap(start: float, n_out: int, dt_out: float, n_in: int, dt_in: float) -> Floats:
+    """Share of intervals `(in,)` from 0 on in intervals `(out,)` from start on; rows sum to 1."""
+    low_out = start + dt_out * np.arange(n_out)[:, None]
+    low_in = dt_in * np.arange(n_in)[None]
+    high = np.minimum(low_out + dt_out, low_in + dt_in)
+    shares = np.maximum(high - np.maximum(low_out, low_in), 0)
+    shares[shares < _EDGE * min(dt_out, dt_in)] = 0
+    normed: Floats = shares / shares.sum(axis=1, keepdims=True)
+    return normed
