@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -201,4 +203,19 @@ def open_network(options: Namespace) -> tuple[ResponseModel, Protocol]:
         ValueError: if a file is missing or damaged, or a number out of range.
     """
     protocol = Protocol(**vars(options.protocol))
+    if (shared := _SHARED.get()) is not None:
+        return shared, protocol
     return NetworkSource(**vars(options.network)).open(protocol), protocol
+
+
+@contextmanager
+def shared_network(network: ResponseModel) -> Iterator[None]:
+    """Within the block commands use this network, where each would open and check it anew."""
+    token = _SHARED.set(network)
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+_SHARED: ContextVar[ResponseModel | None] = ContextVar("network of a campaign", default=None)

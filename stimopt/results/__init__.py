@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stimopt.results.campaign import read_campaign
 from stimopt.results.result import Result, Variable, groups, write
 from stimopt.results.result import read as _read_one
 from stimopt.results.three_optima import KINDS, ThreeOptima
@@ -12,7 +13,7 @@ __all__ = ["Result", "ThreeOptima", "Variable", "read", "write"]
 
 
 def read(path: str | Path) -> Result | ThreeOptima:
-    """Read a result, or the three optima where the file holds them.
+    """Read a result, or the three optima where the file holds them; of a campaign by its folder.
 
     Raises:
         ValueError: if the file is missing, damaged or no result.
@@ -21,6 +22,8 @@ def read(path: str | Path) -> Result | ThreeOptima:
         >>> stimopt.read("result.h5").check(network)  # doctest: +SKIP
         9.5e-07
     """
+    if Path(path).is_dir():
+        return read_campaign(path)
     if set(KINDS) <= set(groups(path)):
         return ThreeOptima.read(path)
     return _read_one(path)

@@ -56,7 +56,7 @@ from __future__ import annotations
 import io
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -303,12 +303,15 @@ def _write_variable(group: h5py.Group, name: str, variable: Variable) -> None:
         data.attrs["units"] = variable.units
 
 
-def read(path: str | Path, group: str = "") -> Result:
+def read(
+    path: str | Path, group: str = "", values: Callable[[h5py.Dataset], Any] = plain_array
+) -> Result:
     """Read one result.
 
     Args:
         path: of the file.
         group: that holds the result, such as `artificial`; empty for the root.
+        values: from a dataset to the array of a variable.
 
     Raises:
         BadFile: if the file is missing, damaged, deceptive or no result, or lacks the group.
@@ -323,7 +326,7 @@ def read(path: str | Path, group: str = "") -> Result:
             "give a file that stimopt wrote, and one of its groups",
             BadFile,
         )
-        return _read_group(found)
+        return _read_group(found, values)
 
 
 def groups(path: str | Path) -> list[str]:
@@ -342,11 +345,11 @@ def _opened(path: str | Path) -> AbstractContextManager[h5py.File]:
     return opened(path, "a stimopt result", "run the search or fit again")
 
 
-def _read_group(group: h5py.Group) -> Result:
+def _read_group(group: h5py.Group, values: Callable[[h5py.Dataset], Any]) -> Result:
     return Result(
         kind=str(group.attrs["kind"]),
         variables={
-            name: _read_variable(data)
+            name: Variable(_dims(data), values(data), str(data.attrs.get("units", "")))
             for name, data in group.items()
             if isinstance(data, h5py.Dataset) and not data.attrs.get("bare_dimension", False)
         },
@@ -359,10 +362,9 @@ def _read_group(group: h5py.Group) -> Result:
     )
 
 
-def _read_variable(data: h5py.Dataset) -> Variable:
+def _dims(data: h5py.Dataset) -> tuple[str, ...]:
     own_name = data.name.rsplit("/", 1)[-1]
-    scales = [axis[0].name.rsplit("/", 1)[-1] if len(axis) else own_name for axis in data.dims]
-    return Variable(tuple(scales), plain_array(data), str(data.attrs.get("units", "")))
+    return tuple(axis[0].name.rsplit("/", 1)[-1] if len(axis) else own_name for axis in data.dims)
 
 
 def _json(group: h5py.Group, name: str, kind: type) -> Any:

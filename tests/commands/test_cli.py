@@ -18,7 +18,7 @@ from tests.whole.commandline import SMALL, generate_command, refusal
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["create"]) == 2
     assert capsys.readouterr().err == (
-        "stimopt: error: expected a command of generate, regularize, search, render, optima, got "
+        "stimopt: error: expected a command of generate, regularize, search, render, optima, campaign, got "
         "'create'; see stimopt --help\n"
     )
 

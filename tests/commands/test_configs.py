@@ -29,7 +29,7 @@ def ran(name: str, output: Path, *more: str) -> Result:
 def test_every_config_has_a_test() -> None:
     names = {path.name for path in FOLDER.iterdir()}
     source = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    assert len(names) == 8 and all(f'"{name}"' in source for name in names)
+    assert len(names) == 9 and all(f'"{name}"' in source for name in names)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,223 @@
+"""The results of a campaign read as one: joined over items, large arrays item by item as needed.
+
+The folder of a campaign, see `stimopt.runs.campaign`:
+
+    campaign.json    schema, settings, and the names of the chunks in their order
+    chunks/NAME/     result.h5, or optima.h5 with the groups of the three optima
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stimopt import expect
+from stimopt.items import Item, Reading, label_items
+from stimopt.results.result import Result, Variable, read
+from stimopt.results.three_optima import KINDS, ThreeOptima
+from stimopt.storage.files import BadFile, reading, replace_text
+from stimopt.storage.hdf5 import opened, plain_array, require_plain
+
+SCHEMA = "stimopt.campaign/1"
+FILES = ("optima.h5", "result.h5")
+"""What a chunk leaves; the first that is there is its result."""
+
+
+class Manifest(NamedTuple):
+    """What a campaign is of.
+
+    Args:
+        settings: that decide its results, by name.
+        chunks: their names, in the order of the items.
+    """
+
+    settings: dict[str, Any]
+    chunks: list[str]
+
+    def write(self, folder: str | Path) -> None:
+        """Write `campaign.json`, whole or not at all."""
+        text = json.dumps({"schema": SCHEMA, **self._asdict()}, indent=1)
+        replace_text(Path(folder) / "campaign.json", text)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Manifest:
+        """Read `campaign.json`.
+
+        Raises:
+            BadFile: if it is missing, damaged or of another kind.
+        """
+        path = Path(folder) / "campaign.json"
+        with reading(path, "a campaign", "give the output folder of stimopt campaign"):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            schema = content.get("schema")
+            expect.that(schema == SCHEMA, f"schema {SCHEMA} in {path}", schema, "rerun", BadFile)
+            return cls(dict(content["settings"]), [str(name) for name in content["chunks"]])
+
+
+def read_campaign(folder: str | Path) -> Result | ThreeOptima:
+    """Read the results of all chunks as one.
+
+    Variables of more than two dimensions, such as stimuli, stay in the files and are read item by
+    item; everything else is in memory.
+
+    Raises:
+        ValueError: if chunks are missing, damaged, or do not belong together.
+    """
+    chunks = [Path(folder) / "chunks" / name for name in Manifest.read(folder).chunks]
+    missing = [chunk.name for chunk in chunks if not chunk.is_dir()]
+    expect.that(
+        not missing,
+        f"a finished campaign in {folder}",
+        f"{len(missing)} of {len(chunks)} chunks missing ({', '.join(missing[:3])})",
+        "rerun the command that began it, or read finished chunks one by one",
+    )
+    paths = [next((c / name for name in FILES if (c / name).is_file()), c) for c in chunks]
+    if paths[0].name == FILES[0]:
+        return ThreeOptima(**{kind: join(paths, kind) for kind in KINDS})
+    return join(paths)
+
+
+def join(paths: Sequence[Path], group: str = "") -> Result:
+    """Results of one kind, network and protocol as one, joined over their items.
+
+    Args:
+        paths: of the files, in the order of the items.
+        group: that holds the result in each; empty for the root.
+
+    Raises:
+        ValueError: if they do not belong together.
+    """
+    results = [read(path, group, partial(_values, path)) for path in paths]
+    first = results[0]
+    for path, result in zip(paths, results, strict=True):
+        for name in ("network_hash", "kind", "protocol", "extent"):
+            wanted, got = getattr(first, name), getattr(result, name)
+            advice = "chunks of one campaign have the same: restore the folder"
+            expect.that(got == wanted, f"{name} {wanted} in {path}", got, advice)
+        same = result.variables.keys() == first.variables.keys()
+        expect.that(same, f"the variables of {paths[0]} in {path}", "others", "restore the folder")
+    variables = {
+        name: _joined([result.variables[name] for result in results], name)
+        for name in first.variables
+    }
+    labels = Variable(("item",), np.array(_labels(results)))
+    config = {
+        name: value
+        for name, value in first.config.items()
+        if all(result.config.get(name) == value for result in results)
+    }
+    return dataclasses.replace(first, variables={**variables, "label": labels}, config=config)
+
+
+class ItemArray:
+    """An array with items as its first axis, in files: read when it is indexed.
+
+    It is indexed as a NumPy array is; `numpy.asarray` reads all of it.
+
+    Args:
+        sources: file, path of the dataset in it, and row of each item.
+        shape: of the whole, `(items, ...)`; what an item lacks is NaN.
+        dtype: of the values.
+    """
+
+    def __init__(
+        self, sources: Sequence[tuple[Path, str, int]], shape: tuple[int, ...], dtype: Any
+    ) -> None:
+        self._sources, self.shape, self.dtype = list(sources), shape, np.dtype(dtype)
+        self.ndim, self.size = len(shape), int(np.prod(shape))
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Any:
+        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        if isinstance(first, (int, np.integer)):
+            return self._item(int(first))[rest]
+        rows = np.arange(len(self))[first].tolist()
+        within = (slice(None), *rest)
+        values = np.array([self._item(i) for i in rows], self.dtype)
+        return values.reshape(len(rows), *self.shape[1:])[within]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        values: NDArray[Any] = self[:]
+        return values.astype(dtype or self.dtype, copy=False)
+
+    def take(self, indices: ArrayLike, axis: int = 0) -> ItemArray:
+        """Some of the items, still in their files."""
+        assert axis == 0
+        sources = [self._sources[i] for i in np.asarray(indices).tolist()]
+        return ItemArray(sources, (len(sources), *self.shape[1:]), self.dtype)
+
+    def _item(self, i: int) -> NDArray[Any]:
+        path, name, row = self._sources[i]
+        with opened(path, "the result of a chunk", "remove its folder and rerun") as file:
+            require_plain(file[name])
+            return _padded(np.asarray(file[name][row]), self.shape[1:])
+
+
+def _values(path: Path, data: h5py.Dataset) -> Any:
+    """An array of up to two dimensions; what is larger is left in its file."""
+    if data.ndim < 3:
+        return plain_array(data)
+    sources = [(path, str(data.name), row) for row in range(len(data))]
+    return ItemArray(sources, data.shape, data.dtype)
+
+
+def _joined(parts: Sequence[Variable], name: str) -> Variable:
+    """One variable of all results; those without items must agree but for their length."""
+    longest = max(parts, key=lambda part: part.values.size)
+    if "item" not in longest.dims:
+        for part in parts:
+            head = tuple(slice(n) for n in part.values.shape)
+            same = np.array_equal(longest.values[head], part.values)
+            expect.that(same, f"one {name} in all chunks", "several", "restore the folder")
+        return longest
+    axis = longest.dims.index("item")
+    shape = np.max([part.values.shape for part in parts], axis=0)
+    shape[axis] = sum(part.values.shape[axis] for part in parts)
+    values: Any
+    if isinstance(longest.values, ItemArray):
+        sources = [source for part in parts for source in part.values._sources]
+        values = ItemArray(sources, tuple(map(int, shape)), longest.values.dtype)
+    else:
+        sizes = [[*shape[:axis], part.values.shape[axis], *shape[axis + 1 :]] for part in parts]
+        padded = [_padded(part.values, n) for part, n in zip(parts, sizes, strict=True)]
+        values = np.concatenate(padded, axis=axis)
+    return longest._replace(values=values)
+
+
+def _padded(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """Values with NaN after their end."""
+    missing = [(0, int(n) - size) for n, size in zip(shape, values.shape, strict=True)]
+    if not np.any(missing):
+        return values
+    floating = values.dtype.kind == "f"
+    expect.that(floating, "chunks of one size", f"{values.shape} and {shape}", "restore the folder")
+    return np.pad(values, missing, constant_values=np.nan)
+
+
+def _labels(results: Sequence[Result]) -> list[str]:
+    """Labels that are distinct among the items of all results."""
+    items = []
+    for result in results:
+        columns = (result[name] for name in ("cell_type", "network", "seed", "label"))
+        own = [
+            (Item((Reading(str(t), network=int(k)),), int(s)), str(label))
+            for t, k, s, label in zip(*columns, strict=True)
+        ]
+        plain = label_items([item for item, _ in own], result.network_names)
+        for (item, label), prefix in zip(own, plain, strict=True):
+            variant = label.removeprefix(prefix).removeprefix("-")
+            items.append(dataclasses.replace(item, variant=variant))
+    return label_items(items, results[0].network_names)
