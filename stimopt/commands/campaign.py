@@ -96,11 +96,26 @@ class _Campaign:
             for name in ("cell_type", "network", "seed")
         )
         self.network.precheck(self.protocol, networks)
+        self.require_light(cell_types, networks)
         size = size if self.grid.splits_types else len(cell_types) * len(seeds)
         pooled = bool(of_items.get("consensus"))
         chunks = plan_chunks(cell_types, networks, seeds, self.network.names, size, pooled=pooled)
         grid = {"cell_types": cell_types, "networks": networks, "seeds": seeds}
         return {**grid, "items_per_chunk": size}, chunks
+
+    def require_light(self, cell_types: list[str], networks: list[int]) -> None:
+        """Refuse a cell that light cannot reach, as its chunk would be; a search warns of it."""
+        dark = [
+            f"{name} of {self.network.names[position]}"
+            for position in networks
+            for name in self.network.unreached(cell_types, [position])
+        ]
+        expect.that(
+            not dark or self.command == "search",
+            "a path from the photoreceptors to every cell",
+            f"none to {', '.join(dark[:5])}",
+            "leave the cell type or the lesion out",
+        )
 
     def run(self) -> int:
         """Run what is left; the process that finishes last joins the results."""

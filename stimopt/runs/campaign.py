@@ -11,6 +11,7 @@ lock ends with its process, so that a killed chunk is free for the next one.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -139,6 +140,7 @@ def run_chunks(
             console.print(f"chunk {i + 1} of {len(chunks)}, {chunk.name}; {done} done{left}")
             unfinished = folder / "unfinished" / chunk.name
             run(chunk, unfinished)
+            gc.collect()  # A Trainer and its module hold each other, and the chunk's stimuli.
             for checkpoints in list(unfinished.rglob("checkpoints")):
                 shutil.rmtree(checkpoints)
             whole = folder / "chunks" / chunk.name

@@ -126,6 +126,11 @@ def test_a_folder_of_another_campaign_is_left_alone(
         (["--cell_types=T4c,T4c"], "once"),
         (["--network.lesions=Mi9>T4x"], "T4x"),
         (["--network.lesions=Mi9>T5c"], "a pathway to cut"),
+        (
+            ["--network.lesions=L1>Mi1", "--cell_types=Mi1,T4c"],
+            "photoreceptors to every cell, got none to Mi1 of builtin without L1>Mi1",
+        ),
+        (["--networks=[0, 0]"], "networks listed once each"),
         (["--items_per_chunk=0"], "items_per_chunk"),
         (["--data.path=movies"], "stimopt render"),
         (["--model.t_stim=1"], "model"),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -11,6 +15,7 @@ import torch
 
 from stimopt.connectome import Connectome
 from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.networks.flyvis import best_checkpoint
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.lesions import find_lesions
 from stimopt.networks.motion_circuit import motion_circuit_spec
@@ -151,3 +156,37 @@ def test_a_search_names_the_lesion_that_cuts_a_cell_off_from_light() -> None:
     data = StimulusDataModule(extent=2, stop_sample=4, batch_size=4)
     with pytest.warns(UserWarning, match=r"photoreceptors to Mi1-builtin without L1>Mi1-1: every"):
         run_search(search, data, enable_progress_bar=False, accelerator="cpu")
+
+
+@pytest.mark.skipif(find_spec("flyvis") is None, reason="pip install flyvis==1.2.0")
+def test_an_installed_flyvis_gives_the_recorded_values(
+    real_network: FrozenNetwork, trained_folder: Path, tmp_path: Path
+) -> None:
+    # In a process of its own, as importing flyvis changes torch's default device.
+    script = """
+import sys, h5py, numpy as np, torch
+from flyvis.network import Network
+checkpoint, recorded, movie = sys.argv[1:]
+network = Network()
+stored = torch.load(checkpoint, map_location="cpu", weights_only=False)
+network.load_state_dict(stored["network"])
+names = network.connectome.unique_cell_types[:].astype(str).tolist()
+centre = network.connectome.central_cells_index[:]
+movie, strength = torch.tensor(np.load(movie))[None, :, None], network.edges_syn_strength.data
+with h5py.File(recorded) as file, torch.no_grad():
+    kept = [names.index(name) for name in file["cell_types"].asstr()[()]]
+    for lesion in file.keys() - {"cell_types"}:
+        intact = strength.clone()
+        for i, (source, target) in enumerate(network.edge_params["syn_strength"].keys):
+            if {source, f"{source}>{target}"} & set(lesion.split("+")):
+                strength[i] = 0
+        state = network.steady_state(1.0, 0.01, 1, value=0.5)
+        voltages = network.simulate(movie, 0.01, initial_state=state)[0][:, centre[kept]]
+        np.testing.assert_allclose(voltages.cpu(), file[lesion][()], atol=1e-4)
+        strength.copy_(intact)
+"""
+    np.save(tmp_path / "movie.npy", rising_edge(real_network).numpy())
+    arguments = (best_checkpoint(trained_folder / "000"), RECORDED, tmp_path / "movie.npy")
+    environment = {**os.environ, "FLYVIS_ROOT_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    subprocess.run(command, check=True, env=environment)
