@@ -20,6 +20,7 @@ from stimopt.export.stimuli import Stimulus
 from stimopt.export.timing import Plan
 from stimopt.export.view import Rig, View
 from stimopt.protocol import GREY
+from stimopt.storage.archives import MAX_DEFLATE_RATIO, require_honest_zip
 from stimopt.storage.files import BadFile, reading
 
 AGAIN = "export it again"
@@ -146,7 +147,9 @@ class Npz(Format):
 
     def read(self, path: Path, name: str) -> Levels:
         """The array `pixels`."""
-        with reading(path, "an exported archive", AGAIN), np.load(path) as archive:
+        what = "an exported archive"
+        require_honest_zip(path, what, AGAIN, ratio=MAX_DEFLATE_RATIO)
+        with reading(path, what, AGAIN), path.open("rb") as file, np.load(file) as archive:
             return plain_levels(archive["pixels"], path)
 
 

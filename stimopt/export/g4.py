@@ -79,7 +79,7 @@ def decode(content: bytes) -> tuple[Header, Bytes]:
     Raises:
         BadFile: for a wrong length, row byte, grey-scale flag, level or header.
     """
-    expect.that(len(content) >= 7, "a G4 pattern", f"{len(content)} bytes", "write it again")
+    _require(len(content) >= 7, "a header", f"{len(content)} bytes")
     x, y_low, y_high, levels, rows, columns = struct.unpack("<HBBBBB", content[:7])
     header = Header(x, levels, rows, columns, version=1)
     if y_low >= 0x80:

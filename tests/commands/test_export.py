@@ -1,0 +1,121 @@
+"""`stimopt export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stimopt.commands.export import FORMATS, run
+from stimopt.commands.export import parser as export_parser
+from stimopt.export import g6
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.protocol import Protocol
+from stimopt.runs.trainer import fit
+from tests.results.cases import random_optima, random_result
+
+NETWORK = "--network.extent=4"
+SHORT = ["--timing.grey_before=0.1", "--outside=dark"]
+
+
+@pytest.fixture
+def result(small_network: FrozenNetwork, tmp_path: Path) -> Path:
+    return random_result(small_network).write(tmp_path / "result.h5")
+
+
+def test_exports_all_items(
+    result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run([str(result), "--to=g6", f"--output={out}", *SHORT]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    patterns = sorted(path.name for path in (out / "patterns").iterdir())
+    assert patterns == ["001_T4c.pat", "002_T5a.pat"]
+    header, frames = g6.decode((out / "patterns" / "001_T4c.pat").read_bytes())
+    assert header.arena_id == 1 and frames.shape == (40, 40, 200)
+    card = json.loads((out / "T4c.json").read_text())
+    assert card["provenance"]["result"] == "result.h5" and card["light"]["white_level"] == 14
+    assert run([str(result), "--to=npz", f"--output={out}", "--overwrite=true", *SHORT]) == 0
+    assert sorted(p.name for p in out.glob("*.npz")) == ["T4c.npz", "T5a.npz"]
+
+
+@pytest.mark.parametrize("to", [name for name in FORMATS if name != "nwb"])
+def test_every_format_by_its_name(result: Path, tmp_path: Path, to: str) -> None:
+    out = tmp_path / "out"
+    assert run([str(result), f"--to={to}", f"--output={out}", "--items=T5a", *SHORT]) == 0
+    session = json.loads((out / "session.json").read_text())
+    assert session["stimuli"]["T5a"]["format"] == to
+    assert (out / session["stimuli"]["T5a"]["file"]).exists()
+
+
+def test_kinds_and_controls_of_the_three_optima(
+    small_network: FrozenNetwork, tmp_path: Path
+) -> None:
+    path = random_optima(small_network).write(tmp_path / "optima.h5")
+    out = tmp_path / "out"
+    arguments = ["--items=T4c", "--kinds=[naturalistic, regularized]", "--controls=[grey]"]
+    arguments += ["--display_type=screen", "--display.width_px=40", "--display.height_px=30"]
+    arguments += ["--order.repeats=2", "--order.pause=0.1", f"--output={out}", *SHORT]
+    assert run([str(path), *arguments]) == 0
+    session = json.loads((out / "session.json").read_text())
+    assert {*session["stimuli"]} == {"T4c_naturalistic", "T4c_regularized", "grey", "pause"}
+    with np.load(out / "grey.npz") as archive:
+        assert archive["pixels"].shape[1:] == (30, 40)
+
+
+def test_seen_back_and_fitted_to_the_rig(
+    small_network: FrozenNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = StimulusGenerator(
+        small_network, "T4c", Protocol(t_pre=0.2), t_stim=0.2, penalties={"grey": 1.0}
+    )
+    path = tmp_path / "result.h5"
+    fit(generator, steps=25, enable_progress_bar=False, logger=False).write(path)
+    out = tmp_path / "out"
+    arguments = [str(path), "--to=g4", f"--output={out}", *SHORT, NETWORK]
+    arguments += ["--eye.acceptance=9"]
+    assert run([*arguments, "--seen_back=true"]) == 0
+    assert "T4c: on this rig" in capsys.readouterr().out
+    seen = json.loads((out / "seen.json").read_text())
+    assert [*seen] == ["T4c"] and 0 < seen["T4c"]["left"] < 1
+    assert run([*arguments, "--overwrite=true", "--fit-to-rig", "20"]) == 0
+    assert "the fit regained" in capsys.readouterr().out
+    fitted = json.loads((out / "seen.json").read_text())
+    assert [*fitted] == ["T4c", "T4c_fit_to_rig"]
+    assert fitted["T4c"]["left"] == pytest.approx(seen["T4c"]["left"], abs=1e-4)
+    assert fitted["T4c_fit_to_rig"]["regained"] > 0
+    assert (out / "T4c_fit_to_rig.json").exists()
+
+
+def test_the_number_of_steps_may_be_left_out() -> None:
+    for option in ("--fit-to-rig", "--fit_to_rig"):
+        assert export_parser().parse_args(["result.h5", option]).fit_to_rig == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to=avi"], "expected format"),
+        (["--to=g4", "--display.name=G4 1x12"], "before all 61 columns, got Arena"),
+        (["--to=npz", "--items=T9"], "item"),
+        (["--to=npz", "--light.levels=3"], "levels"),
+        (["--to=g4", "--outside=dark", "--light.levels=256"], "levels of g4"),
+        (["--to=npz", "--timing.refresh=60"], "a multiple of 100 Hz"),
+        (["--to=npz", "--seen_back=true", "--network.extent=3"], "the network of the result"),
+        (["--to=npz", "--controls=[backwards]"], "control"),
+    ],
+)
+def test_bad_input_is_refused(result: Path, tmp_path: Path, arguments, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run([str(result), f"--output={tmp_path / 'out'}", *arguments])
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["result.h5"]
+
+
+def test_a_damaged_result_is_refused(result: Path, tmp_path: Path) -> None:
+    result.write_bytes(result.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="a damaged or foreign file"):
+        run([str(result), f"--output={tmp_path / 'out'}"])
