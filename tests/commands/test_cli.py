@@ -18,8 +18,8 @@ from tests.whole.commandline import SMALL, generate_command, refusal
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["create"]) == 2
     assert capsys.readouterr().err == (
-        "stimopt: error: expected a command of generate, regularize, search, render, optima, campaign, got "
-        "'create'; see stimopt --help\n"
+        "stimopt: error: expected a command of generate, regularize, search, render, optima, "
+        "campaign, export, got 'create'; see stimopt --help\n"
     )
 
 
