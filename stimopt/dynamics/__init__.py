@@ -29,6 +29,8 @@ columns, and W is applied either as a sparse matrix over all cells or tap by tap
 
 The other files: `layout` (cells, synapses and parameters in terms that all steps share), `select`
 (which step to use), `simulate` (a step over all frames, differentiable in torch); and for the fused
-step `padded_grid` (its memory layout), `kernels` (its compiled time loops), `simd` (vector
-instructions for Numba) and `threads` (its threads).
+step `one_item` and `eight_items` (its compiled time loops: many items of one network are simulated
+eight at a time, each in a lane of the processor's vectors, and those left over one by one, with a
+vector for eight columns; every item's result is bit for bit the same), `padded_grid` and `blocks`
+(the memory layouts of the two), `compiling`, `simd` (vector instructions for Numba) and `threads`.
 """

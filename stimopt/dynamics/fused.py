@@ -1,54 +1,85 @@
 """The step tap by tap: whole time loops compiled for the CPU, with no matrix in memory.
 
-W is the same in all columns, so each tap is one weight and one offset in a padded grid of columns
-(`padded_grid`). The state of an item fits in the processor's second-level cache. Its speed beside
-that of the sparse step, and as a share of the processor's peak, is in `benchmarks/`.
+W is the same in all columns, so each tap is one weight and one offset in a padded grid of columns.
+Items of one network are simulated eight at a time (`eight_items`), those left over one by one
+(`one_item`). The speed of both beside that of the sparse step, and as a share of the processor's
+peak, is in `benchmarks/`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from stimopt.dynamics.kernels import kernels
+from stimopt.dynamics.blocks import Blocks, Runs
+from stimopt.dynamics.compiling import compiled
+from stimopt.dynamics.eight_items import FORWARD, TRANSPOSED, adjoint_items, forward_items
 from stimopt.dynamics.layout import CellLayout, Drive
+from stimopt.dynamics.one_item import adjoint_item, forward_item
 from stimopt.dynamics.padded_grid import LANES, PaddedGrid, TapTable
 from stimopt.dynamics.threads import pool, step_threads, torch_on_one_thread
 
+WORTH_A_GROUP = 5
+"""Items of one network that are simulated faster with empty lanes beside them than one by one."""
 WORTH_A_THREAD = 30_000
-"""Vector multiply-adds a frame for which a part of an item gets a thread: a few times the cost of
+"""Vector multiply-adds a frame for which a part of a call gets a thread: a few times the cost of
 waiting for each other once a frame."""
 WORTH_WAKING = 300_000
 """Vector multiply-adds in all for which other threads are woken: twice the cost of waking them."""
 
 Arrays = tuple[Any, ...]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class _Taps:
-    """Non-zero taps of one network in one precision and direction."""
+    """Non-zero taps of one network in one precision and direction, as a time loop takes them."""
 
+    weight: Tensor
     table: TapTable
-    arrays: Arrays
+    rule: Arrays
 
-    @classmethod
-    def of(cls, layout: CellLayout, grid: PaddedGrid, weight: Any, transposed: bool) -> _Taps:
-        table = TapTable.of(layout, grid, weight != 0, transposed)
-        return cls(table, (table.first, table.shift, np.ascontiguousarray(weight[table.tap])))
+
+@dataclass(frozen=True)
+class _Call:
+    """A compiled time loop over all frames of one item, or of up to eight.
+
+    Args:
+        run: the loop; takes scratch arrays and the share of one thread.
+        scratch: a context with scratch arrays.
+        work: vector multiply-adds a frame.
+        split: bounds of the shares of so many threads.
+    """
+
+    run: Callable[[Arrays, Arrays], None]
+    scratch: Callable[[], AbstractContextManager[Arrays]]
+    work: int
+    split: Callable[[int], Ints]
+
+    def in_parts(self, parts: int) -> None:
+        bounds = self.split(parts).tolist()
+        counters = np.zeros(2, dtype=np.int64)
+        shares = [(bounds[i], bounds[i + 1], i, parts, counters) for i in range(parts)]
+        with self.scratch() as scratch:
+            if parts == 1:
+                self.run(scratch, shares[0])
+            else:
+                pool.together([functools.partial(self.run, scratch, s) for s in shares], counters)
 
 
 class FusedStep:
-    """Simulates each item in one compiled call.
+    """Simulates items in compiled calls, eight of one network in each, or one.
 
-    Many items are shared out between the threads; if there are few, the cell types of an item are.
-    The number of threads is torch's. Results depend neither on it nor on the other items.
+    Many calls are shared out between the threads; if there are few, the cells of a call are. The
+    number of threads is torch's. Results depend neither on it nor on the other items.
     """
 
     name = "fused"
@@ -56,11 +87,13 @@ class FusedStep:
     def __init__(self, layout: CellLayout) -> None:
         self.layout = layout
         self.grid = PaddedGrid.of(layout)
+        self.blocks = Blocks.of(layout)
         connectome = layout.connectome
         inputs = sorted({connectome.type_index[name] for name in connectome.input_types})
         self._inputs = np.array(inputs, dtype=np.int64)
         self._is_input = np.isin(np.arange(len(connectome.cell_types)), self._inputs)
-        self._taps: dict[tuple[int, torch.dtype], tuple[Tensor, _Taps, _Taps]] = {}
+        self._taps: dict[tuple[int, torch.dtype, bool, bool], _Taps] = {}
+        self._idle: dict[torch.dtype, list[Arrays]] = {}
 
     def threads(self) -> AbstractContextManager[None]:
         """See `stimopt.dynamics.simulate.Step.threads`."""
@@ -74,17 +107,18 @@ class FusedStep:
         k = self.layout.n_cells if drive.readout is None else drive.readout.shape[1]
         voltages = luminance.new_empty((items, frames, k))
         final = torch.empty_like(initial, memory_format=torch.contiguous_format)
-        n_gates = self.grid.mask.size
-        gates = torch.empty((items, frames if keep else 0, n_gates), dtype=torch.uint8)
-        arrays = [_array(tensor) for tensor in (luminance, initial, voltages, final, gates)]
+        groups, single = divide(drive.network_index.tolist())
+        stored = frames if keep else 0
+        gates = [
+            torch.empty((len(groups), stored, self.layout.n_cells), dtype=torch.uint8),
+            torch.empty((len(single), stored, self.grid.mask.size), dtype=torch.uint8),
+        ]
         leak, bias = (_array(values.to(luminance.dtype)) for values in (drive.leak, drive.bias))
-        networks = drive.network_index.tolist()
-        tabulated = self._tabulated(drive, luminance.dtype)
-        taps = [tabulated[network][0] for network in networks]
-        drives = [(leak[network], bias[network], self._is_input) for network in networks]
-        forward_item, _ = kernels(str(arrays[0].dtype))
-        self._run(forward_item, arrays, taps, drives, self._readout(drive, items), frames)
-        return voltages, final, [gates]
+        drives = [(leak[n], bias[n], self._is_input) for n in range(len(leak))]
+        tensors = (luminance, initial, voltages, final)
+        loops = forward_items, forward_item
+        self._run(loops, drive, drives, tensors, gates, transposed=False)
+        return voltages, final, gates
 
     def adjoint(
         self, drive: Drive, saved: list[Tensor], grad_voltages: Tensor, grad_final: Tensor
@@ -94,75 +128,90 @@ class FusedStep:
         columns = self.layout.lattice.n_columns
         grad_luminance = grad_voltages.new_empty((items, frames, columns))
         grad_initial = torch.empty_like(grad_final, memory_format=torch.contiguous_format)
-        tensors = (grad_voltages, grad_final, grad_luminance, grad_initial, saved[0])
-        arrays = [_array(tensor) for tensor in tensors]
         leak = _array(drive.leak.to(grad_final.dtype))
-        networks = drive.network_index.tolist()
-        tabulated = self._tabulated(drive, grad_final.dtype)
-        taps = [tabulated[network][1] for network in networks]
-        drives = [(leak[network], self._inputs) for network in networks]
-        _, adjoint_item = kernels(str(arrays[0].dtype))
-        self._run(adjoint_item, arrays, taps, drives, self._readout(drive, items), frames)
+        drives = [(leak[n], self._inputs) for n in range(len(leak))]
+        tensors = (grad_voltages, grad_final, grad_luminance, grad_initial)
+        loops = adjoint_items, adjoint_item
+        self._run(loops, drive, drives, tensors, saved, transposed=True)
         return grad_luminance, grad_initial
-
-    def _readout(self, drive: Drive, items: int) -> list[Any]:
-        """Packed places to report for each item, `(k,)`."""
-        lanes = self.grid.lane_of_cell
-        if drive.readout is None:
-            return [lanes] * items
-        return list(np.ascontiguousarray(lanes[drive.readout.numpy()]))
-
-    def _tabulated(self, drive: Drive, dtype: torch.dtype) -> dict[int, tuple[_Taps, _Taps]]:
-        """Taps of the networks in use and their transpose, tabulated once per parameters."""
-        used = {}
-        for network in set(drive.network_index.tolist()):
-            values, key = drive.tap_weight[network], (network, dtype)
-            stored = self._taps.get(key)
-            same_dtype = stored is not None and stored[0].dtype == values.dtype
-            if stored is None or not same_dtype or not torch.equal(stored[0], values):
-                weight = values.detach().to(dtype).numpy()
-                forward = _Taps.of(self.layout, self.grid, weight, transposed=False)
-                adjoint = _Taps.of(self.layout, self.grid, weight, transposed=True)
-                stored = self._taps[key] = (values.detach().clone(), forward, adjoint)
-            used[network] = stored[1:]
-        return used
 
     def _run(
         self,
-        kernel: Callable[..., None],
-        arrays: list[Any],
-        taps: list[_Taps],
+        loops: tuple[Callable[..., None], Callable[..., None]],
+        drive: Drive,
         drives: list[Arrays],
-        readout: list[Any],
-        frames: int,
+        tensors: tuple[Tensor, ...],
+        gates: list[Tensor],
+        transposed: bool,
     ) -> None:
-        """Run all items: whole ones side by side, the odd ones left over cut by cell types."""
-        items, dtype, grid = len(taps), arrays[0].dtype, self._grid
+        """Run all items, eight or one in each call of a loop."""
+        dtype, frames = tensors[0].dtype, tensors[0].shape[1]
+        arrays = [_array(tensor) for tensor in tensors]
+        readout = self._readout(drive, len(tensors[0]))
+        networks = drive.network_index.tolist()
+        groups, single = divide(networks)
+        eight, one = (compiled(loop, str(arrays[0].dtype)) for loop in loops)
+        group_gates, single_gates = (_array(each) for each in gates)
 
-        def run(item: int, scratch: Arrays, share: Arrays) -> None:
-            own = (array[item] for array in arrays)
-            kernel(*own, scratch, taps[item].arrays, drives[item], grid, readout[item], share)
+        def call_eight(number: int) -> _Call:
+            items = np.array(groups[number], dtype=np.int64)
+            network = networks[items[0]]
+            taps = self._tabulated(drive, network, dtype, True, transposed)
 
-        def run_whole(item: int) -> None:
-            run(item, self._scratch(dtype), _shares(taps[item].table, 1)[0])
+            def run(scratch: Arrays, share: Arrays) -> None:
+                own = (*arrays, group_gates[number], items, scratch, taps.rule, drives[network])
+                eight(*own, self._block_arrays, readout, share)
 
-        def run_parts(item: int, parts: int) -> None:
-            scratch, shares = self._scratch(dtype), _shares(taps[item].table, parts)
-            calls = [functools.partial(run, item, scratch, share) for share in shares]
-            pool.together(calls, shares[0][-1])
+            work = int(self.blocks.work(taps.table).sum())
+            split = functools.partial(self.blocks.split, taps.table)
+            return _Call(run, functools.partial(self._lent, dtype), work, split)
 
-        work = max((len(each.table.shift) for each in taps), default=0) * self.grid.n_vectors
-        threads = 1 if work * frames * items < WORTH_WAKING else step_threads()
-        parts = max(1, min(threads, work // WORTH_A_THREAD))
-        odd = items % threads
-        if odd >= parts:  # Side by side is no slower.
-            odd = 0
-        pool.each(run_whole, range(items - odd), threads)
-        for item in range(items - odd, items):
-            run_parts(item, parts)
+        def call_one(number: int) -> _Call:
+            item = single[number]
+            network = networks[item]
+            taps = self._tabulated(drive, network, dtype, False, transposed)
+            places = np.ascontiguousarray(self.grid.lane_of_cell[readout[item]])
 
-    @property
-    def _grid(self) -> Arrays:
+            def run(scratch: Arrays, share: Arrays) -> None:
+                own = (array[item] for array in arrays)
+                rest = (single_gates[number], scratch, taps.rule, drives[network])
+                one(*own, *rest, self._grid_arrays, places, share)
+
+            work = len(taps.table.shift) * self.grid.n_vectors
+            return _Call(run, functools.partial(self._new, dtype), work, taps.table.split)
+
+        _share_out([call_eight(number) for number in range(len(groups))], frames)
+        _share_out([call_one(number) for number in range(len(single))], frames)
+
+    def _readout(self, drive: Drive, items: int) -> Ints:
+        """Cells to report of each item, `(items, k)`."""
+        if drive.readout is None:
+            every: Ints = np.tile(np.arange(self.layout.n_cells), (items, 1))
+            return every
+        chosen: Ints = _array(drive.readout)
+        return chosen
+
+    def _tabulated(
+        self, drive: Drive, network: int, dtype: torch.dtype, eight: bool, transposed: bool
+    ) -> _Taps:
+        """Taps of a network for a loop on eight items or one, tabulated once per parameters."""
+        values, key = drive.tap_weight[network], (network, dtype, eight, transposed)
+        stored = self._taps.get(key)
+        same_dtype = stored is not None and stored.weight.dtype == values.dtype
+        if stored is None or not same_dtype or not torch.equal(stored.weight, values):
+            weight = values.detach().to(dtype).numpy()
+            places = self.blocks if eight else self.grid
+            table = TapTable.of(self.layout, places, weight != 0, transposed)
+            rule: Arrays = (table.first, table.shift)
+            if eight:
+                runs = Runs.of(table, TRANSPOSED if transposed else FORWARD)
+                rule = (runs.first, runs.length, runs.shift, table.first)
+            rule = (*rule, np.ascontiguousarray(weight[table.tap]))
+            stored = self._taps[key] = _Taps(values.detach().clone(), table, rule)
+        return stored
+
+    @functools.cached_property
+    def _grid_arrays(self) -> Arrays:
         grid = self.grid
         return (
             grid.position,
@@ -173,14 +222,72 @@ class FusedStep:
             grid.stride,
         )
 
-    def _scratch(self, dtype: np.dtype[Any]) -> Arrays:
-        return np.zeros(self.grid.mask.size * LANES, dtype), np.zeros((2, self.grid.size), dtype)
+    @functools.cached_property
+    def _block_arrays(self) -> Arrays:
+        blocks = self.blocks
+        return (
+            blocks.kind,
+            blocks.position,
+            blocks.column,
+            blocks.cell,
+            blocks.count,
+            blocks.first,
+            blocks.strip,
+            blocks.packed,
+            blocks.position_of_column,
+            blocks.stride,
+        )
+
+    @contextmanager
+    def _new(self, dtype: torch.dtype) -> Iterator[Arrays]:
+        """Scratch arrays of a loop on one item."""
+        lanes, size = self.grid.mask.size * LANES, self.grid.size
+        yield torch.zeros(lanes, dtype=dtype).numpy(), torch.zeros((2, size), dtype=dtype).numpy()
+
+    @contextmanager
+    def _lent(self, dtype: torch.dtype) -> Iterator[Arrays]:
+        """Scratch arrays of a loop on eight items, used again: no loop writes to the borders."""
+        idle = self._idle.setdefault(dtype, [])
+        try:
+            scratch = idle.pop()
+        except IndexError:
+            # By torch, as it aligns vectors with the lines of the cache.
+            state = torch.zeros(self.layout.n_cells * LANES, dtype=dtype)
+            padded = torch.zeros((2, self.blocks.size * LANES), dtype=dtype)
+            scratch = state.numpy(), padded.numpy()
+        yield scratch
+        idle.append(scratch)
 
 
-def _shares(table: TapTable, parts: int) -> list[Arrays]:
-    bounds = table.split(parts).tolist()
-    counters = np.zeros(2, dtype=np.int64)
-    return [(bounds[i], bounds[i + 1], i, parts, counters) for i in range(parts)]
+def divide(networks: list[int]) -> tuple[list[list[int]], list[int]]:
+    """Items that are simulated together, up to eight of one network in each group, and the rest.
+
+    Args:
+        networks: the network of each item.
+    """
+    groups, single = [], []
+    for network in dict.fromkeys(networks):
+        items = [item for item, own in enumerate(networks) if own == network]
+        for start in range(0, len(items), LANES):
+            group = items[start : start + LANES]
+            if len(group) < WORTH_A_GROUP:
+                single += group
+            else:
+                groups.append(group)
+    return groups, single
+
+
+def _share_out(calls: list[_Call], frames: int) -> None:
+    """Run all calls: whole ones side by side, the odd ones left over cut into parts."""
+    work = max((call.work for call in calls), default=0)
+    threads = 1 if work * frames * len(calls) < WORTH_WAKING else step_threads()
+    parts = max(1, min(threads, work // WORTH_A_THREAD))
+    odd = len(calls) % threads
+    if odd >= parts:  # Side by side is no slower.
+        odd = 0
+    pool.each(lambda number: calls[number].in_parts(1), range(len(calls) - odd), threads)
+    for call in calls[len(calls) - odd :]:
+        call.in_parts(parts)
 
 
 def _array(tensor: Tensor) -> Any:

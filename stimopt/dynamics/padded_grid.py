@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,18 @@ class PaddedGrid:
         )
 
 
+class Distances(Protocol):
+    """Distances in a padded order."""
+
+    @property
+    def width(self) -> int:
+        """Between (u, v) and (u + 1, v)."""
+
+    @property
+    def stride(self) -> int:
+        """Between two types."""
+
+
 @dataclass(frozen=True)
 class TapTable:
     """Taps sorted by the type they lead to, then by the type they come from, then by offset.
@@ -122,7 +135,7 @@ class TapTable:
 
     @classmethod
     def of(
-        cls, layout: CellLayout, grid: PaddedGrid, used: NDArray[np.bool_], transposed: bool
+        cls, layout: CellLayout, grid: Distances, used: NDArray[np.bool_], transposed: bool
     ) -> TapTable:
         """The taps in use, as they stand or, for the adjoint, from target to source."""
         taps = layout.connectome.taps

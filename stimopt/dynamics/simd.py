@@ -15,7 +15,11 @@ from numba.core.datamodel import models
 
 from stimopt.dynamics.padded_grid import LANES
 
+CACHE_LINE = 64
+"""Bytes; on most processors."""
+
 intrinsic: Any = extending.intrinsic
+literal_intrinsic: Any = extending.intrinsic(prefer_literal=True)
 jitable: Any = extending.register_jitable
 register_model: Any = extending.register_model
 
@@ -46,7 +50,7 @@ def _zeros(vector: Any) -> Any:
 
 @intrinsic
 def pointer(typing: Any, array: Any) -> Any:
-    """To the first element.
+    """To the first element of an array, which must be used after the last use of its pointer.
 
     Numba counts references to an array at each call and checks its indices for a minus sign; in the
     time loops this more than doubled the time.
@@ -109,10 +113,7 @@ def spread(typing: Any, number: Any) -> Any:
     """One number in all lanes."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        blank = ir.Constant(ir.VectorType(args[0].type, LANES), ir.Undefined)
-        first = builder.insert_element(blank, args[0], ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        return builder.shuffle_vector(first, blank, lanes)
+        return _spread(builder, args[0])
 
     return _Vector(number)(number), generate
 
@@ -122,16 +123,24 @@ def multiply_add(typing: Any, x: Any, y: Any, z: Any) -> Any:
     """X * y + z, rounded once where the processor can."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector = args[0].type
-        suffix = {"float": "f32", "double": "f64"}[str(vector.element)]
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(vector, [vector] * 3),
-            f"llvm.fmuladd.v{LANES}{suffix}",
-        )
-        return builder.call(function, args)
+        return _multiply_add(builder, *args)
 
     return x(x, y, z), generate
+
+
+def _spread(builder: Any, number: Any) -> Any:
+    blank = ir.Constant(ir.VectorType(number.type, LANES), ir.Undefined)
+    first = builder.insert_element(blank, number, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(first, blank, lanes)
+
+
+def _multiply_add(builder: Any, x: Any, y: Any, z: Any) -> Any:
+    suffix = {"float": "f32", "double": "f64"}[str(x.type.element)]
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(x.type, [x.type] * 3), f"llvm.fmuladd.v{LANES}{suffix}"
+    )
+    return builder.call(function, [x, y, z])
 
 
 @intrinsic
@@ -183,6 +192,73 @@ def where(typing: Any, bits: Any, x: Any) -> Any:
         return builder.select(chosen, args[1], _zeros(args[1]))
 
     return x(types.uint8, x), generate
+
+
+@literal_intrinsic
+def fill(typing: Any, width: Any, vector: Any) -> Any:
+    """A tuple of `width` times the same vector."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return cgutils.pack_array(builder, [args[1]] * width.literal_value)
+
+    return types.UniTuple(vector, width.literal_value)(width, vector), generate
+
+
+@literal_intrinsic
+def accumulate(
+    typing: Any, n: Any, step: Any, sums: Any, source: Any, place: Any, weight: Any, j: Any
+) -> Any:
+    """A run of taps: for i in range(n): for all k: sums[k] += weight[j + i] * x[k + step * i].
+
+    `n` and `step`, which is 1 or -1, are constants, and `sums` is a tuple of vectors. x[k] is the
+    vector at source[place + k * LANES]. Each x is read once, and each sum is added to in the order
+    of i.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, _, sums, source, place, weight, j = args
+        sums = cgutils.unpack_tuple(builder, sums)
+        taps, sign = n.literal_value, step.literal_value
+        weights = []
+        for i in range(taps):
+            index = builder.add(j, ir.Constant(j.type, i))
+            weights.append(_spread(builder, builder.load(builder.gep(weight, [index]))))
+        size = signature.args[3].dtype.bitwidth // 8
+        reads = range(1 - taps, len(sums))[::-1] if sign < 0 else range(len(sums) + taps - 1)
+        for read in reads:
+            index = builder.add(place, ir.Constant(place.type, read * LANES))
+            x = builder.load(
+                _vector_pointer(builder, source, weights[0].type.element, index), align=size
+            )
+            for i in range(taps):
+                k = read - sign * i
+                if 0 <= k < len(sums):
+                    sums[k] = _multiply_add(builder, weights[i], x, sums[k])
+        return cgutils.pack_array(builder, sums)
+
+    return sums(n, step, sums, source, types.int64, weight, types.int64), generate
+
+
+@literal_intrinsic
+def fetch(typing: Any, width: Any, pointer: Any, index: Any) -> Any:
+    """Begin to load `width` vectors at pointer[index] into the cache; any index is allowed."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32]),
+            "llvm.prefetch.p0i8",
+        )
+        read, keep, data = (ir.Constant(i32, number) for number in (0, 3, 1))
+        start = builder.bitcast(builder.gep(args[1], [args[2]]), byte)
+        n_bytes = width.literal_value * LANES * signature.args[1].dtype.bitwidth // 8
+        for line in range(0, n_bytes, CACHE_LINE):
+            place = builder.gep(start, [ir.Constant(ir.IntType(64), line)])
+            builder.call(function, [place, read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(width, pointer, types.int64), generate
 
 
 @intrinsic

@@ -71,9 +71,10 @@ class Case:
         networks: int = 2,
         seed: int = 0,
         reach: int = 6,
+        connectome: Connectome | None = None,
     ) -> None:
         rng = np.random.default_rng(seed)
-        self.connectome = Connectome.from_spec(spec(reach))
+        self.connectome = connectome or Connectome.from_spec(spec(reach))
         self.lattice = HexLattice(extent)
         self.layout = CellLayout(self.connectome, self.lattice)
         n_types, taps = len(self.connectome.cell_types), self.connectome.taps

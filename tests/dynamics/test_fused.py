@@ -35,15 +35,17 @@ def test_an_item_does_not_depend_on_threads_or_other_items(eager: None, dtype: t
     assert torch.get_num_threads() == 4
 
 
-def test_one_bit_a_cell_and_frame_is_stored_and_nothing_without_a_gradient() -> None:
-    case = Case(extent=15, items=2, frames=5)
+@pytest.mark.parametrize("items", [2, 8, 18])
+def test_one_bit_a_cell_and_frame_is_stored_and_nothing_without_a_gradient(items: int) -> None:
+    case = Case(extent=15, items=items, frames=5, dtype=torch.float32, networks=1)
     step = FusedStep(case.layout)
-    _, _, (gates,) = step.forward(case.drive(), case.luminance, case.initial, keep=True)
-    # 721 columns stand in 104 vectors of 8.
-    n_bytes = gates.numel() * gates.element_size()
-    assert n_bytes == 2 * 5 * len(case.connectome.cell_types) * 104
-    _, _, (gates,) = step.forward(case.drive(), case.luminance, case.initial, keep=False)
-    assert gates.numel() == 0
+    _, _, gates = step.forward(case.drive(), case.luminance, case.initial, keep=True)
+    # Eight items have a byte for each cell; a single one has 104 vectors of 8 for 721 columns.
+    n_types = len(case.connectome.cell_types)
+    expected = 5 * (items // 8 * case.layout.n_cells + items % 8 * n_types * 104)
+    assert sum(each.numel() * each.element_size() for each in gates) == expected
+    _, _, gates = step.forward(case.drive(), case.luminance, case.initial, keep=False)
+    assert sum(each.numel() for each in gates) == 0
 
 
 @pytest.fixture(scope="module")

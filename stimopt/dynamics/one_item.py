@@ -1,4 +1,4 @@
-"""The time loop of the fused step and its adjoint, compiled with Numba.
+"""The time loop of the fused step and its adjoint for one item, compiled with Numba.
 
 The forward loop, for each cell type and with all columns as one array, is
 
@@ -25,18 +25,8 @@ out between threads.
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import threading
-import types as python_types
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, cast
-
-import numba
 import numpy as np
 
-from stimopt.dynamics import simd
 from stimopt.dynamics.padded_grid import GROUP, LANES
 from stimopt.dynamics.simd import (
     add,
@@ -296,35 +286,3 @@ def adjoint_item(
                 _retreat(s[7], i + 7, base + q[7], old, new, r, g_, driven_, gate)
     for cell in range(first_cell[low], first_cell[high]):
         grad_initial[cell] = g[lane_of_cell[cell]]
-
-
-_compiling = threading.Lock()
-
-
-def kernels(dtype: str) -> tuple[Callable[..., None], Callable[..., None]]:
-    """`forward_item` and `adjoint_item` for float32 or float64, compiled at their first call."""
-    with _compiling:
-        return _kernels(dtype)
-
-
-@functools.cache
-def _kernels(dtype: str) -> tuple[Callable[..., None], Callable[..., None]]:
-    return _compiled(forward_item, dtype), _compiled(adjoint_item, dtype)
-
-
-def _compiled(function: Any, dtype: str) -> Callable[..., None]:
-    # A name, hence a cache file, for each precision: two processes that compile at once then write
-    # the same content, and Numba replaces files whole.
-    copy = python_types.FunctionType(function.__code__, function.__globals__, function.__name__)
-    # And for each version of simd.py, which Numba does not count as part of this function.
-    version = hashlib.sha256(Path(simd.__file__).read_bytes()).hexdigest()[:8]
-    copy.__qualname__ = f"{function.__qualname__}_{dtype}_{version}"
-    copy.__module__ = function.__module__
-    njit: Any = numba.njit
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
-    try:
-        compiled = njit(cache=True, **options)(copy)
-    except RuntimeError:
-        # Numba found no folder it may write to, so that each process compiles for itself.
-        compiled = njit(**options)(copy)
-    return cast(Callable[..., None], compiled)
