@@ -70,7 +70,9 @@ class Seen:
         }
 
     def __str__(self) -> str:
-        causes = "".join(f"\n  {100 * lost:6.1f} %  {cause}" for cause, lost in self.lost.items())
+        causes = "".join(
+            f"\n  {round(100 * lost, 1) + 0:6.1f} %  {cause}" for cause, lost in self.lost.items()
+        )
         dark = f", which see {self.surround:g}" if self.columns_outside else ""
         return (
             f"{self.name}: on this rig {100 * self.left:.0f} % of the response is left "

@@ -36,7 +36,8 @@ class Order:
 
     Args:
         repeats: how often every stimulus is shown.
-        pause: seconds of grey between two trials.
+        pause: seconds of grey between two trials. It is a stimulus of its own, since what an
+            arena shows between trials is not certain.
         shuffle: every repeat is in a random order of its own.
         seed: of that order.
 
@@ -203,7 +204,7 @@ def _sha256(path: Path) -> str:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from stimopt.results import Result, ThreeOptima
 from stimopt.results.three_optima import KINDS
 
 Single = NDArray[np.float32]
+RESERVED = ("session", "seen", "patterns", "test_pattern", "protocol", "play")
+"""Names of a session's other files."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def choose_stimuli(results: Sequence[Result], items: str | Sequence[str] = ALL) 
 
 def named(stimuli: Sequence[Stimulus]) -> list[Stimulus]:
     """The same with names that differ, and that are safe as names of files."""
-    names = safe_names([stimulus.name for stimulus in stimuli])
+    names = safe_names([*RESERVED, *(stimulus.name for stimulus in stimuli)])[len(RESERVED) :]
     return [dataclasses.replace(s, name=name) for s, name in zip(stimuli, names, strict=True)]
 
 

@@ -155,21 +155,14 @@ class View:
         for pixels, columns, cosines in self._tiles(_REACH * width):
             best = cosines.max(axis=1, keepdims=True)
             # Where a narrow Gaussian reaches no column, the nearest one counts.
-            near = (cosines >= np.minimum(_cos(_REACH * width), best)) & (
-                best >= _cos(self.spacing)
-            )
-            rows, found = np.nonzero(near)
-            share = _bell(_angle(cosines[near]), width).clip(1e-12)
+            near = cosines >= np.minimum(_cos(_REACH * width), best)
+            beside = best[:, 0] < _cos(self.spacing)
+            rows, found = np.nonzero(near & ~beside[:, None])
+            share = _bell(_angle(cosines[rows, found]), width).clip(1e-12)
             total = np.bincount(rows, share, len(pixels))
-            beside = np.flatnonzero(total == 0)
-            parts += [
-                (pixels[rows], columns[found], share / total[rows]),
-                (
-                    pixels[beside],
-                    np.full(len(beside), self.lattice.n_columns),
-                    np.ones(len(beside)),
-                ),
-            ]
+            none = np.full(beside.sum(), self.lattice.n_columns)
+            parts.append((pixels[rows], columns[found], share / total[rows]))
+            parts.append((pixels[beside], none, np.ones(len(none))))
         return Bags.of(parts, math.prod(self.rig.display.shape))
 
     def _tiles(self, reach: float) -> Iterator[tuple[Any, Any, Array]]:
@@ -208,7 +201,8 @@ class View:
         """
         light = self.rig.light if light is None else light
         bags, missing = self._acceptance
-        blocks = np.stack([self._blocks(light.decode(frame)).ravel() for frame in levels])
+        one = np.ones(self.rig.display.shape, np.float32)
+        blocks = np.stack([self._sums(light.decode(frame)) for frame in levels]) / self._sums(one)
         seen: Single = bags.sums(blocks) + self.surround * missing
         return seen
 
@@ -237,9 +231,11 @@ class View:
         """Blocks of pixels that every column sees, and its share `(columns,)` past the display."""
         solid = self.rig.display.solid_angles()
         vectors = self.rig.display.directions() * solid[..., None]
-        blocks = np.stack([self._blocks(vectors[..., i]).ravel() for i in range(3)])
+        blocks, areas = (
+            np.stack([self._sums(v) for v in np.moveaxis(vectors, -1, 0)]),
+            self._sums(solid),
+        )
         x, y, z = blocks / np.linalg.norm(blocks, axis=0)
-        areas = self._blocks(solid).ravel() * self._blocks(np.ones_like(solid), sums=True).ravel()
         widths = self.rig.eye.acceptances(self.lattice)
         missing, parts = np.ones(self.lattice.n_columns, np.float32), []
         for column in self._looking:
@@ -262,17 +258,12 @@ class View:
         expect.that(widths.min() >= 1.5 * pitch, pixel, f"{widths.min():g}", advice)
         return max(1, int(widths.min() / _FINE / pitch))
 
-    def _blocks(self, frame: NDArray[Any], sums: bool = False) -> NDArray[Any]:
-        """Means, or sums, of square blocks of pixels, fewer at the right and the lower edge."""
-        if self._block == 1:
-            return frame
+    def _sums(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """Sums over blocks of pixels, smaller at the right and the lower edge, `(blocks,)`."""
         for axis in (0, 1):
             starts = np.arange(0, frame.shape[axis], self._block)
             frame = np.add.reduceat(frame, starts, axis=axis)
-            if not sums:
-                n = np.diff(np.append(starts, self.rig.display.shape[axis])).astype(frame.dtype)
-                frame = frame / (n[:, None] if axis == 0 else n)
-        return frame
+        return frame.ravel()
 
 
 class Bags(NamedTuple):

@@ -120,7 +120,7 @@ def png_chunks(content: bytes) -> dict[bytes, bytes]:
 
 @pytest.mark.parametrize(("levels", "depth"), [(256, 8), (65536, 16)])
 def test_pictures_are_grey_and_without_a_gamma(tmp_path: Path, levels: int, depth: int) -> None:
-    shown, path = written(tmp_path, Png(), SCREEN, Light(levels))
+    _, path = written(tmp_path, Png(), SCREEN, Light(levels))
     assert [p.name for p in sorted(path.iterdir())][::18] == ["frame_0001.png", "frame_0019.png"]
     chunks = png_chunks((path / "frame_0007.png").read_bytes())
     width, height, bits, colour = struct.unpack(">IIBB", chunks[b"IHDR"][:10])

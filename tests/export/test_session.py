@@ -126,7 +126,7 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_session(shown_in(Order()), Npz(), out, Order())
     before = sorted(p.name for p in out.iterdir())
-    with pytest.raises(OSError, match="expected .* to be written whole, got No space"):
+    with pytest.raises(OSError, match=r"expected .* to be written whole, got No space"):
         write_session(shown_in(Order()), FailsLate(), out, Order(), overwrite=True)
     assert sorted(p.name for p in out.iterdir()) == before
     assert [p.name for p in tmp_path.iterdir()] == ["out"]

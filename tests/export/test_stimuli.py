@@ -122,3 +122,8 @@ def test_scrambled_keeps_contrast_and_frequency_but_not_the_picture() -> None:
 def test_grey_scrambled_stays_grey() -> None:
     stimulus = Stimulus("grey", np.full((4, LATTICE.n_columns), 0.5, np.float32), LATTICE)
     np.testing.assert_array_equal(CONTROLS["scrambled"](stimulus, 0), stimulus.luminance)
+
+
+def test_names_never_take_those_of_other_files() -> None:
+    names = [s.name for s in add_controls([dataclasses.replace(noise(1), name="Session")], [])]
+    assert names == ["Session-2"]
