@@ -131,14 +131,14 @@ def write_session(
         paths = [format.write(each, partial) for each in shown]
         trials = _trials(shown, order)
         players = format.finish(partial, shown, trials)
-        cards = {}
+        cards: dict[str, Any] = {}
         for each, path in zip(shown, paths, strict=True):
-            card = _sidecar(each, path, partial, format)
-            card["provenance"] = about
-            _write_json(partial / f"{each.stimulus.name}.json", card | {"columns": _columns(each)})
-            cards[each.stimulus.name] = card
+            card = cards[each.stimulus.name] = _sidecar(each, path, partial, format)
+            full = card | {"provenance": about, "columns": _columns(each)}
+            _write_json(partial / f"{each.stimulus.name}.json", full)
         session = {
             "schema": SCHEMA,
+            "provenance": about,
             "order": asdict(order),
             "trials": [trial._asdict() for trial in trials],
             "players": {path.relative_to(partial).as_posix(): _sha256(path) for path in players},
