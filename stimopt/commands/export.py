@@ -19,7 +19,7 @@ from stimopt.export.nwb import Nwb
 from stimopt.export.panels import G4, G6
 from stimopt.export.refit import FITTED, fit_to_rig, fitted, options_of
 from stimopt.export.seen import Seen, seen_back
-from stimopt.export.session import Order, on_rig, write_session
+from stimopt.export.session import Order, on_rig, require_new, write_session
 from stimopt.export.stimpack import Stimpack
 from stimopt.export.stimuli import add_controls, choose_stimuli, results_of
 from stimopt.export.timing import Timing
@@ -85,14 +85,22 @@ def run(arguments: Sequence[str]) -> int:
     protocol, stimuli = results[0].protocol, choose_stimuli(results, config["items"])
     rig = Rig(config.display, config.eye, config.light, config.timing, config.width, config.outside)
     made = FORMATS[config.to]() if made is None else made
+    require_new(config.output, config.overwrite)  # before a long fit
     network = _network(config, results[0]) if config.seen_back or config.fit_to_rig else None
-    left: dict[str, Seen] = {}
+    left, by_kind = dict[str, Seen](), {result.kind: result for result in results}
     if network is not None and config.fit_to_rig:
         for i, shown in enumerate(on_rig(stimuli, rig, made, protocol, Order())):
-            left[shown.stimulus.name] = seen_back(shown, shown.levels(), network, protocol)
-            module = fit_to_rig(shown, network, protocol, **options_of(results[0]))
+            before = left[shown.stimulus.name] = seen_back(shown, shown.levels(), network, protocol)
+            module = fit_to_rig(
+                shown, network, protocol, **options_of(by_kind[shown.stimulus.kind])
+            )
             fit(module, config.fit_to_rig, logger=False, enable_progress_bar=False)
-            stimuli[i] = fitted(module, shown.stimulus)
+            (again,) = on_rig([fitted(module, shown.stimulus)], rig, made, protocol, Order())
+            after = seen_back(again, again.levels(), network, protocol)
+            if again.stimulus.sign * (after.shown - before.shown) > 0:
+                stimuli[i] = again.stimulus
+            else:
+                print(f"{before.name}: the fit regained nothing, and is not exported")
     played = on_rig(add_controls(stimuli, config.controls, order.seed), rig, made, protocol, order)
     about = {
         "result": path.name,

@@ -207,14 +207,24 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+def require_new(folder: str | Path, overwrite: bool = False) -> None:
+    """Refuse a folder in use, but for an earlier session that is to be overwritten.
+
+    Raises:
+        ValueError: if it is in use.
+    """
+    folder = Path(folder)
+    used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    ours = overwrite and (folder / SESSION).is_file()
+    advice = "name another, or give overwrite to replace an earlier session"
+    got = f"{folder}, which is not one of an earlier session" if overwrite else f"{folder}"
+    expect.that(not used or ours, "an output that is new", got, advice)
+
+
 @contextmanager
 def _new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """A folder beside the one named, which takes its place when the block ends without error."""
-    used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    ours = (folder / SESSION).is_file()
-    advice = "name another, or give overwrite to replace an earlier session"
-    got = f"{folder}, which is not one of an earlier session" if overwrite else f"{folder}"
-    expect.that(not used or (overwrite and ours), "an output that is new", got, advice)
+    require_new(folder, overwrite)
     partial = folder.with_name(f".{folder.name}.part-{os.getpid()}")
     try:
         partial.mkdir(parents=True)

@@ -90,6 +90,17 @@ def test_seen_back_and_fitted_to_the_rig(
     assert (out / "T4c_fit_to_rig.json").exists()
 
 
+def test_a_fit_that_regains_nothing_is_not_exported(
+    result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Noise excites more than what flyvis's penalty, which such a result falls back on, allows."""
+    out = tmp_path / "out"
+    arguments = [str(result), "--to=npz", "--items=T5a", f"--output={out}", *SHORT, NETWORK]
+    assert run([*arguments, "--fit-to-rig=60"]) == 0
+    assert "T5a: the fit regained nothing" in capsys.readouterr().out
+    assert [*json.loads((out / "seen.json").read_text())] == ["T5a"]
+
+
 def test_the_number_of_steps_may_be_left_out() -> None:
     for option in ("--fit-to-rig", "--fit_to_rig"):
         assert export_parser().parse_args(["result.h5", option]).fit_to_rig == 200
