@@ -241,9 +241,11 @@ class FrozenNetwork(ResponseModel):
         if all(found.get(k) is Stability.STEP for k in range(self.n_networks)):
             refuse_step(self.linearized(used[0]), protocol.dt, self.names[used[0]])
         warn_of_unstable([(self.names[k], stability) for k, stability in found.items()])
-        for position in used:
-            time_const = dict(zip(self.cell_types, self.time_const[position].tolist(), strict=True))
-            warn_if_coarse(time_const, protocol.dt, self.names[position])
+        # Lesioned copies of a network share its time constants: one warning serves all.
+        of_first = {tuple(self.time_const[k].tolist()): self.names[k] for k in reversed(used)}
+        for time_const, name in reversed(of_first.items()):
+            by_type = dict(zip(self.cell_types, time_const, strict=True))
+            warn_if_coarse(by_type, protocol.dt, name)
 
     def stability(self, protocol: Protocol, position: int = 0) -> Stability:
         """Whether one of the networks can be simulated under a protocol.

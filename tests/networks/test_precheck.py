@@ -82,6 +82,12 @@ def test_a_step_longer_than_a_time_constant_is_warned_of(small_network: FrozenNe
         small_network.precheck(Protocol(dt=0.015))
 
 
+def test_lesioned_copies_of_a_network_are_not_warned_of_again() -> None:
+    with pytest.warns(UserWarning, match="dt = 15 ms is longer .* of builtin ") as warned:
+        builtin_network(1).lesion("all>T4c").precheck(Protocol(dt=0.015))
+    assert len(warned) == 1
+
+
 def test_a_coarse_step_has_more_than_a_proportional_error() -> None:
     # A cell slower than the step follows the equation. The clamp of tau delays a faster one, and
     # its voltage changes by less than half its error when dt is halved.
