@@ -140,13 +140,12 @@ class FrozenNetwork(ResponseModel):
             voltages = voltages - select_cells(initial_state[:, None], readout)
         return voltages
 
-    @torch.no_grad()
     def initial_state(
         self, luminance: Tensor, protocol: Protocol, network_index: Tensor | None = None
     ) -> Tensor:
         """Voltage at stimulus onset, `(items, cells)`: from the bias through grey and fade-in.
 
-        No gradient runs through it: the pre-stimulus is part of the protocol, not the stimulus.
+        The fade-in leads to the first frame, so the gradient of that frame runs through it.
         """
         state = self._grey_state(protocol)[self._network_index(network_index, len(luminance))]
         if protocol.frames(protocol.t_fade_in) == 0:
@@ -257,7 +256,8 @@ class FrozenNetwork(ResponseModel):
         digest = hashlib.sha256(b"".join(row.float().cpu().numpy().tobytes() for row in rows))
         key = (protocol.dt, digest.digest())
         if key not in self._stability:
-            with torch.inference_mode(False), torch.no_grad():
+            # On one thread: those of torch wait by spinning, which costs more than they save here.
+            with self.busy(), torch.inference_mode(False), torch.no_grad():
                 self._stability[key] = self._stability_of(position, Protocol(dt=protocol.dt))
         return self._stability[key]
 
