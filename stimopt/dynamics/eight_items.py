@@ -49,88 +49,69 @@ FORWARD, TRANSPOSED = -1, 1
 """By how much the place read by a tap grows from tap to tap of a run."""
 
 
-def _sums_of(width, direction):
-    """The sums of a block of so many cells over all taps that lead to its type."""
+@jitable
+def _advance(total, i, old, new, rate, v, rectified, gate):
+    """One vector: store its gate, move V towards the total, store max(V, 0) for the next frame."""
+    now = load(v, i * LANES)
+    if gate[1] >= 0:
+        put(gate[0], gate[1] + i, positive(now))
+    now = multiply_add(rate, subtract(total, now), now)
+    store(v, i * LANES, now)
+    store(rectified, new * LANES, rectify(now))
+
+
+@jitable
+def _retreat(total, i, old, new, rate, g, driven, gate):
+    """One vector of g: leak, add what came back through the gate, store a g for the next frame."""
+    now = subtract(load(g, i * LANES), load(driven, old * LANES))
+    now = add(now, where(at(gate[0], gate[1] + i), total))
+    store(g, i * LANES, now)
+    store(driven, new * LANES, multiply(rate, now))
+
+
+def _strip(width, direction):
+    """A function for one frame of a strip of blocks of so many cells."""
+    finish = _advance if direction == FORWARD else _retreat
 
     @jitable
-    def sums(start, source, position, kind, rule):
-        first, length, shift, first_tap, weight = rule
-        s = fill(width, start)
-        j = at(first_tap, kind)
-        for run in range(at(first, kind), at(first, kind + 1)):
-            place = (position + at(shift, run)) * LANES
-            n = at(length, run)
-            fetch(width, source, (position + at(shift, run + AHEAD)) * LANES)
-            if n == 1:
-                s = accumulate(1, direction, s, source, place, weight, j)
-            elif n == 2:
-                s = accumulate(2, direction, s, source, place, weight, j)
-            elif n == 3:
-                s = accumulate(3, direction, s, source, place, weight, j)
-            else:
-                s = accumulate(4, direction, s, source, place, weight, j)
-            j += n
-        return s
-
-    return sums
-
-
-def _forward_strip(width):
-    """One frame of a strip of blocks of so many cells."""
-    sums = _sums_of(width, FORWARD)
-
-    @jitable
-    def strip(b, stop, plan, rule, drive, v, rectified, old, new, light, gate):
-        leak, bias, is_input = drive
+    def strip(b, stop, plan, rule, drive, light, state, padded, old, new, gate):
+        first_run, length, shift, first_tap, weight = rule
+        leak, start, is_lit = drive
         kinds, position, column, first, stride = plan
         position, column, i = at(position, b), at(column, b), at(first, b)
         for block in range(b, stop):
             kind = at(kinds, block)
+            s = fill(width, spread(at(start, kind)))
+            j = at(first_tap, kind)
+            for run in range(at(first_run, kind), at(first_run, kind + 1)):
+                place = (old + position + at(shift, run)) * LANES
+                n = at(length, run)
+                fetch(width, padded, (old + position + at(shift, run + AHEAD)) * LANES)
+                if n == 1:
+                    s = accumulate(1, direction, s, padded, place, weight, j)
+                elif n == 2:
+                    s = accumulate(2, direction, s, padded, place, weight, j)
+                elif n == 3:
+                    s = accumulate(3, direction, s, padded, place, weight, j)
+                else:
+                    s = accumulate(4, direction, s, padded, place, weight, j)
+                j += n
+            lit = at(is_lit, kind) != 0
             rate = spread(at(leak, kind))
-            s = sums(spread(at(bias, kind)), rectified, old + position, kind, rule)
-            lit = at(is_input, kind) != 0
-            place = new + position + kind * stride
+            own = position + kind * stride
             for k in range(width):
                 total = s[k]
                 if lit:
                     total = add(total, load(light, (column + k) * LANES))
-                now = load(v, (i + k) * LANES)
-                if gate[1] >= 0:
-                    put(gate[0], gate[1] + i + k, positive(now))
-                now = multiply_add(rate, subtract(total, now), now)
-                store(v, (i + k) * LANES, now)
-                store(rectified, (place + k) * LANES, rectify(now))
+                finish(total, i + k, old + own + k, new + own + k, rate, state, padded, gate)
             i += width
 
     return strip
 
 
-def _adjoint_strip(width):
-    """One frame, backwards, of a strip of blocks of so many cells."""
-    sums = _sums_of(width, TRANSPOSED)
-
-    @jitable
-    def strip(b, stop, plan, rule, leak, g, driven, old, new, zeros, gate):
-        kinds, position, first, stride = plan
-        position, i = at(position, b), at(first, b)
-        for block in range(b, stop):
-            kind = at(kinds, block)
-            rate = spread(at(leak, kind))
-            s = sums(zeros, driven, old + position, kind, rule)
-            place = position + kind * stride
-            for k in range(width):
-                now = subtract(load(g, (i + k) * LANES), load(driven, (old + place + k) * LANES))
-                now = add(now, where(at(gate[0], gate[1] + i + k), s[k]))
-                store(g, (i + k) * LANES, now)
-                store(driven, (new + place + k) * LANES, multiply(rate, now))
-            i += width
-
-    return strip
-
-
-def _choice(strip_of, widths):
+def _strips(widths, direction):
     """A function that runs the strip of the right width."""
-    width, strip = widths[0], strip_of(widths[0])
+    width, strip = widths[0], _strip(widths[0], direction)
     if len(widths) == 1:
 
         @jitable
@@ -138,7 +119,7 @@ def _choice(strip_of, widths):
             strip(*rest)
 
         return last
-    others = _choice(strip_of, widths[1:])
+    others = _strips(widths[1:], direction)
 
     @jitable
     def choose(count, *rest):
@@ -150,8 +131,8 @@ def _choice(strip_of, widths):
     return choose
 
 
-_forward_strips = _choice(_forward_strip, WIDTHS)
-_adjoint_strips = _choice(_adjoint_strip, WIDTHS)
+_forward_strips = _strips(WIDTHS, FORWARD)
+_adjoint_strips = _strips(WIDTHS, TRANSPOSED)
 
 
 @jitable
@@ -243,19 +224,9 @@ def forward_items(
         b = low
         while b < high:
             stop = min(strip[b], high)
+            halves = (old, size - old)
             _forward_strips(
-                count[b],
-                b,
-                stop,
-                plan,
-                rule_,
-                drive_,
-                v_,
-                rectified_,
-                old,
-                size - old,
-                light_,
-                gate,
+                count[b], b, stop, plan, rule_, drive_, light_, v_, rectified_, *halves, gate
             )
             b = stop
         for lane in range(items.shape[0]):
@@ -298,17 +269,17 @@ def adjoint_items(
         share: as for `forward_items`.
     """
     leak, inputs = drive
-    kind, position, _, cell, count, first, strip, packed, position_of_column, stride = blocks
+    kind, position, column, cell, count, first, strip, packed, position_of_column, stride = blocks
     low, high, part, parts, counters = share
     g, driven = scratch
     n_frames, n_columns = grad_luminance.shape[1:]
     size = driven.shape[1] // LANES
-    lanes = np.zeros_like(g[:LANES])
-    plan = (pointer(kind), pointer(position), pointer(first), stride)
-    rule_, leak_ = _rule(rule), pointer(leak)
+    lanes, nothing = np.zeros_like(g[:LANES]), np.zeros_like(leak)
+    plan = (pointer(kind), pointer(position), pointer(column), pointer(first), stride)
+    rule_, nothing_ = _rule(rule), pointer(nothing)
+    drive_ = (pointer(leak), nothing_, nothing_)
     g_, driven_, gates_ = pointer(g), pointer(driven), pointer(gates)
     lanes_, counters_ = pointer(lanes), pointer(counters)
-    zeros = load(lanes_, 0)
     _gather(grad_final, items, g, (cell, count, first), low, high)
     # The read-out of a frame joins g before its leak is taken: for the last frame that is here.
     if n_frames > 0:
@@ -324,7 +295,7 @@ def adjoint_items(
         t = n_frames - 1 - step
         old = (step % 2) * size
         for c in range(n_columns * part // parts, n_columns * (part + 1) // parts):
-            total = zeros
+            total = spread(nothing[0])
             for i in range(inputs.shape[0]):
                 place = old + inputs[i] * stride + position_of_column[c]
                 total = add(total, load(driven_, place * LANES))
@@ -337,8 +308,9 @@ def adjoint_items(
         b = low
         while b < high:
             stop = min(strip[b], high)
+            halves = (old, size - old)
             _adjoint_strips(
-                count[b], b, stop, plan, rule_, leak_, g_, driven_, old, size - old, zeros, gate
+                count[b], b, stop, plan, rule_, drive_, nothing_, g_, driven_, *halves, gate
             )
             b = stop
     _scatter(g, grad_initial, items, (cell, count, first), low, high)
