@@ -15,7 +15,7 @@ Ints = NDArray[np.int64]
 WIDEST = 12
 """Most cells of a block: their sums, a tap and what it reads fit in the 16 registers of AVX2.
 
-Twice as many, in the 32 registers of AVX-512, were hardly faster, and take twice as long to compile.
+Twice as many, in the 32 registers of AVX-512, were hardly faster and took twice as long to compile.
 """
 WIDTHS = (*range(WIDEST, WIDEST // 2 - 1, -1), 1)
 """Cells a block may have. Any length above `WIDEST` can be cut evenly into such blocks."""

@@ -27,8 +27,9 @@ from stimopt.dynamics.one_item import adjoint_item, forward_item
 from stimopt.dynamics.padded_grid import LANES, PaddedGrid, TapTable
 from stimopt.dynamics.threads import pool, step_threads, torch_on_one_thread
 
-WORTH_A_GROUP = 5
-"""Items of one network that are simulated faster with empty lanes beside them than one by one."""
+WORTH_A_GROUP = 7
+"""Items of one network that are simulated faster with an empty lane beside them than one by one,
+without more memory for their gates."""
 WORTH_A_THREAD = 30_000
 """Vector multiply-adds a frame for which a part of a call gets a thread: a few times the cost of
 waiting for each other once a frame."""
