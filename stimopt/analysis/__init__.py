@@ -7,9 +7,11 @@ relative to its value at grey; tuning indices count negative responses as zero.
 
 from stimopt.analysis.central_response import central_traces, grey_voltage
 from stimopt.analysis.edge_tuning import EDGE_SPEEDS, EdgeTuning, edge_tuning, moving_edge
+from stimopt.analysis.flyvis_indices import ProbeResponses, probe_responses
 from stimopt.analysis.indices import angle_between, direction_tuning, percentile_of
 from stimopt.analysis.motion import StimulusMotion, stimulus_motion
 from stimopt.analysis.polarity import ChangeDrive, change_drive
+from stimopt.analysis.score_card import ScoreCard, score_optima, score_probes
 from stimopt.analysis.stimulus_tuning import StimulusTuning, stimulus_tuning, transformed
 from stimopt.analysis.summary import OptimumSummary, summarize_optimum
 
@@ -18,6 +20,8 @@ __all__ = [
     "EDGE_SPEEDS",
     "EdgeTuning",
     "OptimumSummary",
+    "ProbeResponses",
+    "ScoreCard",
     "StimulusMotion",
     "StimulusTuning",
     "angle_between",
@@ -28,6 +32,9 @@ __all__ = [
     "grey_voltage",
     "moving_edge",
     "percentile_of",
+    "probe_responses",
+    "score_optima",
+    "score_probes",
     "stimulus_motion",
     "stimulus_tuning",
     "summarize_optimum",
