@@ -14,6 +14,12 @@ from stimopt.analysis.polarity import ChangeDrive, change_drive
 from stimopt.analysis.score_card import ScoreCard, score_optima, score_probes
 from stimopt.analysis.stimulus_tuning import StimulusTuning, stimulus_tuning, transformed
 from stimopt.analysis.summary import OptimumSummary, summarize_optimum
+from stimopt.analysis.transfer import (
+    ResponseScale,
+    TransferMatrix,
+    normalized_responses,
+    transfer,
+)
 
 __all__ = [
     "ChangeDrive",
@@ -21,9 +27,11 @@ __all__ = [
     "EdgeTuning",
     "OptimumSummary",
     "ProbeResponses",
+    "ResponseScale",
     "ScoreCard",
     "StimulusMotion",
     "StimulusTuning",
+    "TransferMatrix",
     "angle_between",
     "central_traces",
     "change_drive",
@@ -31,6 +39,7 @@ __all__ = [
     "edge_tuning",
     "grey_voltage",
     "moving_edge",
+    "normalized_responses",
     "percentile_of",
     "probe_responses",
     "score_optima",
@@ -38,5 +47,6 @@ __all__ = [
     "stimulus_motion",
     "stimulus_tuning",
     "summarize_optimum",
+    "transfer",
     "transformed",
 ]

@@ -1,0 +1,231 @@
+"""How far an optimum made for one network drives the same cell type in others.
+
+Voltages of networks share no unit. A response is therefore normalized by the network's own range:
+0 is the response to grey, 1 the ceiling (the largest that any stimulus gives), see `ResponseRange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stimopt import expect
+from stimopt.analysis.central_response import central_traces
+from stimopt.lattice import Floats
+from stimopt.networks.model import ResponseModel
+from stimopt.protocol import GREY, peak
+from stimopt.results.result import Result
+
+
+class ResponseScale(NamedTuple):
+    """Where the response of each cell type starts and how far it reaches, in each network.
+
+    Args:
+        cell_types: names along the type axis.
+        grey: response to grey, `(networks, types)`.
+        span: from there to the ceiling, or to the floor, where it is negative, likewise.
+    """
+
+    cell_types: tuple[str, ...]
+    grey: Floats
+    span: Floats
+
+    @classmethod
+    def of(
+        cls, ranges: Result, cell_types: Sequence[str], networks: Sequence[int], sign: int = 1
+    ) -> ResponseScale:
+        """Read the scale from a result that has it.
+
+        Args:
+            ranges: of `ResponseRange` or `EfficientGenerator`.
+            cell_types: names.
+            networks: positions along the network axis.
+            sign: 1 for the ceiling, -1 for the floor.
+
+        Raises:
+            ValueError: if a cell is missing, or light does not move its response.
+        """
+        extreme = "objective" if ranges.kind == "range" else "ceiling"
+        expect.that(
+            {extreme, "grey_objective"} <= ranges.variables.keys(),
+            "a result of ResponseRange or EfficientGenerator",
+            f"one of kind {ranges.kind}",
+            "seek the ceilings first",
+        )
+        columns = [ranges[name].tolist() for name in ("cell_type", "network", "sign")]
+        keys = list(zip(*columns, strict=True))
+        wanted = [(name, k, sign) for k in networks for name in cell_types]
+        missing = [
+            f"{name} of {ranges.network_names[k]}"
+            for name, k, s in wanted
+            if (name, k, s) not in keys
+        ]
+        expect.that(
+            not missing,
+            f"the {'ceiling' if sign > 0 else 'floor'} of every cell",
+            f"none of {', '.join(missing[:5])}",
+            "seek it with ResponseRange for all of these networks",
+        )
+        rows = [keys.index(key) for key in wanted]
+        shape = (len(networks), len(cell_types))
+        grey = ranges["grey_objective"][rows].reshape(shape).astype(np.float64)
+        span = ranges[extreme][rows].reshape(shape) - grey
+        flat = [
+            f"{name} of {ranges.network_names[k]}"
+            for (name, k, s), d in zip(wanted, span.ravel(), strict=True)
+            if not s * d > 0
+        ]
+        expect.that(
+            not flat,
+            "responses that light can move away from that to grey",
+            f"constant ones of {', '.join(flat[:5])}",
+            "leave the cell type or the network out",
+        )
+        return cls(tuple(cell_types), grey, span)
+
+
+@dataclass(frozen=True)
+class TransferMatrix:
+    """Normalized peak responses to every optimum in every network.
+
+    Attributes:
+        cell_types: names along the type axis.
+        network_names: names along both network axes.
+        values: `(network made for, network shown to, types)`; 0 is grey, 1 the ceiling.
+    """
+
+    cell_types: tuple[str, ...]
+    network_names: tuple[str, ...]
+    values: Floats
+
+    @property
+    def travels(self) -> Floats:
+        """How far an optimum drives the other networks, on average, `(made for, types)`."""
+        others = ~np.eye(len(self.network_names), dtype=bool)
+        return np.asarray(self.values.mean(axis=1, where=others[:, :, None]))
+
+    @property
+    def generality(self) -> Floats:
+        """The same averaged over the networks that optima are made for, `(types,)`."""
+        return np.asarray(self.travels.mean(axis=0))
+
+    @property
+    def best_traveller(self) -> NDArray[np.int64]:
+        """Position of the network whose optimum drives the others most, `(types,)`."""
+        return np.asarray(self.travels.argmax(axis=0))
+
+    @property
+    def likeness(self) -> Floats:
+        """How far two networks are driven by each other's optima, `(networks, networks)`.
+
+        Both directions and all types are averaged; the diagonal is for a network's own optima.
+        """
+        mean = self.values.mean(axis=2)
+        return np.asarray((mean + mean.T) / 2)
+
+    def of_type(self, cell_type: str) -> Floats:
+        """The matrix of one type, `(made for, shown to)`.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        expect.one_of("cell type", cell_type, self.cell_types)
+        return np.asarray(self.values[:, :, self.cell_types.index(cell_type)])
+
+
+def transfer(
+    network: ResponseModel, optima: Result, ranges: Result | None = None
+) -> TransferMatrix:
+    """Show every optimum to every network.
+
+    Example:
+        >>> import stimopt
+        >>> from stimopt.analysis import transfer
+        >>> network = stimopt.builtin_network(extent=3).lesion("Mi9")
+        >>> ranges = stimopt.fit(stimopt.ResponseRange(network, "T4c", t_stim=0.1), steps=20)
+        >>> matrix = transfer(network, ranges)  # the stimuli that reach the ceiling
+        >>> matrix.values.shape, bool(matrix.values[0, 0, 0] > 0.99)
+        ((2, 2, 1), True)
+
+    Args:
+        network: that holds all the networks.
+        optima: of each cell type for each network; of several for one cell the first counts.
+        ranges: as for `normalized_responses`.
+
+    Raises:
+        ValueError: as there, and for a missing optimum, or a single network.
+    """
+    positions = range(network.n_networks)
+    expect.that(len(positions) > 1, "several networks", "one", "load those to compare")
+    keys = list(zip(map(str, optima["cell_type"]), optima["network"].tolist(), strict=True))
+    names = list(dict.fromkeys(name for name, _ in keys))
+    missing = [f"{t} of {network.names[k]}" for t in names for k in positions if (t, k) not in keys]
+    expect.that(
+        not missing,
+        "an optimum of every type for every network",
+        f"none for {', '.join(missing[:5])}",
+        "seek it",
+    )
+    rows = np.array([[keys.index((name, k)) for name in names] for k in positions])
+    responses = normalized_responses(network, optima, ranges)
+    return TransferMatrix(tuple(names), network.names, np.moveaxis(responses[rows], 2, 1))
+
+
+def normalized_responses(
+    network: ResponseModel, stimuli: Result, ranges: Result | None = None
+) -> Floats:
+    """Response of each item's cell type to its stimulus in every network.
+
+    It is the peak within the read-out window, or the lowest point for stimuli that suppress.
+
+    Args:
+        network: that holds all the networks.
+        stimuli: of a search or fit, such as one stimulus for several networks.
+        ranges: result of `ResponseRange` for these types in all networks; by default the stimuli
+            have them, as those of `ResponseRange` and `EfficientGenerator` do.
+
+    Returns:
+        `(items, networks)`; 0 is grey, 1 the ceiling.
+
+    Raises:
+        ValueError: for a result of other networks or another protocol, or a missing ceiling.
+    """
+    ranges = stimuli if ranges is None else ranges
+    for result in (stimuli, ranges):
+        expect.that(
+            result.network_hash == network.content_hash and result.protocol == stimuli.protocol,
+            "stimuli and ceilings of the network passed, under one protocol",
+            f"those of {', '.join(result.network_names)}",
+            "seek them with the same options",
+        )
+    names = list(dict.fromkeys(map(str, stimuli["cell_type"])))
+    sign = int(stimuli.config.get("sign", 1))
+    scale = ResponseScale.of(ranges, names, range(network.n_networks), sign)
+    responses = np.empty((len(stimuli["cell_type"]), network.n_networks))
+    for t, name in enumerate(names):
+        rows = np.flatnonzero(stimuli["cell_type"] == name)
+        peaks = _peaks(network, stimuli, rows, name, sign)
+        responses[rows] = (peaks - scale.grey[:, t]) / scale.span[:, t]
+    return responses
+
+
+def _peaks(
+    network: ResponseModel, stimuli: Result, rows: NDArray[np.int64], cell_type: str, sign: int
+) -> Floats:
+    """Peak voltage of a type to some of the stimuli in every network, `(rows, networks)`."""
+    protocol, lengths = stimuli.protocol, torch.as_tensor(stimuli["n_frames"][rows])
+    luminance = torch.as_tensor(np.asarray(stimuli["stimulus"][rows], np.float32))
+    luminance = luminance[:, : int(lengths.max())].nan_to_num(nan=GREY)
+    mask = protocol.readout_mask(lengths, luminance.shape[1])
+    peaks = []
+    for position in range(network.n_networks):
+        traces = central_traces(
+            network, luminance, [cell_type], protocol, position, baseline=protocol.baseline
+        )
+        peaks.append(peak(torch.as_tensor(traces[..., 0]), mask, sign)[0].numpy())
+    return np.stack(peaks, axis=1)

@@ -1,0 +1,96 @@
+"""Transfer matrices: how far optima made for one network drive others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike
+
+from stimopt import expect
+from stimopt.plotting import style
+
+NUMBERED = 10
+"""Most networks for which each response is written into its square."""
+
+
+def plot_transfer(ax: Axes, values: ArrayLike, names: Sequence[str], title: str = "") -> AxesImage:
+    """Draw the matrix of one cell type.
+
+    Args:
+        ax: the axes.
+        values: normalized responses, `(made for, shown to)`; 0 is grey, 1 the ceiling.
+        names: of the networks.
+        title: such as the cell type.
+
+    Returns:
+        The image, for a colour bar.
+
+    Raises:
+        ValueError: if the matrix does not fit the names.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    expect.shape("a transfer matrix", values, (len(names), len(names)), "pass a name per network")
+    image = ax.imshow(values, cmap=style.RESPONSE_CMAP, vmin=-1, vmax=1)
+    short = [name.rsplit("/", 1)[-1] for name in names]
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks(range(len(names)), short, fontsize=style.TICK_SIZE)
+    ax.tick_params(length=0)
+    ax.set_xlabel("shown to", fontsize=style.LABEL_SIZE)
+    ax.set_ylabel("made for", fontsize=style.LABEL_SIZE)
+    ax.set_title(title, fontsize=style.TITLE_SIZE)
+    if len(names) <= NUMBERED:
+        for (i, j), value in np.ndenumerate(values):
+            color = "white" if abs(value) > 0.7 else "black"
+            text = f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+            ax.text(j, i, text, ha="center", va="center", size=style.TICK_SIZE, color=color)
+    return image
+
+
+def plot_transfers(
+    values: ArrayLike, names: Sequence[str], cell_types: Sequence[str], *, columns: int = 9
+) -> Figure:
+    """Draw the matrices of all cell types, the most general ones first.
+
+    Example:
+        >>> from stimopt.plotting.transfer import plot_transfers
+        >>> figure = plot_transfers([[[1.0], [0.5]], [[0.2], [1.0]]], ["a", "b"], ["T4c"])
+
+    Args:
+        values: normalized responses, `(made for, shown to, types)`.
+        names: of the networks.
+        cell_types: names along the type axis.
+        columns: matrices in a row.
+
+    Raises:
+        ValueError: if the values do not fit the names.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    n = len(names)
+    expect.shape("transfer matrices", values, (n, n, len(cell_types)), "pass a name for each")
+    others = values.mean(axis=(0, 1), where=~np.eye(n, dtype=bool)[:, :, None])
+    columns = min(columns, len(cell_types))
+    rows = -(-len(cell_types) // columns)
+    fig = Figure(figsize=(1.0 * columns + 1.2, 1.25 * rows + 0.9), dpi=style.DPI)
+    fig.set_layout_engine("constrained")
+    axes = fig.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes[len(cell_types) :]:
+        ax.remove()
+    for ax, t in zip(axes, np.argsort(-others, kind="stable"), strict=False):
+        image = ax.imshow(values[:, :, t], cmap=style.RESPONSE_CMAP, vmin=-1, vmax=1)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_title(f"{cell_types[t]}  {style.number(others[t])}", fontsize=style.TICK_SIZE)
+    bar = fig.colorbar(image, ax=list(axes[: len(cell_types)]), shrink=0.5, aspect=30)
+    bar.set_label("response (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
+    bar.ax.tick_params(labelsize=style.TICK_SIZE)
+    fig.supxlabel(
+        f"shown to {', '.join(name.rsplit('/', 1)[-1] for name in names)}; the number is the mean "
+        "over networks that an optimum was not made for",
+        fontsize=style.LABEL_SIZE,
+    )
+    fig.supylabel("made for (from the top, in the same order)", fontsize=style.LABEL_SIZE)
+    return fig

@@ -1,0 +1,40 @@
+"""Pictures of transfer matrices show the numbers passed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stimopt.plotting import Figure
+from stimopt.plotting.transfer import plot_transfer, plot_transfers
+
+NAMES = ["flow/0000/000", "flow/0000/001", "flow/0000/002"]
+
+
+def test_one_type_shows_every_number_and_name() -> None:
+    values = np.array([[1.0, 0.25, -0.5], [0.0, 1.0, 0.0], [0.1, 0.2, 1.0]])
+    ax = Figure().add_subplot()
+    image = plot_transfer(ax, values, NAMES, "T4c")
+    np.testing.assert_array_equal(image.get_array(), values)
+    assert image.get_clim() == (-1, 1)
+    at = {text.get_position(): text.get_text() for text in ax.texts}
+    assert at[(1, 0)] == "0.25"
+    assert at[(2, 0)] == "\N{MINUS SIGN}0.50"
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["000", "001", "002"]
+    assert ax.get_ylabel() == "made for" and ax.get_xlabel() == "shown to"
+
+
+def test_all_types_stand_in_order_of_generality() -> None:
+    values = np.zeros((2, 2, 3))
+    values[0, 1], values[1, 0] = [0.1, 0.9, 0.5], [0.3, 0.7, 0.5]
+    figure = plot_transfers(values, NAMES[:2], ["A", "B", "C"], columns=2)
+    drawn = [ax for ax in figure.axes if ax.images and ax.get_title()]
+    assert [ax.get_title() for ax in drawn] == ["B  0.800", "C  0.500", "A  0.200"]
+    np.testing.assert_array_equal(drawn[0].images[0].get_array(), values[:, :, 1])
+
+
+def test_rejects_matrices_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"^expected a transfer matrix \(3, 3\), got \(2, 3\); "):
+        plot_transfer(Figure().add_subplot(), np.zeros((2, 3)), NAMES)
+    with pytest.raises(ValueError, match=r"^expected transfer matrices \(3, 3, 2\)"):
+        plot_transfers(np.zeros((3, 3, 1)), NAMES, ["A", "B"])
