@@ -88,9 +88,9 @@ def plot_transfers(
     bar.set_label("response (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
     bar.ax.tick_params(labelsize=style.TICK_SIZE)
     fig.supxlabel(
-        f"shown to {', '.join(name.rsplit('/', 1)[-1] for name in names)}; the number is the mean "
+        f"shown to (made for, from the top) {', '.join(name.rsplit('/', 1)[-1] for name in names)}; the number is the mean "
         "over networks that an optimum was not made for",
         fontsize=style.LABEL_SIZE,
     )
-    fig.supylabel("made for (from the top, in the same order)", fontsize=style.LABEL_SIZE)
+    fig.supylabel("made for", fontsize=style.LABEL_SIZE)
     return fig

@@ -1,0 +1,85 @@
+"""A consensus of readings on their own scales: by hand, and in fits of two networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.normalized import NormalizedPool
+from stimopt.runs.trainer import fit
+from tests.search.cases import two_networks
+
+GREY, SPAN = [[0.0, 10.0], [1.0, -1.0]], [[2.0, 100.0], [0.5, 4.0]]
+VALUES = torch.tensor([[1.0, 10.0], [2.0, 110.0], [1.5, 1.0], [1.0, 3.0]])
+"""Two items of each of two cells; by hand [1/2, 0], [1, 1], [1, 1/2] and [0, 1]."""
+
+
+def test_each_reading_is_normalized_by_its_own_range() -> None:
+    assert NormalizedPool(GREY, SPAN)(VALUES).tolist() == [0.25, 1.0, 0.75, 0.5]
+    assert NormalizedPool(GREY, SPAN, "worst")(VALUES).tolist() == [0.0, 1.0, 0.5, 0.0]
+
+
+def test_weights_count_in_the_mean() -> None:
+    weighted = NormalizedPool(GREY, SPAN, weights=[3.0, 1.0])(VALUES)
+    assert weighted.tolist() == pytest.approx([3 / 8, 1.0, 7 / 8, 1 / 4])
+    alone = NormalizedPool(GREY, SPAN, weights=[0.0, 1.0])(VALUES)
+    assert alone.tolist() == pytest.approx([0.0, 1.0, 0.5, 1.0])
+
+
+@pytest.fixture(scope="module")
+def both() -> FrozenNetwork:
+    return two_networks(extent=3)
+
+
+def test_scale_of_a_network_does_not_count_in_a_fit(both: FrozenNetwork) -> None:
+    """A network whose range is stated a thousand times larger counts a thousand times less."""
+
+    def gain(span: list[float]) -> np.ndarray[Any, Any]:
+        pool = NormalizedPool([[0.0, 0.0]], [span])
+        options: dict[str, Any] = {"t_stim": 0.1, "objective": "last_frame", "penalties": {}}
+        consensus = StimulusGenerator(both, "T4c", consensus=True, pool=pool, **options)
+        before = consensus.result()["reading_response"][0, :, -1]
+        return np.asarray(fit(consensus, steps=15)["reading_response"][0, :, -1] - before)
+
+    first, second = gain([1.0, 1000.0]), gain([1000.0, 1.0])
+    assert first[0] > second[0] + 1e-3
+    assert second[1] > first[1] + 1e-3
+
+
+def test_fits_with_other_numbers_are_other_runs(both: FrozenNetwork) -> None:
+    def pool_of(span: list[float]) -> object:
+        pool = NormalizedPool([[0.0, 0.0]], [span])
+        fit = StimulusGenerator(both, "T4c", t_stim=0.1, consensus=True, pool=pool)
+        return fit.settings()["pool"]
+
+    assert pool_of([1.0, 2.0]) == pool_of([1.0, 2.0]) != pool_of([1.0, 3.0])
+    assert "NormalizedPool(mean, " in str(pool_of([1.0, 2.0]))
+
+
+def test_refuses_what_does_not_fit(both: FrozenNetwork) -> None:
+    for message, arguments in (
+        ("pool as one of", (GREY, SPAN, "difference")),
+        ("span (2, 2)", (GREY, [[1.0, 1.0]])),
+        ("spans above 0", (GREY, [[1.0, 0.0], [1.0, 1.0]])),
+        ("weights with pool 'mean'", (GREY, SPAN, "worst", [1.0, 1.0])),
+        ("weights (2)", (GREY, SPAN, "mean", [1.0])),
+        ("not all 0", (GREY, SPAN, "mean", [0.0, 0.0])),
+        ("not all 0", (GREY, SPAN, "mean", [2.0, -1.0])),
+    ):
+        with pytest.raises(ValueError, match=r"^expected .*, got .*; ") as error:
+            NormalizedPool(*arguments)
+        assert message in str(error.value)
+    # Three cell types, and a pool for two.
+    types = ["T4a", "T4b", "T4c"]
+    with pytest.raises(ValueError, match=r"items of 2 cell types with 2 readings, got 3 items"):
+        fit(
+            StimulusGenerator(
+                both, types, t_stim=0.1, consensus=True, pool=NormalizedPool(GREY, SPAN)
+            ),
+            steps=1,
+        )
