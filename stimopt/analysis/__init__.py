@@ -8,6 +8,7 @@ relative to its value at grey; tuning indices count negative responses as zero.
 from stimopt.analysis.central_response import central_traces, grey_voltage
 from stimopt.analysis.edge_tuning import EDGE_SPEEDS, EdgeTuning, edge_tuning, moving_edge
 from stimopt.analysis.flyvis_indices import ProbeResponses, probe_responses
+from stimopt.analysis.groups import Grouping, group_networks, responses_to
 from stimopt.analysis.indices import angle_between, direction_tuning, percentile_of
 from stimopt.analysis.motion import StimulusMotion, stimulus_motion
 from stimopt.analysis.polarity import ChangeDrive, change_drive
@@ -25,6 +26,7 @@ __all__ = [
     "ChangeDrive",
     "EDGE_SPEEDS",
     "EdgeTuning",
+    "Grouping",
     "OptimumSummary",
     "ProbeResponses",
     "ResponseScale",
@@ -38,10 +40,12 @@ __all__ = [
     "direction_tuning",
     "edge_tuning",
     "grey_voltage",
+    "group_networks",
     "moving_edge",
     "normalized_responses",
     "percentile_of",
     "probe_responses",
+    "responses_to",
     "score_optima",
     "score_probes",
     "stimulus_motion",
