@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from stimopt.networks.module import ModuleNetwork as ModuleNetwork
     from stimopt.networks.opening import builtin_network as builtin_network
     from stimopt.networks.opening import flyvis_network as flyvis_network
+    from stimopt.optimize.ceiling import ResponseRange as ResponseRange
+    from stimopt.optimize.efficient import EfficientGenerator as EfficientGenerator
+    from stimopt.optimize.efficient import ResponseLadder as ResponseLadder
+    from stimopt.optimize.generate import RegionGenerator as RegionGenerator
     from stimopt.optimize.generate import StimulusGenerator as StimulusGenerator
     from stimopt.optimize.module import StimulusModule as StimulusModule
     from stimopt.optimize.regularize import PenalizedRegularizer as PenalizedRegularizer
@@ -79,6 +83,10 @@ _HOMES = {
     # searches and fits
     "NaturalisticSearch": "search.naturalistic",
     "PenalizedRegularizer": "optimize.regularize",
+    "ResponseRange": "optimize.ceiling",
+    "EfficientGenerator": "optimize.efficient",
+    "ResponseLadder": "optimize.efficient",
+    "RegionGenerator": "optimize.generate",
     "StimulusGenerator": "optimize.generate",
     "StimulusModule": "optimize.module",
     "StimulusRegularizer": "optimize.regularize",

@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from lightning.pytorch.cli import LightningArgumentParser
 
 from stimopt.commands.fitting import FitCLI, Methods, fit_parser, print_files
-from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.ceiling import ResponseRange
+from stimopt.optimize.efficient import EfficientGenerator, ResponseLadder
+from stimopt.optimize.generate import RegionGenerator, StimulusGenerator
 
-METHODS: Methods = {"weighted": StimulusGenerator}
+METHODS: Methods = {
+    "weighted": StimulusGenerator,
+    "region": RegionGenerator,
+    "ceiling": ResponseRange,
+    "efficient": EfficientGenerator,
+    "ladder": ResponseLadder,
+}
 STEPS = 200
 
 

@@ -134,9 +134,9 @@ class ResponseModel(nn.Module, ABC):
 
 
 def fade_in(luminance: Tensor, protocol: Protocol) -> Tensor:
-    """Frames that lead linearly from grey to the first frame, `(items, n, columns)`, detached."""
+    """Frames that lead linearly from grey to the first frame, `(items, n, columns)`."""
     n_frames = protocol.frames(protocol.t_fade_in)
-    first = luminance[:, :1].detach()
+    first = luminance[:, :1]
     ramp = torch.linspace(0, 1, n_frames, dtype=first.dtype, device=first.device)
     return ramp[None, :, None] * (first - GREY) + GREY
 

@@ -1,4 +1,4 @@
-"""The artificial optimum: a stimulus grown from noise."""
+"""The artificial optimum of a weighted loss: a stimulus grown from noise."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Any, Literal
 from torch import Tensor
 
 from stimopt import expect
-from stimopt.items import ALL, make_items
+from stimopt.items import ALL, Item
 from stimopt.networks.model import ResponseModel
-from stimopt.optimize.module import StimulusModule
-from stimopt.optimize.named import name_of
-from stimopt.optimize.objectives import (
-    OBJECTIVES,
-    POOLS,
-    Objective,
-    Pool,
-    find_objective,
-    find_pool,
-    pooled_objective,
-)
+from stimopt.optimize import penalties as known
+from stimopt.optimize.objective_module import ObjectiveModule
+from stimopt.optimize.objectives import Objective, Pool
 from stimopt.optimize.parametrization import Parametrization
-from stimopt.optimize.penalties import Weighted, find_penalties
+from stimopt.optimize.penalties import Penalty, Weighted, find_penalties
+from stimopt.optimize.region import (
+    LARGEST,
+    TINY,
+    RegionSteps,
+    StepsToRegionOptimum,
+    from_grey,
+    length,
+)
 from stimopt.optimize.starts import starting_stimulus
-from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam
+from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam, descend
 from stimopt.optimize.terms import ACTIVITY, Terms, with_total
-from stimopt.protocol import Protocol
+from stimopt.protocol import GREY, Protocol
 from stimopt.storage.identity import function_name
 
 FLYVIS_PENALTIES: dict[str, Weighted] = {"grey": 3000.0}
 
 
-class StimulusGenerator(StimulusModule):
+class StimulusGenerator(ObjectiveModule):
     """Grows the stimulus that drives a cell type most; the defaults are flyvis's.
 
     loss = -activity_weight * pool(objective(sign * response)) + sum of weight * penalty.
@@ -106,41 +106,37 @@ class StimulusGenerator(StimulusModule):
     ) -> None:
         protocol = Protocol() if protocol is None else protocol
         expect.number("activity_weight", activity_weight, "1 is usual", above=0)
-        expect.one_of("sign", sign, (1, -1), "1 excites, -1 suppresses")
-        items = make_items(
-            network, cell_types, seeds, networks, u, v, contrast=contrast, consensus=consensus
-        )
-        n_frames = protocol.frames(t_stim)
-        expect.that(
-            n_frames >= 1,
-            f"t_stim of at least one frame ({protocol.dt:g} s)",
-            f"{t_stim} s",
-            "0.8 is usual",
-        )
-        if isinstance(init, Tensor):
-            start = init
-        else:
-            start = starting_stimulus(network, items, n_frames, protocol.dt, init)
+
+        def start(items: Sequence[Item], n_frames: int) -> Tensor:
+            if isinstance(init, Tensor):
+                return init
+            assert protocol is not None
+            return starting_stimulus(network, items, n_frames, protocol.dt, init)
+
         super().__init__(
             network,
-            items,
-            start,
+            cell_types,
             protocol,
+            t_stim=t_stim,
+            seeds=seeds,
+            networks=networks,
+            objective=objective,
+            temperature=temperature,
+            sign=sign,
+            contrast=contrast,
+            consensus=consensus,
+            pool=pool,
+            u=u,
+            v=v,
+            start=start,
             parametrization=parametrization,
             optimizer=optimizer,
             lr_scheduler=lr_scheduler,
             patience=patience,
         )
-        self.sign, self.activity_weight = sign, activity_weight
-        self.readout_window = protocol.readout(start.shape[1])
-        self.objective = find_objective(objective, temperature)
-        pool = ("difference" if contrast else "mean") if pool is None else pool
-        self.pool = find_pool(pool, len(items[0].readings))
+        self.activity_weight = activity_weight
         self.penalties = find_penalties(penalties, network.lattice)
         self._own_settings = {
-            "objective": name_of(self.objective, OBJECTIVES),
-            "pool": name_of(self.pool, POOLS),
-            "sign": sign,
             "init": init if isinstance(init, str) else "tensor",
             "activity_weight": activity_weight,
             **{
@@ -166,9 +162,7 @@ class StimulusGenerator(StimulusModule):
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
         """Objective and penalties, each `(items,)`."""
-        signal = self.sign * responses[..., self.readout_window]
-        activity = pooled_objective(signal, self.objective, self.pool)
-        terms = {ACTIVITY: -self.activity_weight * activity}
+        terms = {ACTIVITY: -self.activity_weight * self.objective_values(responses)}
         for name, (weight, penalty) in self.penalties.items():
             terms[f"loss/{name}"] = weight * penalty(luminance)
         return with_total(terms)
@@ -176,3 +170,41 @@ class StimulusGenerator(StimulusModule):
     def settings(self) -> dict[str, Any]:
         """Plain values that decide the result."""
         return {**super().settings(), **self._own_settings}
+
+
+class RegionGenerator(StepsToRegionOptimum, StimulusGenerator):
+    """The same loss in fewer gradients, by steps toward the optimum of each region.
+
+    The grey penalties are not followed by their gradient but minimised exactly in every step, so
+    that no pixel wanders around grey.
+
+    Args:
+        *arguments: as for `StimulusGenerator`.
+        anneal: steps over which the limit of a step falls to nothing; each item then stops.
+        **options: as for `StimulusGenerator`, without parametrization, optimizer and schedule.
+
+    Example:
+        >>> import stimopt
+        >>> network = stimopt.builtin_network(extent=3)
+        >>> fit = stimopt.RegionGenerator(network, "T4c", t_stim=0.1, anneal=5)
+        >>> stimopt.fit(fit, steps=5)["losses"].shape
+        (6, 1)
+    """
+
+    def __init__(self, *arguments: Any, anneal: int = 30, **options: Any) -> None:
+        super().__init__(*arguments, optimizer=descend, **options)
+        self.region = RegionSteps(self.luminance().detach(), anneal)
+        pixels = self.stimulus[0].numel()
+        curvatures: dict[Penalty, float] = {known.grey: 2 / pixels, known.grey_sum: 2.0}
+        self._curvature = sum(
+            weight * curvatures.get(penalty, 0.0) for weight, penalty in self.penalties.values()
+        )
+        self._own_settings["anneal"] = anneal
+
+    def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
+        """1/2 + the pull of all terms but grey, over grey's curvature, in [0, 1]."""
+        pull = self._curvature * (luminance - GREY) - gradient
+        direction = self.region.mean_direction(pull)
+        steepest = direction.abs().flatten(1).amax(dim=1).clamp(min=TINY)
+        size = length(pull) / max(self._curvature, TINY)
+        return from_grey(size.minimum(LARGEST / steepest), direction)

@@ -26,6 +26,7 @@ class StopReason(enum.Enum):
     LOSS_NOT_FINITE = "its loss was not finite; the best iterate before is stored"
     GRADIENT_NOT_FINITE = "its gradient was not finite; the best iterate before is stored"
     PLATEAU = "it no longer improved"
+    SETTLED = "its steps had become as short as planned"
 
     @property
     def code(self) -> int:

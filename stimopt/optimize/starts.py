@@ -55,6 +55,35 @@ def starting_stimulus(
     return start
 
 
+def naturalistic_peak(
+    init: str, network: ResponseModel, items: Sequence[Item], dt: float, n_frames: int
+) -> Tensor:
+    """The winning clips up to the frame of their peak, `(items, n_frames, columns)`.
+
+    A longer clip loses its first frames; a shorter one is preceded by grey.
+
+    Args:
+        init: `naturalistic:RESULT.h5`.
+        network: the clips must fit its lattice.
+        items: what is being sought.
+        dt: duration of a frame in seconds; clips must have the same.
+        n_frames: of the stimulus.
+
+    Raises:
+        ValueError: for a search result that does not fit.
+    """
+    path = init.removeprefix(NATURALISTIC)
+    clips, lengths = naturalistic_start(path, network, items, dt)
+    result = _search_result(path)
+    _, _, winners = _clips(result, network.lattice.n_columns, path)
+    start = torch.full((len(items), n_frames, clips.shape[2]), GREY)
+    for i, item in enumerate(items):
+        end = result.frame_of_peak(_row_of(result, winners, network, item, path)) + 1
+        shown = clips[i, max(0, end - n_frames) : min(end, int(lengths[i]))]
+        start[i, n_frames - len(shown) :] = shown
+    return start
+
+
 def starting_clip(
     network: ResponseModel,
     items: Sequence[Item],

@@ -28,6 +28,11 @@ def nesterov(parameters: Any) -> Optimizer:
     return torch.optim.SGD(parameters, lr=1.0, momentum=0.9, nesterov=True)
 
 
+def descend(parameters: Any) -> Optimizer:
+    """Plain gradient descent at step 1, for gradients that are the way to go."""
+    return torch.optim.SGD(parameters, lr=1.0)
+
+
 class Steps:
     """A loader of step numbers: the stimulus is the data.
 

@@ -36,6 +36,17 @@ A regularization adds:
     tolerance, largest_deviation  (item,)                fractions of the target's range
     *tolerance_met                (item,)                at the best step, and at the start
 
+A ceiling (`kind` range), an efficient stimulus and a ladder add:
+
+    sign                          (item,)                1 where the largest is sought, -1 lowest
+    objective, grey_objective     (item,)                at the best step, and at grey
+    bound, start, start_spread    (item,)                range: which, best start, how far apart
+    optimality_residual           (item,)                range: part of the gradient still open
+    fraction, fraction_reached    (item,)                efficient, ladder: of the way from grey
+    level_met                     (item,)                efficient, ladder: at the best step
+    ceiling, ceiling_*            (item,)                efficient, ladder: of the range
+    grey_distance                 (item,)                efficient, ladder: sum of squares to grey
+
 A search adds:
 
     peak_response, peak_frame     (item, rank)           of the best clips; the first is stimulus
@@ -103,7 +114,7 @@ class Result:
     Variables are read by name: `result["stimulus"]`, or `result.stimulus`.
 
     Args:
-        kind: `naturalistic`, `regularized` or `artificial`.
+        kind: `naturalistic`, `regularized`, `artificial` or `range`.
         variables: arrays by name, as listed at the head of this file.
         protocol: under which the responses hold.
         network_hash: of the network they hold for.
@@ -155,7 +166,9 @@ class Result:
         stable = "stable" not in self.variables or self["stable"][i]
         if not stable and np.isnan(central[self.protocol.readout(n_frames)]).all():
             return int(self.protocol.readout(n_frames).stop) - 1
-        return self.protocol.peak_frame(central, self.config.get("sign", 1))
+        signs = self.variables.get("sign")
+        sign = self.config.get("sign", 1) if signs is None else int(signs.values[i])
+        return self.protocol.peak_frame(central, sign)
 
     def check(self, network: ResponseModel, tolerance: float = TOLERANCE) -> float:
         """Simulate every stimulus again and compare.

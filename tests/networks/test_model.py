@@ -44,7 +44,10 @@ def test_the_fade_in_leads_from_grey_to_the_first_frame() -> None:
     first = luminance[:, :1].detach()
     expected = torch.cat([0.5 + (first - 0.5) * share for share in (0, 0.25, 0.5, 0.75, 1)], dim=1)
     torch.testing.assert_close(frames, expected, atol=1e-6, rtol=0)
-    assert not frames.requires_grad
+    # The gradient runs through it to the first frame.
+    (gradient,) = torch.autograd.grad(frames.sum(), luminance)
+    torch.testing.assert_close(gradient[:, 0], torch.full((2, 7), 2.5))
+    assert (gradient[:, 1:] == 0).all()
     assert fade_in(luminance, Protocol()).shape == (2, 0, 7)
 
 

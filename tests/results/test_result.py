@@ -17,6 +17,8 @@ import xarray as xr
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
+from stimopt.optimize.ceiling import ResponseRange
+from stimopt.optimize.efficient import EfficientGenerator
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
 from stimopt.protocol import Protocol
@@ -105,7 +107,10 @@ def every_result(folder: Path) -> list[Result]:
         StimulusRegularizer(network, "T4c", init=start),
         PenalizedRegularizer(network, "T4c", init=start),
     ]
-    return [run_search(search, data, accelerator="cpu"), *(fit(each, steps=2) for each in fits)]
+    extremes = fit(ResponseRange(network, "T4c", t_stim=0.08), steps=2)
+    fits.append(EfficientGenerator(network, "T4c", t_stim=0.08, ceiling=extremes))
+    clips = run_search(search, data, accelerator="cpu")
+    return [clips, extremes, *(fit(each, steps=2) for each in fits)]
 
 
 @pytest.mark.filterwarnings("ignore:expected a greyer stimulus")  # in two steps there is none

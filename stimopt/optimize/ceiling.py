@@ -1,0 +1,193 @@
+"""The ceiling of a cell: the largest response that any stimulus in [0, 1] gives; and its floor."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stimopt import expect
+from stimopt.items import Item, label_items
+from stimopt.networks.model import ResponseModel
+from stimopt.optimize.objective_module import ObjectiveModule
+from stimopt.optimize.region import (
+    LARGEST,
+    TINY,
+    RegionSteps,
+    StepsToRegionOptimum,
+    from_grey,
+    optimality_residual,
+)
+from stimopt.optimize.starts import NATURALISTIC, naturalistic_peak, starting_stimulus
+from stimopt.optimize.steps import descend
+from stimopt.optimize.terms import ACTIVITY, Terms, with_total
+from stimopt.protocol import GREY, Protocol
+from stimopt.results import Result, Variable
+from stimopt.results.three_optima import select_items
+
+CEILING, FLOOR = "ceiling", "floor"
+
+
+class Extreme(NamedTuple):
+    """What one item of a fit of `ResponseRange` seeks."""
+
+    bound: str
+    start: str
+
+
+class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
+    """Seeks the largest response a cell can give to any stimulus, and with `floor` the lowest too.
+
+    There is no penalty and no weight. Every start is an item of the fit; the result has the best of
+    them for each cell, how far apart they end, and whether they end where nothing rises.
+
+    Args:
+        network: the frozen network.
+        cell_types: a name, several (a list, or with commas between), or `all`.
+        protocol: pre-stimulus, step, baseline and read-out window.
+        starts: `grey`, `noise`, and `naturalistic:RESULT.h5`, the winner in a search result up to
+            its peak.
+        floor: seek the lowest response too.
+        sign: -1 seeks the lowest response alone.
+        anneal: steps over which the limit of a step falls to nothing; each item then stops.
+        **options: as for `ObjectiveModule`.
+
+    Raises:
+        ValueError: for names, durations, starts or shapes that do not fit.
+
+    Example:
+        >>> import stimopt
+        >>> network = stimopt.builtin_network(extent=3)
+        >>> ceiling = stimopt.fit(stimopt.ResponseRange(network, "T4c", t_stim=0.1), steps=30)
+        >>> bool(ceiling["objective"][0] > ceiling["grey_objective"][0])
+        True
+    """
+
+    kind = "range"
+
+    def __init__(
+        self,
+        network: ResponseModel,
+        cell_types: str | list[str] = "T4c",
+        protocol: Protocol | None = None,
+        *,
+        starts: Sequence[str] = ("grey", "noise"),
+        floor: bool = False,
+        sign: Literal[1, -1] = 1,
+        anneal: int = 30,
+        **options: Any,
+    ) -> None:
+        protocol = Protocol() if protocol is None else protocol
+        once = len(starts) > 0 and len(set(starts)) == len(starts)
+        expect.that(once, "starts, once each", list(starts), "['grey', 'noise'] is usual")
+        bounds = (FLOOR,) if sign == -1 else (CEILING, FLOOR) if floor else (CEILING,)
+        extremes = [Extreme(bound, start) for bound in bounds for start in starts]
+
+        def first(items: Sequence[Item], n_frames: int) -> Tensor:
+            rows = range(0, len(items), len(extremes))
+            parts = []
+            for start in starts:
+                cells = [items[row] for row in rows]
+                if start.startswith(NATURALISTIC):
+                    part = naturalistic_peak(start, network, cells, protocol.dt, n_frames)
+                else:
+                    part = starting_stimulus(network, cells, n_frames, protocol.dt, start)
+                parts.append(part)
+            return torch.stack(parts * len(bounds), dim=1).flatten(0, 1)
+
+        names = [f"{bound} {start.partition(':')[0]}" for bound, start in extremes]
+        super().__init__(
+            network,
+            cell_types,
+            protocol,
+            sign=sign,
+            variants=names,
+            start=first,
+            optimizer=descend,
+            **options,
+        )
+        self.extremes = extremes * (len(self.items) // len(extremes))
+        self.signs.copy_(torch.tensor([1 if e.bound == CEILING else -1 for e in self.extremes]))
+        self.region = RegionSteps(self.luminance().detach(), anneal)
+        self._own_settings = {"starts": list(starts), "floor": floor, "anneal": anneal}
+
+    def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
+        """The objective, `(items,)`, to be made large."""
+        return with_total({ACTIVITY: -self.objective_values(responses)})
+
+    def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
+        """Black or white, by the sign of the gradient; grey where nothing depends on the pixel."""
+        direction = self.region.mean_direction(-gradient)
+        steepest = direction.abs().flatten(1).amax(dim=1).clamp(min=TINY)
+        return from_grey(LARGEST / steepest, direction)
+
+    def driven(self) -> Tensor:
+        """The objective at noise: at one start, such as grey, all paths may be silent."""
+        seeds = torch.Generator().manual_seed(0)
+        noise = torch.rand(self.stimulus.shape[1:], generator=seeds).to(self.stimulus)
+        return self.objective_values(self.respond((self.luminance() + noise) / 2))
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values that decide the result."""
+        return {**super().settings(), **self._own_settings}
+
+    def result(self) -> Result:
+        """The best of the starts for every cell, and how the others ended."""
+        scores = -self.record.best_score.cpu().numpy()
+        groups = self._groups()
+        best = [int(rows[np.argmax(scores[rows])]) for rows in groups]
+        result = select_items(super().result(), best)
+        floor = len({each.bound for each in self.extremes}) > 1
+        items = [
+            replace(self.items[i], variant=self.extremes[i].bound if floor else "") for i in best
+        ]
+        labels = np.array(label_items(items, self.network.names))
+        spread = np.array([np.ptp(scores[rows]) for rows in groups])
+        own = {
+            "label": Variable(("item",), labels),
+            "bound": Variable(("item",), np.array([self.extremes[i].bound for i in best])),
+            "start": Variable(("item",), np.array([self.extremes[i].start for i in best])),
+            "start_spread": Variable(("item",), spread, "objective"),
+        }
+        return dataclasses.replace(result, variables={**result.variables, **own})
+
+    def extra_variables(self) -> dict[str, Variable]:
+        """Objective at grey and at the best iterate, with the residual there."""
+        best = self.record.best_stimulus.clone().requires_grad_()
+        with torch.enable_grad():
+            values = self.objective_values(self.respond(best))
+            (gradient,) = torch.autograd.grad(values.sum(), best)
+        signs = self.signs.to(values)
+        at_grey = signs * grey_objective(self)
+        return {
+            "sign": Variable(("item",), _array(self.signs)),
+            "objective": Variable(("item",), _array(signs * values), "objective"),
+            "grey_objective": Variable(("item",), _array(at_grey), "objective"),
+            "optimality_residual": Variable(
+                ("item",), _array(optimality_residual(gradient, best)), "part of the gradient"
+            ),
+        }
+
+    def _groups(self) -> list[NDArray[np.int64]]:
+        """Rows of the starts of every cell and bound."""
+        n = len(self.extremes) // len(dict.fromkeys(self.extremes))
+        starts = len(dict.fromkeys(each.start for each in self.extremes))
+        rows = np.arange(len(self.items)).reshape(n, -1, starts)
+        return [group for cell in rows for group in cell]
+
+
+@torch.no_grad()
+def grey_objective(module: ObjectiveModule) -> Tensor:
+    """Objective of every item at grey, `(items,)`; the sign is in it."""
+    grey = torch.full_like(module.record.best_stimulus, GREY)
+    return module.objective_values(module.respond(grey))
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().cpu().numpy()

@@ -1,0 +1,124 @@
+"""Fits of an objective: what generation, the ceiling and the efficient optimum share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from stimopt import expect
+from stimopt.items import ALL, Item, make_items
+from stimopt.networks.model import ResponseModel
+from stimopt.optimize.module import StimulusModule
+from stimopt.optimize.named import name_of
+from stimopt.optimize.objectives import (
+    OBJECTIVES,
+    POOLS,
+    Objective,
+    Pool,
+    find_objective,
+    find_pool,
+    pooled_objective,
+)
+from stimopt.protocol import Protocol
+
+Start = Callable[[Sequence[Item], int], Tensor]
+"""From items and a number of frames to their first luminance, `(items, frames, columns)`."""
+
+
+class ObjectiveModule(StimulusModule):
+    """A fit whose items each make one number of their responses large.
+
+    That number is pool(objective(sign * response)), over the read-out window and the readings.
+
+    Args:
+        network: the frozen network.
+        cell_types: a name, several (a list, or with commas between), or `all`.
+        protocol: pre-stimulus, step, baseline and read-out window.
+        t_stim: length of the stimulus in seconds.
+        seeds: a seed or several, of the noise an item may start from.
+        networks: positions of the networks to use, or `all`.
+        objective: `last_frame`, `window_mean`, `soft_peak`, `exp`, `exp_last_frame` (flyvis), the
+            dotted path of a function from traces `(n, frames)` to `(n,)`, or that function.
+        temperature: of `soft_peak`.
+        sign: 1 for the stimulus that excites most, -1 for the one that suppresses most.
+        contrast: cell types read beside each item's own; the pool then is `difference` unless
+            another is named.
+        consensus: one item for all networks, which are its readings, instead of one for each.
+        pool: from the readings of an item to one number: `mean`, `worst`, `difference`, `spread`,
+            the dotted path of a function from `(items, readings)` to `(items,)`, or that function.
+        u: column read out, axial coordinate.
+        v: its other coordinate.
+        variants: what distinguishes items of one cell, network and seed.
+        start: first luminance of the items.
+        **options: of `StimulusModule`.
+    """
+
+    signs: Tensor
+
+    def __init__(
+        self,
+        network: ResponseModel,
+        cell_types: str | list[str] = "T4c",
+        protocol: Protocol | None = None,
+        *,
+        t_stim: float = 0.8,
+        seeds: int | list[int] = 0,
+        networks: str | list[int] = ALL,
+        objective: str | Objective = "last_frame",
+        temperature: float | None = None,
+        sign: Literal[1, -1] = 1,
+        contrast: Sequence[str] = (),
+        consensus: bool = False,
+        pool: str | Pool | None = None,
+        u: int = 0,
+        v: int = 0,
+        variants: Sequence[str] = ("",),
+        start: Start,
+        **options: Any,
+    ) -> None:
+        protocol = Protocol() if protocol is None else protocol
+        expect.one_of("sign", sign, (1, -1), "1 excites, -1 suppresses")
+        items = [
+            replace(item, variant=variant)
+            for item in make_items(
+                network, cell_types, seeds, networks, u, v, contrast=contrast, consensus=consensus
+            )
+            for variant in variants
+        ]
+        n_frames = protocol.frames(t_stim)
+        expect.that(
+            n_frames >= 1,
+            f"t_stim of at least one frame ({protocol.dt:g} s)",
+            f"{t_stim} s",
+            "0.8 is usual",
+        )
+        luminance = start(items, n_frames)
+        super().__init__(network, items, luminance, protocol, **options)
+        self.sign = sign
+        self.register_buffer("signs", torch.full((len(items),), sign), persistent=False)
+        self.readout_window = protocol.readout(luminance.shape[1])
+        self.objective = find_objective(objective, temperature)
+        pool = ("difference" if contrast else "mean") if pool is None else pool
+        self.pool = find_pool(pool, len(items[0].readings))
+        self._objective_settings = {
+            "objective": name_of(self.objective, OBJECTIVES),
+            "pool": name_of(self.pool, POOLS),
+            "sign": sign,
+        }
+
+    def objective_values(self, responses: Tensor) -> Tensor:
+        """What each item makes large, `(items,)`; the sign is in it.
+
+        Args:
+            responses: `(items, readings, frames)`.
+        """
+        signal = self.signs[:, None, None] * responses[..., self.readout_window]
+        return pooled_objective(signal, self.objective, self.pool)
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values that decide the result."""
+        return {**super().settings(), **self._objective_settings}

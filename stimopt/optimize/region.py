@@ -1,0 +1,193 @@
+"""Steps toward the optimum of the linear region that a stimulus lies in.
+
+The response r(x) of a rectifying network is piecewise affine in the stimulus x. Within one region,
+with gradient g, what a fit seeks is known in closed form: it is
+
+    x* = clip(1/2 + mu g, 0, 1),
+
+with mu without end for the largest response; mu = w / 2c for the loss -w r + c |x - 1/2|^2; and the
+mu at which r + g (x* - x) equals a level for the stimulus nearest to grey that reaches the level.
+The region ends before x* is reached, so a step moves every pixel toward x* by no more than a limit
+of luminance, and g is a running mean of unit gradients: both settle the to and fro across the
+borders of regions. The limit falls from nearly the whole range to nothing along a cosine, so the
+number of steps is chosen and no step length is. A step costs one gradient; no line is searched.
+
+Alternatives that needed more gradients for the same loss (`benchmarks/optimizers.md`): accelerated
+projected gradient with restarts, Adam with a cosine, steps toward x* by a fraction of the way, a
+limit for each pixel as in Rprop, a limit that adapts to whether the loss falls. From a ceiling down
+to a level small limits and a long mean end in greyer optima than large ones.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import hardshrink
+from torch.optim import Optimizer
+
+from stimopt import expect
+from stimopt.optimize.module import StimulusModule
+from stimopt.optimize.parametrization import Clamp
+from stimopt.optimize.record import StopReason
+from stimopt.protocol import GREY
+
+NEGLIGIBLE = 1e-10
+"""Of a unit vector; pixels below have no influence, and their products would be too small for
+float32, where processors are slow."""
+NEWTON_STEPS = 12
+LARGEST = 1e6
+"""Factor by which the steepest pixel may exceed the way to its bound; all others that matter have
+then reached theirs too."""
+TINY = float(torch.finfo(torch.float32).tiny)
+
+
+class RegionSteps(nn.Module):
+    """Mean direction of the items and number of the step.
+
+    The state is the module's own, so that a checkpoint contains it.
+
+    Args:
+        luminance: of the first iterate, `(items, frames, columns)`.
+        n: steps over which the limit falls to nothing.
+        limit: luminance that a pixel may move in the first step; 0.5 carries it from grey to black.
+        momentum: weight of the directions before in the mean of the next one, in [0, 1).
+    """
+
+    direction: Tensor
+    done: Tensor
+
+    def __init__(
+        self, luminance: Tensor, n: int, *, limit: float = 0.4, momentum: float = 0.5
+    ) -> None:
+        super().__init__()
+        expect.whole("anneal in steps", n, "30 is usual", at_least=1)
+        self.n, self.limit, self.momentum = n, limit, momentum
+        self.register_buffer("direction", torch.zeros_like(luminance))
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+
+    def mean_direction(self, pull: Tensor) -> Tensor:
+        """The mean of the unit vectors along `pull` so far, `(items, frames, columns)`.
+
+        Args:
+            pull: gradient of what is made large, of that shape.
+        """
+        unit = hardshrink(pull / length(pull).clamp(min=TINY)[:, None, None], NEGLIGIBLE)
+        mean = self.direction.mul(self.momentum).add_(unit, alpha=1 - self.momentum)
+        self.direction.copy_(hardshrink(mean, NEGLIGIBLE))
+        return self.direction / (1 - self.momentum ** (int(self.done) + 1))
+
+    def step(self, luminance: Tensor, optimum: Tensor) -> Tensor:
+        """The next displacement, `(items, frames, columns)`.
+
+        Args:
+            luminance: where the items are.
+            optimum: of the region, where they would go.
+        """
+        limit = self.limit * (1 + math.cos(math.pi * int(self.done) / self.n)) / 2
+        self.done.add_(1)
+        return (optimum - luminance).clamp(-limit, limit)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the limit has fallen to nothing."""
+        return int(self.done) >= self.n
+
+
+class StepsToRegionOptimum(StimulusModule):
+    """A fit whose steps go toward the optimum of the region; a subclass says where that is.
+
+    The optimizer is plain gradient descent at step 1 on a gradient that is replaced by the way to
+    go, so that the Trainer, checkpoints and callbacks are those of every fit.
+    """
+
+    region: RegionSteps
+
+    def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
+        """Optimum of the region, `(items, frames, columns)`, in [0, 1].
+
+        Args:
+            gradient: of the total loss.
+            luminance: the iterate, of that shape.
+        """
+        raise NotImplementedError
+
+    def on_fit_start(self) -> None:
+        """Reject a parametrization other than the pixels themselves."""
+        expect.that(
+            type(self.parametrization) is Clamp,
+            "parametrization 'clamp' with steps toward the optimum of a region",
+            repr(self.parametrization),
+            "use StimulusGenerator, whose optimizer follows any parametrization",
+        )
+        super().on_fit_start()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Replace the gradient by the way back from the next iterate; stop what has settled."""
+        if self.region.settled:
+            self.record.stop(self.record.running, StopReason.SETTLED)
+        super().on_before_optimizer_step(optimizer)
+        gradient, luminance = self.stimulus.grad, self.luminance().detach()
+        assert gradient is not None  # as the method above has checked
+        optimum = self.region_optimum(gradient, luminance)
+        gradient.copy_(-self.region.step(luminance, optimum))
+
+
+def nearest_to_grey(direction: Tensor, luminance: Tensor, missing: Tensor) -> Tensor:
+    """Factor mu at which x* = clip(1/2 + mu d) makes up for what the response lacks, `(items,)`.
+
+    d (x* - x) is the change of a response that is linear in the stimulus. It rises with mu, ever
+    more slowly as pixels reach their bounds, so Newton's method comes to the root from below.
+    Where all pixels at their bounds do not suffice, mu is the largest that is of use.
+
+    Args:
+        direction: gradient d of the response, or a mean of its past, `(items, frames, columns)`.
+        luminance: the iterate x, of that shape.
+        missing: level less response, `(items,)`.
+    """
+    size, square = direction.abs(), direction.square()
+    needed = missing + dot(direction, luminance - GREY)
+    largest = LARGEST / size.flatten(1).amax(dim=1).clamp(min=TINY)
+    mu = torch.zeros_like(missing)
+    for _ in range(NEWTON_STEPS):
+        at_bound = mu[:, None, None] * size >= GREY
+        gain = total(torch.where(at_bound, GREY * size, mu[:, None, None] * square))
+        slope = total(square.masked_fill(at_bound, 0.0)).clamp(min=TINY)
+        mu = (mu + (needed - gain) / slope).clamp(min=0.0).minimum(largest)
+    return mu
+
+
+def from_grey(size: Tensor, direction: Tensor) -> Tensor:
+    """clip(1/2 + size * direction, 0, 1), `(items, frames, columns)`; size is `(items,)`."""
+    return (GREY + size[:, None, None] * direction).clamp(0.0, 1.0)
+
+
+def optimality_residual(gradient: Tensor, luminance: Tensor) -> Tensor:
+    """Part of the gradient along which pixels could still move, `(items,)`, in [0, 1].
+
+    |x - P(x + s grad)| / |s grad| for a small step s, where P clips to [0, 1]: 0 at a point from
+    which the response rises nowhere to first order, 1 where no pixel is at its bound.
+
+    Args:
+        gradient: of the response, `(items, frames, columns)`.
+        luminance: x, of that shape, in [0, 1].
+    """
+    up, down = (luminance < 1) & (gradient > 0), (luminance > 0) & (gradient < 0)
+    free = torch.where(up | down, gradient, 0.0)
+    return length(free) / length(gradient).clamp(min=TINY)
+
+
+def total(values: Tensor) -> Tensor:
+    """Sum of each item, `(items, frames, columns)` to `(items,)`: over columns, then frames."""
+    return values.sum(dim=2).sum(dim=1)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar product of each item, two of `(items, frames, columns)` to `(items,)`."""
+    return total(a * b)
+
+
+def length(vectors: Tensor) -> Tensor:
+    """Euclidean length of each item, `(items, frames, columns)` to `(items,)`."""
+    return total(vectors.square()).sqrt()

@@ -1,0 +1,197 @@
+"""Steps toward the optimum of a linear region, on neurons whose optima are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+
+import stimopt
+from stimopt.optimize.ceiling import ResponseRange
+from stimopt.optimize.efficient import EfficientGenerator, ResponseLadder
+from stimopt.optimize.generate import RegionGenerator, StimulusGenerator
+from stimopt.optimize.region import nearest_to_grey, optimality_residual
+from stimopt.protocol import Protocol
+from tests.optimize.cases import linear_jacobian, linear_network, same_run
+
+QUIET = {"enable_progress_bar": False, "logger": False}
+SHORT = {"protocol": Protocol(t_pre=0.0), "t_stim": 0.05}
+
+
+def gradient_of_last_frame(kernel: torch.Tensor, frames: int = 5) -> np.ndarray:
+    """d r_last / d x of the linear neuron, `(frames, columns)`."""
+    return linear_jacobian(kernel, frames)[-1].reshape(frames, -1)
+
+
+def test_the_ceiling_of_a_linear_neuron_is_black_and_white_by_the_sign_of_its_kernel() -> None:
+    network, kernel = linear_network()
+    g = gradient_of_last_frame(kernel)
+    fit = ResponseRange(network, "linear", floor=True, **SHORT)
+    result = stimopt.fit(fit, steps=30, **QUIET)
+    assert result["bound"].tolist() == ["ceiling", "floor"]
+    expected = [np.maximum(g, 0).sum(), np.minimum(g, 0).sum()]
+    np.testing.assert_allclose(result["objective"], expected, rtol=1e-5)
+    np.testing.assert_allclose(result["start_spread"], 0, atol=1e-5)
+    np.testing.assert_allclose(result["optimality_residual"], 0, atol=1e-6)
+    # Pixels that the last frame does not depend on stay grey.
+    assert (result["stimulus"][:, g == 0] != 0.5).sum() == 0
+
+
+def test_the_efficient_optimum_of_a_linear_neuron_is_the_closed_form() -> None:
+    network, kernel = linear_network()
+    g = gradient_of_last_frame(kernel)
+    ceiling = stimopt.fit(ResponseRange(network, "linear", **SHORT), steps=30, **QUIET)
+    fit = EfficientGenerator(network, "linear", ceiling=ceiling, fraction=0.7, **SHORT)
+    result = stimopt.fit(fit, steps=100, **QUIET)
+
+    def reached(mu: float) -> float:
+        return float((g * np.clip(mu * g, -0.5, 0.5)).sum() / (np.abs(g).sum() / 2))
+
+    mu = minimize_scalar(lambda m: (reached(m) - 0.7) ** 2, bounds=(0, 10), method="bounded").x
+    distance = float((np.clip(mu * g, -0.5, 0.5) ** 2).sum())
+    assert result["level_met"].all()
+    assert 0.7 - 1e-5 <= result["fraction_reached"][0] < 0.71
+    # 0.3 % of the range is aimed at on top, which costs about twice that in distance.
+    assert distance * (1 - 1e-4) <= result["grey_distance"][0] < 1.02 * distance
+
+
+def test_every_rung_of_a_ladder_lies_at_its_level() -> None:
+    network, _ = linear_network()
+    extremes = stimopt.fit(ResponseRange(network, "linear", floor=True, **SHORT), 30, **QUIET)
+    fit = ResponseLadder(network, "linear", ceiling=extremes, **SHORT)
+    result = stimopt.fit(fit, steps=100, **QUIET)
+    levels = np.array(fit.settings()["fractions"])
+    assert len(levels) == 11
+    np.testing.assert_allclose(result["fraction_reached"], np.abs(levels), atol=0.01)
+    # The farther from grey the response, the more contrast it takes, on either side.
+    assert (np.diff(result["grey_distance"][levels >= 0]) > 0).all()
+    assert (np.diff(result["grey_distance"][levels <= 0]) < 0).all()
+
+
+def test_region_steps_come_nearer_to_the_end_of_adam_than_adam_in_as_many_gradients(
+    small_network: stimopt.FrozenNetwork,
+) -> None:
+    types = ["T4c", "T5a", "Mi1", "L1"]
+    adam = StimulusGenerator(small_network, types)
+    stimopt.fit(adam, steps=200, **QUIET)
+    region = RegionGenerator(small_network, types)
+    stimopt.fit(region, steps=30, **QUIET)
+    losses = adam.record.history["loss/total"]
+    end, early = losses[-1], losses[:31].amin(dim=0)
+    reached = region.record.best_score
+    assert (reached < early).all()
+    assert (reached <= end + 0.05 * end.abs()).all()
+    # Cells whose loss is nearly a parabola are solved: no pixel wanders around grey.
+    assert (reached[2:] <= end[2:] + 1e-3 * end[2:].abs()).all()
+
+
+def test_a_fit_that_has_settled_stops_by_itself(small_network: stimopt.FrozenNetwork) -> None:
+    fit = RegionGenerator(small_network, "T4c", t_stim=0.1, anneal=5)
+    result = stimopt.fit(fit, steps=100, log_every_n_steps=5, **QUIET)
+    assert len(result["losses"]) <= 12
+    assert result["stop_reason"][0] == "its steps had become as short as planned"
+
+
+def test_a_resumed_fit_is_bit_for_bit_the_uninterrupted_one(
+    small_network: stimopt.FrozenNetwork, tmp_path: Path
+) -> None:
+    def efficient() -> EfficientGenerator:
+        return EfficientGenerator(small_network, "T4c", t_stim=0.1, ceiling=ceiling, anneal=12)
+
+    ceiling = stimopt.fit(ResponseRange(small_network, "T4c", t_stim=0.1), 30, **QUIET)
+    whole, first, rest = efficient(), efficient(), efficient()
+    options = {"checkpoint_every_n_steps": 1, "enable_progress_bar": False}
+    stimopt.fit(whole, 12, tmp_path / "whole", **options)
+    stimopt.fit(first, 5, tmp_path / "parts", **options)
+    stimopt.fit(rest, 12, tmp_path / "parts", **options)
+    assert same_run(whole, rest)
+
+
+def test_the_residual_counts_only_pixels_that_can_move() -> None:
+    gradient = torch.tensor([[[3.0, -4.0, 0.0]]])
+    inside, at_bounds = torch.full((1, 1, 3), 0.5), torch.tensor([[[1.0, 0.0, 0.5]]])
+    assert optimality_residual(gradient, inside).item() == 1
+    assert optimality_residual(gradient, at_bounds).item() == 0
+    assert optimality_residual(gradient, torch.tensor([[[1.0, 0.5, 0.5]]])).item() == pytest.approx(
+        0.8
+    )
+
+
+def test_the_factor_meets_what_the_response_lacks() -> None:
+    generator = torch.Generator().manual_seed(0)
+    d = torch.randn((3, 4, 5), generator=generator)
+    x = torch.rand((3, 4, 5), generator=generator)
+    missing = torch.tensor([0.5, 2.0, 1e6])
+    mu = nearest_to_grey(d, x, missing)
+    optimum = (0.5 + mu[:, None, None] * d).clamp(0, 1)
+    change = (d * (optimum - x)).flatten(1).sum(1)
+    torch.testing.assert_close(change[:2], missing[:2], rtol=1e-4, atol=1e-4)
+    assert set(optimum[2].unique().tolist()) == {0.0, 1.0}  # as far as pixels go
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fraction": 0.0}, "fraction"),
+        ({"fraction": 1.5}, "fraction"),
+        ({"t_stim": 0.06}, "stimuli of the ceiling"),
+        ({"seeds": 3}, "the ceiling of linear"),
+    ],
+)
+def test_what_does_not_fit_the_ceiling_is_refused(options: dict[str, Any], message: str) -> None:
+    network, _ = linear_network()
+    ceiling = stimopt.fit(ResponseRange(network, "linear", **SHORT), steps=2, **QUIET)
+    with pytest.raises(ValueError, match=message):
+        EfficientGenerator(network, "linear", ceiling=ceiling, **{**SHORT, **options})
+
+
+@pytest.mark.parametrize("levels", [[0.5, 0.5], [2.0], []])
+def test_levels_that_repeat_or_lie_outside_are_refused(levels: list[float]) -> None:
+    network, _ = linear_network()
+    extremes = stimopt.fit(ResponseRange(network, "linear", floor=True, **SHORT), 2, **QUIET)
+    with pytest.raises(ValueError, match="level"):
+        ResponseLadder(network, "linear", ceiling=extremes, levels=levels, **SHORT)
+
+
+def test_starts_are_named_once() -> None:
+    network, _ = linear_network()
+    with pytest.raises(ValueError, match="starts, once each"):
+        ResponseRange(network, "linear", starts=["grey", "grey"], **SHORT)
+
+
+def test_other_parametrizations_are_refused() -> None:
+    network, _ = linear_network()
+    fit = RegionGenerator(network, "linear", parametrization="sigmoid", **SHORT)
+    with pytest.raises(ValueError, match="parametrization 'clamp'"):
+        stimopt.fit(fit, steps=2, **QUIET)
+
+
+def test_a_cell_that_light_does_not_reach_is_refused() -> None:
+    # One frame is over before the light has passed the synapses on the way.
+    network = stimopt.builtin_network(extent=2)
+    fit = ResponseRange(network, "T4c", Protocol(t_pre=0.0), t_stim=0.01)
+    with pytest.raises(RuntimeError, match="none for T4c"):
+        stimopt.fit(fit, steps=2, **QUIET)
+
+
+def test_a_fade_in_passes_the_gradient_of_the_first_frame() -> None:
+    network = stimopt.builtin_network(extent=2).double()
+    protocol = Protocol(t_pre=0.05, t_fade_in=0.05)
+    cell = torch.tensor([network.cell_index("T4c")])
+    generator = torch.Generator().manual_seed(0)
+    clip = torch.rand((1, 4, 19), generator=generator, dtype=torch.float64)
+
+    def last(x: torch.Tensor) -> torch.Tensor:
+        return network.respond(x, protocol, cell)[:, -1].sum()
+
+    leaf = clip.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(last(leaf), leaf)
+    for column in (0, 9, 18):
+        step = torch.zeros_like(clip)
+        step[0, 0, column] = 1e-6
+        slope = (last(clip + step) - last(clip - step)) / 2e-6
+        torch.testing.assert_close(gradient[0, 0, column], slope, rtol=1e-5, atol=1e-9)
