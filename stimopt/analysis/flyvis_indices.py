@@ -81,7 +81,8 @@ class ProbeResponses:
         network_names: names along the network axis.
         speeds: columns a second, `(speeds,)`.
         flash_traces: voltage, `(networks, types, 2, frames)`, OFF then ON.
-        edge_peaks: rectified peak voltage, `(networks, types, 2, speeds, 12)`, OFF then ON.
+        edge_peaks: rectified peak voltage, `(networks, types, 2, speeds, 12)`, OFF then ON. NaN in
+            both stands for a network whose voltages leave the finite numbers.
     """
 
     cell_types: tuple[str, ...]
@@ -139,8 +140,9 @@ def probe_responses(
     )
 
     def traces(stimuli: Sequence[Floats], position: int) -> Floats:
-        shown = torch.as_tensor(np.stack(stimuli), dtype=torch.float32)
-        return central_traces(network, shown, names, probes.PROTOCOL, position, baseline="absolute")
+        shown, protocol = torch.as_tensor(np.stack(stimuli), dtype=torch.float32), probes.PROTOCOL
+        voltage = central_traces(network, shown, names, protocol, position, baseline="absolute")
+        return np.where(np.isfinite(voltage), voltage, np.nan)
 
     lattice, intensities = network.lattice, probes.INTENSITIES
     flashes = [probes.flash(lattice, intensity) for intensity in intensities]

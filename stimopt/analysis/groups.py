@@ -36,7 +36,7 @@ class Grouping:
 
     Attributes:
         labels: group of each network, from 0 in the order in which they appear, `(networks,)`;
-            -1 for a network whose cell does not respond.
+            -1 for a network whose cell does not respond, or not in finite numbers.
         silhouette: mean silhouette of the best division, whether it counts or not.
         chance: what it must exceed.
         stability: mean adjusted Rand index between the groups and those from resampled stimuli,
@@ -76,7 +76,7 @@ def group_networks(
         seed: of both draws.
 
     Raises:
-        ValueError: for fewer than three networks, responses that are not finite, or without SciPy.
+        ValueError: for fewer than three networks, or without SciPy.
     """
     responses = np.asarray(responses, dtype=np.float64)
     expect.that(
@@ -85,11 +85,11 @@ def group_networks(
         responses.shape,
         "load more networks",
     )
-    expect.finite("responses", responses, "leave out networks that cannot be simulated")
     expect.whole("most groups", most, "5 is usual", at_least=2)
     expect.whole("resamples", resamples, "200 is usual", at_least=1)
     n_stimuli, random = responses.shape[1], np.random.default_rng(seed)
-    responds = np.ptp(responses.reshape(len(responses), -1), axis=1) > 0
+    flat = responses.reshape(len(responses), -1)
+    responds = np.isfinite(flat).all(axis=1) & (flat != flat[:, :1]).any(axis=1)
     labels, pairs = np.full(len(responses), -1), np.ix_(responds, responds)
     together = np.full((len(responses), len(responses)), np.nan)
     if responds.sum() < 3:

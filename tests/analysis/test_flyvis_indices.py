@@ -16,6 +16,7 @@ from stimopt.analysis.flyvis_indices import (
     probe_responses,
 )
 from stimopt.analysis.indices import angle_between
+from stimopt.analysis.score_card import score_probes
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import flyvis_network
 from tests.search.cases import two_networks
@@ -61,6 +62,17 @@ def test_each_network_has_its_own_row() -> None:
     np.testing.assert_allclose(only.edge_peaks[0, 0], responses.edge_peaks[1, 1], atol=1e-6)
     np.testing.assert_allclose(only.flash_index[0, 0], responses.flash_index[1, 1], atol=1e-6)
     assert only.network_names == both.names[1:]
+
+
+def test_a_network_that_leaves_the_finite_numbers_has_no_index() -> None:
+    both = two_networks(extent=2)
+    both.tap_weight[1].abs_().mul_(1e3)  # all excite
+    responses = probe_responses(both, "T4c,Mi1", speeds=[25.0])
+    for index in (responses.flash_index, responses.direction_selectivity):
+        assert np.isnan(index[1]).all() and np.isfinite(index[0]).all()
+    card = score_probes(responses)
+    assert np.isnan(card.score[1]) and card.remarks(1) == []
+    assert card.fitting(-1.0) == [0]
 
 
 @pytest.mark.parametrize(
