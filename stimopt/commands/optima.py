@@ -18,6 +18,7 @@ from stimopt.items import ALL
 from stimopt.movies import render
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.movies.eye import RenderSettings
+from stimopt.optimize.ceiling import RANGE_STARTS, RANGE_STEPS, ResponseRange
 from stimopt.optimize.module import StimulusModule
 from stimopt.report.figures import safe_names, write_animations
 from stimopt.report.gallery import write_gallery
@@ -30,12 +31,17 @@ from stimopt.search.naturalistic import NaturalisticSearch
 from stimopt.storage.files import only_run_in, replace_text
 
 CELL_TYPE = "T4c"
-METHODS = {"regularize": regularize.METHODS, "generate": generate.METHODS}
+METHODS = {
+    "regularize": regularize.METHODS,
+    "generate": {name: generate.METHODS[name] for name in ("weighted", "region", "efficient")},
+}
 STEPS = {"regularize": regularize.STEPS, "generate": generate.STEPS}
 
 # What the command itself passes to each stage, or what has no place in one.
 _SHARED = {"cell_types", "seeds", "networks", "u", "v"}
-_SKIPPED = {"regularize": {*_SHARED, "init"}, "generate": _SHARED}
+_SKIPPED = {"regularize": {*_SHARED, "init"}, "generate": {*_SHARED, "ceiling"}}
+# Options of an efficient optimum that its ceiling does not share.
+_OF_EFFICIENT = {"fraction", "anneal"}
 _OF_TRAINER = {
     *("accelerator", "precision", "log_every_n_steps", "enable_progress_bar"),
     *("deterministic", "detect_anomaly"),
@@ -81,10 +87,16 @@ class _Stages:
     def run(self) -> ThreeOptima:
         """All three in order, with the tuning of the artificial optima."""
         # Created first, to find wrong names and numbers before the long search.
-        generator = self.module("generate", seeds=self.config.seeds)
+        efficient = self.config.generate.get("method") == "efficient"
+        seeds = {"seeds": self.config.seeds}
+        generator = self.range(**seeds) if efficient else self.module("generate", **seeds)
         clips = self.search()
         regularizer = self.module("regularize", init=f"naturalistic:{clips}")
         regularized = self.fit("regularize", regularizer)
+        if efficient:
+            starts = [*RANGE_STARTS, f"naturalistic:{clips}"]
+            ceiling = self.fit("ceiling", self.range(starts=starts, **seeds), RANGE_STEPS)
+            generator = self.module("generate", ceiling=ceiling, **seeds)
         artificial = self.fit("generate", generator)
         return with_tuning(ThreeOptima(read(clips), regularized, artificial), self.network)
 
@@ -138,9 +150,16 @@ class _Stages:
         module: StimulusModule = model(**self.shared, **more, **chosen)
         return module
 
-    def fit(self, stage: str, module: StimulusModule) -> Result:
+    def range(self, **more: Any) -> ResponseRange:
+        """The module of the ceiling, with the options of the efficient optimum it belongs to."""
+        skipped = {*_OF_EFFICIENT, "max_steps", "method"}
+        chosen = {n: v for n, v in vars(self.config.generate).items() if n not in skipped}
+        return ResponseRange(**self.shared, **more, **chosen)
+
+    def fit(self, stage: str, module: StimulusModule, steps: int | None = None) -> Result:
         """The result of a fit, which is run if it is not there with as many steps."""
-        path, steps = self.output / stage / "result.h5", self.config[stage].max_steps
+        path = self.output / stage / "result.h5"
+        steps = self.config[stage].max_steps if steps is None else steps
         if path.is_file():
             settings = json.loads(json.dumps(module.settings(), default=str))
             result = self.require_same(path, settings)

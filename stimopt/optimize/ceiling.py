@@ -32,6 +32,8 @@ from stimopt.results import Result, Variable
 from stimopt.results.three_optima import select_items
 
 CEILING, FLOOR = "ceiling", "floor"
+RANGE_STARTS, RANGE_STEPS = ("grey", "noise"), 30
+"""Usual starts, and steps over which the limit of a step falls to nothing."""
 
 
 class Extreme(NamedTuple):
@@ -77,10 +79,10 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         cell_types: str | list[str] = "T4c",
         protocol: Protocol | None = None,
         *,
-        starts: Sequence[str] = ("grey", "noise"),
+        starts: Sequence[str] = RANGE_STARTS,
         floor: bool = False,
         sign: Literal[1, -1] = 1,
-        anneal: int = 30,
+        anneal: int = RANGE_STEPS,
         **options: Any,
     ) -> None:
         protocol = Protocol() if protocol is None else protocol

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import JustifyMethod
 from rich.table import Table
 
 from stimopt.plotting import style
 from stimopt.report.optima_tuning import TuningText
 from stimopt.results.result import Result
-from stimopt.results.three_optima import KINDS, ThreeOptima
+from stimopt.results.three_optima import KINDS, ItemOptima, ThreeOptima
 
 SCENE = "scene"
 
@@ -36,21 +38,32 @@ def winners_table(result: Result, ranks: int = 1) -> Table:
 
 
 def optima_table(optima: ThreeOptima) -> Table:
-    """Peak responses of the three optima of each item, and the tuning to the artificial one."""
+    """Peak responses of the three optima of each item, and the tuning to the artificial one.
+
+    Where the ceiling is known, each peak is followed by how far it is on the way there from grey.
+    """
     table = Table(title="Peak responses of the three optimal stimuli", title_justify="left")
     table.add_column("cell type", no_wrap=True)
-    for name in (*KINDS, "direction", "selectivity", "polarity"):
+    ceilings = ["ceiling"] if any(not math.isnan(item.ceiling) for item in optima) else []
+    for name in (*ceilings, *KINDS, "direction", "selectivity", "polarity"):
         table.add_column(name, justify="right", no_wrap=True)
     for i, item in enumerate(optima):
         tuning = TuningText.of_item(optima.artificial, i)
         table.add_row(
             _plain(item.label),
-            *[style.number(optimum.peak) for optimum in item.optima.values()],
+            *[style.number(item.ceiling) for _ in ceilings],
+            *[_peak(item, optimum.peak) for optimum in item.optima.values()],
             tuning.direction_text,
             tuning.selectivity_text,
             tuning.polarity_text,
         )
     return table
+
+
+def _peak(item: ItemOptima, response: float) -> str:
+    fraction = item.fraction(response)
+    shown = "" if math.isnan(fraction) else f" ({100 * fraction:.0f} %)"
+    return f"{style.number(response)}{shown}"
 
 
 def _plain(text: str) -> str:

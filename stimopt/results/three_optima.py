@@ -69,7 +69,11 @@ class RegularizedStimulus(OptimalStimulus):
 
 @dataclass(frozen=True)
 class ItemOptima:
-    """The three optima of one cell type, network and seed."""
+    """The three optima of one cell type, network and seed.
+
+    `at_grey` and `ceiling` are the responses at grey and at the ceiling, NaN where the artificial
+    optimum was sought without them.
+    """
 
     label: str
     cell_type: str
@@ -78,6 +82,12 @@ class ItemOptima:
     naturalistic: OptimalStimulus
     regularized: RegularizedStimulus
     artificial: ArtificialStimulus
+    at_grey: float
+    ceiling: float
+
+    def fraction(self, response: float) -> float:
+        """How far a response is on the way from grey (0) to the ceiling (1); NaN if unknown."""
+        return (response - self.at_grey) / (self.ceiling - self.at_grey)
 
     @property
     def optima(self) -> dict[str, OptimalStimulus]:
@@ -165,6 +175,10 @@ class ThreeOptima(Sequence[ItemOptima]):
             return [self[k] for k in range(*i.indices(len(self)))]
         i = range(len(self))[i]
         cell_type, network = item = _items(self.artificial)[i]
+        at_grey, ceiling = (
+            float(self.artificial[name][i]) if name in self.artificial.variables else np.nan
+            for name in ("grey_objective", "ceiling")
+        )
         regularized, row = self.regularized, _row(self.regularized, item)
         return ItemOptima(
             label=str(self.artificial["label"][i]),
@@ -182,6 +196,8 @@ class ThreeOptima(Sequence[ItemOptima]):
             artificial=ArtificialStimulus(
                 **_optimum(self.artificial, i), losses=self.artificial["losses"][:, i]
             ),
+            at_grey=at_grey,
+            ceiling=ceiling,
         )
 
 

@@ -59,6 +59,26 @@ def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+def test_the_efficient_optimum_comes_with_its_ceiling(
+    store: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    method = ("--generate.method=efficient", "--generate.fraction=0.8")
+    arguments = options(store, tmp_path, *method, steps=120)
+    assert optima("T4c,T5a", *arguments) == 0
+    found = ThreeOptima.read(tmp_path / "optima.h5")
+    ceiling = read(tmp_path / "ceiling" / "result.h5")
+    for item, peak in zip(found, ceiling["objective"], strict=True):
+        assert item.ceiling == pytest.approx(float(peak), rel=1e-6)
+        assert item.ceiling >= item.naturalistic.peak - 1e-4
+        assert item.fraction(item.artificial.central_response[-1]) == pytest.approx(0.805, abs=5e-3)
+    table = capsys.readouterr().out
+    assert "ceiling" in table and "(80 %)" in table
+    # A finished run is read again.
+    before = (tmp_path / "ceiling" / "result.h5").read_bytes()
+    assert optima("T4c,T5a", *arguments) == 0
+    assert (tmp_path / "ceiling" / "result.h5").read_bytes() == before
+
+
 def assert_same(one: Path, other: Path) -> None:
     """The same numbers, bit for bit."""
     for kind in KINDS:
