@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-COMMANDS = ("generate", "regularize", "search", "render", "optima", "campaign", "export")
+COMMANDS = (
+    *("generate", "regularize", "search", "render", "optima", "campaign", "export", "compare"),
+)
 USAGE_ERROR = 2
 """Exit code for bad input, as argparse's."""
 INTERRUPTED = 130

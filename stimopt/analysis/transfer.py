@@ -198,11 +198,17 @@ def normalized_responses(
     ranges = stimuli if ranges is None else ranges
     for result in (stimuli, ranges):
         expect.that(
-            result.network_hash == network.content_hash and result.protocol == stimuli.protocol,
-            "stimuli and ceilings of the network passed, under one protocol",
-            f"those of {', '.join(result.network_names)}",
-            "seek them with the same options",
+            result.network_hash == network.content_hash,
+            f"stimuli and ceilings of {', '.join(network.names)}",
+            f"those of other networks ({', '.join(result.network_names)})",
+            "load those networks",
         )
+    expect.that(
+        ranges.protocol == stimuli.protocol,
+        f"ceilings under the protocol of the stimuli ({stimuli.protocol})",
+        str(ranges.protocol),
+        "seek them with the same options",
+    )
     names = list(dict.fromkeys(map(str, stimuli["cell_type"])))
     sign = int(stimuli.config.get("sign", 1))
     scale = ResponseScale.of(ranges, names, range(network.n_networks), sign)

@@ -12,6 +12,7 @@ from stimopt.analysis import ResponseScale, TransferMatrix, normalized_responses
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
+from stimopt.protocol import Protocol
 from stimopt.results import Result, Variable
 from tests.search.cases import two_networks
 
@@ -104,13 +105,15 @@ def test_refuses_what_cannot_be_compared(
     both: FrozenNetwork, optima: Result, ranges: Result
 ) -> None:
     one = builtin_network(extent=3)
+    one_optimum = StimulusGenerator(one, "T4c", t_stim=0.1).result()
     lacking = StimulusGenerator(both, list(TYPES), t_stim=0.1, networks=[0]).result()
     flat = dataclasses.replace(
         ranges,
         variables={**ranges.variables, "objective": ranges.variables["grey_objective"]},
     )
     for message, network, stimuli, scale in (
-        ("those of first", one, StimulusGenerator(one, "T4c", t_stim=0.1).result(), ranges),
+        ("those of other networks (first, other)", one, one_optimum, ranges),
+        ("dt=0.01", both, optima, dataclasses.replace(ranges, protocol=Protocol(dt=0.02))),
         ("got one; load", one, optima, ranges),
         ("none for T4c of", both, lacking, ranges),
         ("one of kind artificial", both, optima, None),

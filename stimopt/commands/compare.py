@@ -1,0 +1,88 @@
+"""`stimopt compare`: what holds across networks, and how fly-like each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from stimopt import expect
+from stimopt.analysis.flyvis_indices import probe_responses
+from stimopt.analysis.flyvis_probes import PROTOCOL, SPEEDS
+from stimopt.analysis.groups import group_networks
+from stimopt.analysis.score_card import FITTING, score_optima, score_probes
+from stimopt.analysis.transfer import transfer
+from stimopt.commands.search import print_table
+from stimopt.networks.opening import NetworkSource
+from stimopt.networks.stability import Stability
+from stimopt.report import comparison
+from stimopt.results import Result, read
+
+
+def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
+    """The options."""
+    parser = ArgumentParser(
+        prog="stimopt compare",
+        exit_on_error=False,
+        allow_abbrev=False,
+        description="Score networks against recorded cell types, and compare them.",
+    )
+    add = parser.add_argument
+    add("-c", "--config", action="config", help="options as a YAML file")
+    add("--optima", type=str | None, default=None, help="result.h5, optima.h5 or a campaign")
+    add("--ranges", type=str | None, default=None, help="result of a range, for its ceilings")
+    add("--speeds", type=list[float], default=list(SPEEDS), help="of the edges, columns a second")
+    add("--min_score", type=float, default=FITTING, help="of networks whose predictions count")
+    add("--groups", type=bool, default=False, help="group networks by their responses to edges")
+    add("--most_groups", type=int, default=5, help="largest number of groups")
+    add("--resamples", type=int, default=200, help="draws, for chance and stability of groups")
+    add("--seed", type=int, default=0, help="of these draws")
+    add("--output", type=str, default="logs/compare", help="folder of the tables and figures")
+    parser.add_class_arguments(NetworkSource, "network", instantiate=False)
+    return parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print the score cards, and write all tables and figures into a folder."""
+    config = parser().parse_args(list(arguments))
+    folder, optima = Path(config.output), _result(config.optima)
+    ranges = _result(config.ranges)
+    expect.that(ranges is None or optima, "--optima with --ranges", "none", "give both")
+    network = NetworkSource(**vars(config.network)).open(PROTOCOL)
+    positions = range(network.n_networks)
+    stable = [network.stability(PROTOCOL, k) is Stability.STABLE for k in positions]
+    scaled = ranges is not None or (optima is not None and "grey_objective" in optima.variables)
+    matrix = transfer(network, optima, ranges) if optima and scaled else None
+    responses = probe_responses(network, speeds=config.speeds)
+    cards = [score_probes(responses)]
+    cards += [score_optima(network, optima)] if optima else []
+    print_table(comparison.score_table(cards, stable))
+    comparison.write_score_cards(cards, stable, folder)
+    if fitting := cards[0].fitting(config.min_score):
+        comparison.write_predictions(cards[0].predictions(fitting), folder)
+    else:
+        print(f"no network scores {config.min_score:g} or more, so that nothing is predicted")
+    if matrix:
+        comparison.write_transfer(matrix, folder)
+    if config.groups:
+        groups = {
+            name: group_networks(
+                responses.edge_peaks[:, t].reshape(len(positions), -1),
+                most=config.most_groups,
+                resamples=config.resamples,
+                seed=config.seed,
+            )
+            for t, name in enumerate(responses.cell_types)
+        }
+        comparison.write_groups(groups, network.names, folder)
+    print(folder)
+    return 0
+
+
+def _result(path: str | None) -> Result | None:
+    """A result; of the three optima the artificial ones."""
+    if path is None:
+        return None
+    found = read(path)
+    return found if isinstance(found, Result) else found.artificial

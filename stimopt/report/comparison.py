@@ -1,0 +1,110 @@
+"""Tables of networks compared: score cards, predictions, transfer and groups."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from stimopt.analysis.groups import Grouping
+from stimopt.analysis.score_card import Prediction, ScoreCard
+from stimopt.analysis.transfer import TransferMatrix
+from stimopt.plotting.files import save_figure
+from stimopt.plotting.transfer import plot_transfers
+from stimopt.storage.files import replace_text
+
+_FITS = ("polarity_fit", "selectivity_fit", "direction_fit", "score")
+
+
+def score_table(cards: Sequence[ScoreCard], stable: Sequence[bool]) -> Table:
+    """How each network fits what has been recorded, and what does not.
+
+    Args:
+        cards: of the same networks.
+        stable: whether each network can be simulated.
+    """
+    table = Table(title="Fit to recorded cell types", title_justify="left")
+    table.add_column("network", no_wrap=True)
+    table.add_column("by", no_wrap=True)
+    for name in _FITS:
+        table.add_column(name.removesuffix("_fit"), justify="right", no_wrap=True)
+    table.add_column("remarks")
+    for card in cards:
+        for k, name in enumerate(card.network_names):
+            fits = [f"{getattr(card, fit)[k]:.2f}" for fit in _FITS]
+            remarks = [] if stable[k] else ["cannot be simulated"]
+            text = "; ".join([*remarks, *card.remarks(k)])
+            table.add_row(name.replace("[", "\\["), card.source, *fits, text)
+    return table
+
+
+def write_score_cards(cards: Sequence[ScoreCard], stable: Sequence[bool], folder: Path) -> None:
+    """Write `networks.csv`, with the fits, and `cells.csv`, with the indices behind them."""
+    networks, cells = [], []
+    for card in cards:
+        for k, name in enumerate(card.network_names):
+            fits = {fit: getattr(card, fit)[k] for fit in _FITS}
+            row = {"network": name, "source": card.source, "stable": bool(stable[k])}
+            networks.append({**row, **fits, "remarks": "; ".join(card.remarks(k))})
+            for t, cell_type in enumerate(card.cell_types):
+                indices = {
+                    index: getattr(card, index)[k, t]
+                    for index in (
+                        *("polarity_index", "selectivity", "direction_deg"),
+                        "direction_error_deg",
+                    )
+                }
+                cells.append({**row, "cell_type": cell_type, **indices})
+    _write_csv(folder / "networks.csv", networks)
+    _write_csv(folder / "cells.csv", cells)
+
+
+def write_predictions(predictions: Iterable[Prediction], folder: Path) -> None:
+    """Write `predictions.csv`."""
+    _write_csv(folder / "predictions.csv", [each._asdict() for each in predictions])
+
+
+def write_transfer(matrix: TransferMatrix, folder: Path) -> None:
+    """Write `transfer.csv`, a row for each response, and `transfer.png`."""
+    rows = [
+        {
+            "cell_type": matrix.cell_types[t],
+            "made_for": matrix.network_names[i],
+            "shown_to": matrix.network_names[j],
+            "response": matrix.values[i, j, t],
+        }
+        for i, j, t in np.ndindex(*matrix.values.shape)
+    ]
+    _write_csv(folder / "transfer.csv", rows)
+    figure = plot_transfers(matrix.values, matrix.network_names, matrix.cell_types)
+    save_figure(figure, folder / "transfer.png")
+
+
+def write_groups(groups: Mapping[str, Grouping], names: Sequence[str], folder: Path) -> None:
+    """Write `groups.csv`, a row for each cell type with the group of each network."""
+    rows = [
+        {
+            "cell_type": cell_type,
+            "n_groups": grouping.n_groups,
+            "silhouette": grouping.silhouette,
+            "chance": grouping.chance,
+            "stability": grouping.stability,
+            **dict(zip(names, grouping.labels.tolist(), strict=True)),
+        }
+        for cell_type, grouping in groups.items()
+    ]
+    _write_csv(folder / "groups.csv", rows)
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows at full precision, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_text(path, text.getvalue())
