@@ -36,7 +36,7 @@ def score_table(cards: Sequence[ScoreCard], stable: Sequence[bool]) -> Table:
     table.add_column("remarks")
     for card in cards:
         for k, name in enumerate(card.network_names):
-            fits = [f"{getattr(card, fit)[k]:.2f}" for fit in _FITS]
+            fits = [f"{getattr(card, fit)[k]:.2f}".replace("nan", "") for fit in _FITS]
             remarks = [] if stable[k] else ["cannot be simulated"]
             text = "; ".join([*remarks, *card.remarks(k)])
             table.add_row(name.replace("[", "\\["), card.source, *fits, text)
