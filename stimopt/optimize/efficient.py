@@ -35,6 +35,9 @@ FIRST_LIMIT = 0.05
 AIM = 0.003
 """The level aimed at is higher than the promised one by this part of the range: steps come to it
 from both sides, and the best iterate is one that reaches it."""
+CORRECTION, LARGEST_EXTRA = 0.2, 0.1
+"""Part of what is missing that is asked for on top at the next step, and the most of it in all, as
+a part of the range."""
 WITHIN = 0.01
 """A rung of a ladder exceeds its level by no more than this part of the range."""
 SMALLEST = 1e-12
@@ -64,6 +67,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
     level: Tensor
     highest: Tensor
     multiplier: Tensor
+    extra: Tensor
 
     def __init__(
         self,
@@ -124,6 +128,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
             ("level", at_grey + fraction.abs() * span),
             ("highest", at_grey + (fraction.abs() + within) * span),
             ("multiplier", torch.ones(n)),
+            ("extra", torch.zeros(n)),
         ):
             self.register_buffer(name, value)
         self.region = RegionSteps(
@@ -166,6 +171,13 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         pull = -gradient / self.multiplier[:, None, None]
         direction = self.region.mean_direction(pull) * length(pull)[:, None, None]
         missing = self._missing + AIM * self.span
+        # A linear response promises more than the true one gives where borders of regions are near:
+        # what is missing again and again is asked for on top.
+        extra = (
+            (self.extra + CORRECTION * missing).clamp(min=0.0).minimum(LARGEST_EXTRA * self.span)
+        )
+        self.extra.copy_(extra)
+        missing = missing + extra
         factor = nearest_to_grey(direction, luminance, missing)
         self.multiplier.copy_((2 * factor).clamp(min=SMALLEST))
         return from_grey(factor, direction)
