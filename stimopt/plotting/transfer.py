@@ -87,8 +87,9 @@ def plot_transfers(
     bar = fig.colorbar(image, ax=list(axes[: len(cell_types)]), shrink=0.5, aspect=30)
     bar.set_label("response (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
     bar.ax.tick_params(labelsize=style.TICK_SIZE)
+    shown = ", ".join(name.rsplit("/", 1)[-1] for name in names)
     fig.supxlabel(
-        f"shown to (made for, from the top) {', '.join(name.rsplit('/', 1)[-1] for name in names)}; the number is the mean "
+        f"shown to (made for, from the top) {shown}; the number is the mean "
         "over networks that an optimum was not made for",
         fontsize=style.LABEL_SIZE,
     )
