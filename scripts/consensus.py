@@ -1,8 +1,9 @@
 r"""Does a consensus optimum drive networks that it was not made for?
 
-Each network is left out in turn. A consensus stimulus is made for the others that fit what has been
-recorded of the fly, each normalized by its grey and ceiling, and shown to the network left out, as
-are the stimuli that reach the ceilings of the single networks. Rerun to resume.
+Each network is left out in turn. A consensus stimulus is made for the others, each normalized by
+its grey and ceiling, and shown to the network left out, as are the stimuli that reach the ceilings
+of the single networks. Networks that hardly fit what has been recorded of the fly, and cell types that
+prefer the opposite direction, are used for neither. Rerun to resume.
 
     python scripts/consensus.py --networks '[flow/0000/000, flow/0000/001, flow/0000/002]'
 
@@ -68,30 +69,34 @@ def main(
     folder, options = Path(output), {"t_stim": t_stim, "anneal": steps}
     single = stimopt.fit(ResponseRange(network, cell_types, **options), steps, folder / "single")
     names = list(dict.fromkeys(single["cell_type"].tolist()))
-    fitting = score_probes(probe_responses(network, speeds=[9.7, 19.0])).fitting(min_score)
+    card = score_probes(probe_responses(network, speeds=[9.7, 19.0]))
     shown = normalized_responses(network, single)
     rows = []
     for left_out, name in enumerate(network.names):
-        used = [position for position in fitting if position != left_out]
-        if len(used) < 2:
-            raise SystemExit(f"expected two or more networks to make stimuli for, got {used}")
+        used = [position for position in card.fitting(min_score) if position != left_out]
+        counts = card.weights(names, used, min_score)
+        few = [names[t] for t in np.flatnonzero(counts.sum(axis=1) < 2)]
+        if few or not used:
+            raise SystemExit(f"expected two or more networks that fit, got fewer for {few}")
         consensus = stimopt.fit(
             ResponseRange(
                 network,
                 cell_types,
                 networks=used,
                 consensus=True,
-                pool=NormalizedPool.of(single, names, used, pool),
+                pool=NormalizedPool.of(single, names, used, pool, counts),
                 **options,
             ),
             steps,
             folder / f"without_{left_out}",
         )
         responses = normalized_responses(network, consensus, single)[:, left_out]
-        for cell_type, response in zip(names, responses.tolist(), strict=True):
-            made = (single["cell_type"] == cell_type) & np.isin(single["network"], used)
+        for t, cell_type in enumerate(names):
+            counted = [k for k, count in zip(used, counts[t], strict=True) if count]
+            made = (single["cell_type"] == cell_type) & np.isin(single["network"], counted)
             others = shown[made, left_out]
-            rows.append(Row(name, cell_type, response, float(np.median(others)), others.max()))
+            median, best = float(np.median(others)), float(others.max())
+            rows.append(Row(name, cell_type, float(responses[t]), median, best))
     print("\n".join(lines(rows)))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([Row._fields, *rows])

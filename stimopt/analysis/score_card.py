@@ -6,7 +6,7 @@ flyvis's flashes and edges, or from optimal stimuli, and compared with what has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -114,6 +114,27 @@ class ScoreCard:
     def fitting(self, at_least: float = FITTING) -> list[int]:
         """Positions of the networks with such a score, as an option `networks` takes them."""
         return [int(k) for k in np.flatnonzero(self.score >= at_least)]
+
+    def weights(
+        self, cell_types: Sequence[str], networks: Sequence[int], at_least: float = FITTING
+    ) -> Floats:
+        """Which networks count in a consensus: 1, or 0 for a low score or a reversed type.
+
+        Args:
+            cell_types: names.
+            networks: positions.
+            at_least: the score to be reached.
+
+        Returns:
+            `(types, networks)`.
+        """
+        fits = [k in self.fitting(at_least) for k in networks]
+        turned = [self.reversed_types(k) for k in networks]
+        rows = [
+            [fit and name not in off for fit, off in zip(fits, turned, strict=True)]
+            for name in cell_types
+        ]
+        return np.array(rows, dtype=np.float64)
 
     def reversed_types(self, position: int) -> list[str]:
         """Types of a network whose direction is 120 degrees or more off."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stimopt import expect
 from stimopt.analysis.transfer import ResponseScale
-from stimopt.optimize.objectives import POOLS
+from stimopt.optimize.objectives import worst
 from stimopt.results.result import Result
 from stimopt.storage.identity import digest
 
@@ -36,10 +36,11 @@ class NormalizedPool:
         grey: reading at grey, times the sign of the fit, `(cells, readings)`.
         span: from there to the extreme, above 0, likewise.
         pool: `mean` or `worst`.
-        weights: of the readings in the mean, such as scores, `(readings,)`; at least 0.
+        weights: of the readings in the mean, such as `ScoreCard.weights`, `(readings,)` or
+            `(cells, readings)`; at least 0. A reading of weight 0 does not count in `worst` either.
 
     Raises:
-        ValueError: if shapes do not fit, or for weights that are negative or go with `worst`.
+        ValueError: if shapes do not fit, or for weights that are negative or all 0.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class NormalizedPool:
         grey: ArrayLike,
         span: ArrayLike,
         pool: str = "mean",
-        weights: Sequence[float] | None = None,
+        weights: ArrayLike | None = None,
     ) -> None:
         expect.one_of("pool", pool, ("mean", "worst"))
         self.grey = torch.as_tensor(grey, dtype=torch.float32)
@@ -55,14 +56,14 @@ class NormalizedPool:
         expect.shape("grey", self.grey, ("cells", "readings"), "pass a number for each reading")
         expect.shape("span", self.span, tuple(self.grey.shape), "pass a number for each reading")
         expect.that(bool((self.span > 0).all()), "spans above 0", span, "leave flat cells out")
-        self.pool, self.weights = POOLS[pool], None
-        if weights is not None:
-            expect.that(pool == "mean", "weights with pool 'mean'", repr(pool), "leave them out")
-            self.weights = torch.as_tensor(weights, dtype=torch.float32)
-            readings = (self.grey.shape[1],)
-            expect.shape("weights", self.weights, readings, "pass one for each network")
-            usable = bool((self.weights >= 0).all()) and float(self.weights.sum()) > 0
-            expect.that(usable, "weights of at least 0, not all 0", weights, "leave networks out")
+        shape = tuple(self.grey.shape)
+        given = torch.as_tensor(1.0 if weights is None else weights, dtype=torch.float32)
+        fits = tuple(given.shape) in ((), shape[1:], shape)
+        expect.that(fits, f"weights {shape[1:]} or {shape}", tuple(given.shape), "pass such")
+        self.pool, self.weights = pool, given.expand(shape)
+        usable = (self.weights >= 0).all() and (self.weights.sum(dim=1) > 0).all()
+        advice = "leave out what no network counts for"
+        expect.that(bool(usable), "weights of at least 0, not all 0", given.tolist(), advice)
         # The name under which a run is identified: other numbers are another run.
         numbers = digest(self.grey, self.span, self.weights)
         self.__qualname__ = f"{type(self).__qualname__}({pool}, {numbers})"
@@ -74,7 +75,7 @@ class NormalizedPool:
         cell_types: Sequence[str],
         networks: Sequence[int],
         pool: str = "mean",
-        weights: Sequence[float] | None = None,
+        weights: ArrayLike | None = None,
         sign: int = 1,
     ) -> NormalizedPool:
         """From the ceilings of the single networks.
@@ -102,12 +103,11 @@ class NormalizedPool:
             f"{len(values)} items with {values.shape[1]} readings",
             "make the pool for the cell types and networks of the fit, with consensus=True",
         )
-        grey, span = (
+        grey, span, weights = (
             each.to(values).repeat_interleave(len(values) // cells, dim=0)
-            for each in (self.grey, self.span)
+            for each in (self.grey, self.span, self.weights)
         )
         normalized = (values - grey) / span
-        if self.weights is None:
-            return self.pool(normalized)
-        weights = self.weights.to(values)
-        return (normalized * weights).sum(dim=1) / weights.sum()
+        if self.pool == "worst":
+            return worst(normalized.masked_fill(weights == 0, torch.inf))
+        return (normalized * weights).sum(dim=1) / weights.sum(dim=1)

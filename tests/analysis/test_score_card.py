@@ -53,6 +53,12 @@ def test_says_what_does_not_fit(card: ScoreCard) -> None:
     assert card.remarks(1) == ["directions reversed: T4a, T5b", "polarity hardly fits (-1.00)"]
 
 
+def test_weights_leave_out_low_scores_and_reversed_types(card: ScoreCard) -> None:
+    networks, types = [2, 1, 0], ["Mi1", "T4a"]
+    assert card.weights(types, networks).tolist() == [[0, 0, 1], [0, 0, 1]]
+    assert card.weights(types, networks, -1.0).tolist() == [[0, 1, 1], [0, 0, 1]]
+
+
 def test_predicts_what_is_not_recorded(card: ScoreCard) -> None:
     dm1, l1 = card.predictions([0, 1])
     assert (dm1.cell_type, dm1.polarity, dm1.polarity_agreement) == ("Dm1", 1, 1.0)

@@ -29,6 +29,10 @@ def test_weights_count_in_the_mean() -> None:
     assert weighted.tolist() == pytest.approx([3 / 8, 1.0, 7 / 8, 1 / 4])
     alone = NormalizedPool(GREY, SPAN, weights=[0.0, 1.0])(VALUES)
     assert alone.tolist() == pytest.approx([0.0, 1.0, 0.5, 1.0])
+    of_cells = [[0.0, 1.0], [1.0, 0.0]]
+    for pool in ("mean", "worst"):
+        chosen = NormalizedPool(GREY, SPAN, pool, of_cells)(VALUES)
+        assert chosen.tolist() == pytest.approx([0.0, 1.0, 1.0, 0.0])
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +70,8 @@ def test_refuses_what_does_not_fit(both: FrozenNetwork) -> None:
         ("pool as one of", (GREY, SPAN, "difference")),
         ("span (2, 2)", (GREY, [[1.0, 1.0]])),
         ("spans above 0", (GREY, [[1.0, 0.0], [1.0, 1.0]])),
-        ("weights with pool 'mean'", (GREY, SPAN, "worst", [1.0, 1.0])),
-        ("weights (2)", (GREY, SPAN, "mean", [1.0])),
+        ("weights (2,) or (2, 2)", (GREY, SPAN, "mean", [1.0])),
+        ("not all 0", (GREY, SPAN, "worst", [[1.0, 1.0], [0.0, 0.0]])),
         ("not all 0", (GREY, SPAN, "mean", [0.0, 0.0])),
         ("not all 0", (GREY, SPAN, "mean", [2.0, -1.0])),
     ):
