@@ -2,8 +2,8 @@ r"""Does a consensus optimum drive networks that it was not made for?
 
 Each network is left out in turn. A consensus stimulus is made for the others, each normalized by
 its grey and ceiling, and shown to the network left out, as are the stimuli that reach the ceilings
-of the single networks. Networks that hardly fit what has been recorded of the fly, and cell types that
-prefer the opposite direction, are used for neither. Rerun to resume.
+of the single networks. Networks that hardly fit what has been recorded of the fly, and cell types
+that prefer the opposite direction, are used for neither. Rerun to resume.
 
     python scripts/consensus.py --networks '[flow/0000/000, flow/0000/001, flow/0000/002]'
 

@@ -88,10 +88,10 @@ def plot_transfers(
     bar.set_label("response (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
     bar.ax.tick_params(labelsize=style.TICK_SIZE)
     shown = ", ".join(name.rsplit("/", 1)[-1] for name in names)
+    short = ", ".join(name.rsplit("/", 1)[-1] for name in names)
+    shown = f" ({short})" if n <= NUMBERED else f" ({n}, in the order passed)"
     fig.supxlabel(
-        f"shown to (made for, from the top) {shown}; the number is the mean "
-        "over networks that an optimum was not made for",
-        fontsize=style.LABEL_SIZE,
+        f"shown to{shown}; the number is the mean without the diagonal", fontsize=style.LABEL_SIZE
     )
     fig.supylabel("made for", fontsize=style.LABEL_SIZE)
     return fig

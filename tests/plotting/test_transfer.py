@@ -31,6 +31,9 @@ def test_all_types_stand_in_order_of_generality() -> None:
     drawn = [ax for ax in figure.axes if ax.images and ax.get_title()]
     assert [ax.get_title() for ax in drawn] == ["B  0.800", "C  0.500", "A  0.200"]
     np.testing.assert_array_equal(drawn[0].images[0].get_array(), values[:, :, 1])
+    assert "(000, 001)" in figure.get_supxlabel()
+    many = plot_transfers(np.zeros((50, 50, 1)), [f"flow/{i}" for i in range(50)], ["A"])
+    assert "(50, in the order passed)" in many.get_supxlabel()
 
 
 def test_rejects_matrices_that_do_not_fit() -> None:
