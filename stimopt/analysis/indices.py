@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from stimopt import expect
 from stimopt.lattice import Floats
@@ -52,6 +54,14 @@ def percentile_of(response: float, responses: ArrayLike) -> float:
     return float(100 * ((others < response).mean() + 0.5 * (others == response).mean()))
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
+def finite_mean(values: ArrayLike, axis: int = -1) -> Floats:
+    """Mean over an axis of what is finite; NaN where nothing is."""
+    values = np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(values)
+    total: Floats = np.asarray(np.where(finite, values, 0).sum(axis=axis))
+    return _ratio(total, finite.sum(axis=axis))
+
+
+def _ratio(part: Floats, whole: NDArray[Any]) -> Floats:
     """Part / whole; NaN where whole is zero."""
-    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
+    return np.asarray(np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stimopt import expect
 from stimopt.analysis.flyvis_indices import ProbeResponses
-from stimopt.analysis.indices import angle_between
+from stimopt.analysis.indices import angle_between, finite_mean
 from stimopt.analysis.known_cells import POLARITY, PREFERRED_DIRECTION_DEG
 from stimopt.analysis.known_cells import SELECTIVE as KNOWN_SELECTIVE
 from stimopt.analysis.stimulus_tuning import stimulus_tuning
@@ -104,12 +104,14 @@ class ScoreCard:
     @property
     def direction_fit(self) -> Floats:
         """Mean cosine of that angle over types, from -1 (reversed) to 1, `(networks,)`."""
-        return _mean(np.cos(np.radians(self.direction_error_deg)))
+        return finite_mean(np.cos(np.radians(self.direction_error_deg)))
 
     @property
     def score(self) -> Floats:
         """Mean of the three fits, those that are defined, from -1 to 1, `(networks,)`."""
-        return _mean(np.stack([self.polarity_fit, self.selectivity_fit, self.direction_fit], 1))
+        return finite_mean(
+            np.stack([self.polarity_fit, self.selectivity_fit, self.direction_fit], 1)
+        )
 
     def fitting(self, at_least: float = FITTING) -> list[int]:
         """Positions of the networks with such a score, as an option `networks` takes them."""
@@ -181,7 +183,7 @@ class ScoreCard:
             polarity=polarity,
             polarity_agreement=float((signs == polarity).mean()) if polarity else 0.5,
             polarity_recorded=name in POLARITY,
-            selectivity=float(_mean(selectivity[None])[0]),
+            selectivity=float(finite_mean(selectivity[None])[0]),
             selectivity_agreement=float(max(selective.mean(), 1 - selective.mean())),
             selectivity_recorded=name in KNOWN_SELECTIVE,
             direction_deg=float(np.angle(vector, deg=True) % 360),
@@ -249,10 +251,3 @@ def score_optima(network: ResponseModel, optima: Result) -> ScoreCard:
             tuning.preferred_direction_deg,
         )
     return ScoreCard("optima", tuple(names), network.names, *indices)
-
-
-def _mean(values: Floats) -> Floats:
-    """Mean over the last axis of what is a number; NaN where nothing is."""
-    valid = np.isfinite(values)
-    total, count = np.where(valid, values, 0).sum(axis=-1), valid.sum(axis=-1)
-    return np.asarray(np.divide(total, count, np.full(total.shape, np.nan), where=count > 0))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from stimopt import expect
 from stimopt.analysis.central_response import central_traces
+from stimopt.analysis.indices import finite_mean
 from stimopt.lattice import Floats
 from stimopt.networks.model import ResponseModel
 from stimopt.protocol import GREY, peak
@@ -78,7 +79,7 @@ class ResponseScale(NamedTuple):
         flat = [
             f"{name} of {ranges.network_names[k]}"
             for (name, k, s), d in zip(wanted, span.ravel(), strict=True)
-            if not s * d > 0
+            if s * d <= 0
         ]
         expect.that(
             not flat,
@@ -96,7 +97,8 @@ class TransferMatrix:
     Attributes:
         cell_types: names along the type axis.
         network_names: names along both network axes.
-        values: `(network made for, network shown to, types)`; 0 is grey, 1 the ceiling.
+        values: `(network made for, network shown to, types)`; 0 is grey, 1 the ceiling, NaN where a
+            response is not finite. Means are over what is.
     """
 
     cell_types: tuple[str, ...]
@@ -106,18 +108,18 @@ class TransferMatrix:
     @property
     def travels(self) -> Floats:
         """How far an optimum drives the other networks, on average, `(made for, types)`."""
-        others = ~np.eye(len(self.network_names), dtype=bool)
-        return np.asarray(self.values.mean(axis=1, where=others[:, :, None]))
+        own = np.eye(len(self.network_names), dtype=bool)
+        return finite_mean(np.where(own[:, :, None], np.nan, self.values), axis=1)
 
     @property
     def generality(self) -> Floats:
         """The same averaged over the networks that optima are made for, `(types,)`."""
-        return np.asarray(self.travels.mean(axis=0))
+        return finite_mean(self.travels, axis=0)
 
     @property
     def best_traveller(self) -> NDArray[np.int64]:
         """Position of the network whose optimum drives the others most, `(types,)`."""
-        return np.asarray(self.travels.argmax(axis=0))
+        return np.asarray(np.nan_to_num(self.travels, nan=-np.inf).argmax(axis=0))
 
     @property
     def likeness(self) -> Floats:
@@ -125,7 +127,7 @@ class TransferMatrix:
 
         Both directions and all types are averaged; the diagonal is for a network's own optima.
         """
-        mean = self.values.mean(axis=2)
+        mean = finite_mean(self.values)
         return np.asarray((mean + mean.T) / 2)
 
     def of_type(self, cell_type: str) -> Floats:
@@ -190,7 +192,7 @@ def normalized_responses(
             have them, as those of `ResponseRange` and `EfficientGenerator` do.
 
     Returns:
-        `(items, networks)`; 0 is grey, 1 the ceiling.
+        `(items, networks)`; 0 is grey, 1 the ceiling, NaN where a response is not finite.
 
     Raises:
         ValueError: for a result of other networks or another protocol, or a missing ceiling.
@@ -217,7 +219,7 @@ def normalized_responses(
         rows = np.flatnonzero(stimuli["cell_type"] == name)
         peaks = _peaks(network, stimuli, rows, name, sign)
         responses[rows] = (peaks - scale.grey[:, t]) / scale.span[:, t]
-    return responses
+    return np.where(np.isfinite(responses), responses, np.nan)
 
 
 def _peaks(

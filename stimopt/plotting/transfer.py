@@ -44,6 +44,8 @@ def plot_transfer(ax: Axes, values: ArrayLike, names: Sequence[str], title: str 
     ax.set_title(title, fontsize=style.TITLE_SIZE)
     if len(names) <= NUMBERED:
         for (i, j), value in np.ndenumerate(values):
+            if not np.isfinite(value):
+                continue  # an empty square is a response that is no number
             color = "white" if abs(value) > 0.7 else "black"
             text = f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
             ax.text(j, i, text, ha="center", va="center", size=style.TICK_SIZE, color=color)
@@ -71,7 +73,8 @@ def plot_transfers(
     values = np.asarray(values, dtype=np.float64)
     n = len(names)
     expect.shape("transfer matrices", values, (n, n, len(cell_types)), "pass a name for each")
-    others = values.mean(axis=(0, 1), where=~np.eye(n, dtype=bool)[:, :, None])
+    counted = np.isfinite(values) & ~np.eye(n, dtype=bool)[:, :, None]
+    others = np.where(counted, values, 0).sum(axis=(0, 1)) / np.maximum(counted.sum(axis=(0, 1)), 1)
     columns = min(columns, len(cell_types))
     rows = -(-len(cell_types) // columns)
     fig = Figure(figsize=(1.0 * columns + 1.2, 1.25 * rows + 0.9), dpi=style.DPI)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stimopt.analysis import angle_between, direction_tuning, percentile_of
-from stimopt.analysis.indices import opponent_index
+from stimopt.analysis.indices import finite_mean, opponent_index
 
 
 @pytest.mark.parametrize("preferred", [0.0, 10.0, 137.0, 359.0])
@@ -48,3 +48,9 @@ def test_percentiles_are_midranks() -> None:
         percentile_of(1, [])
     with pytest.raises(ValueError, match="1 NaN"):
         percentile_of(1, [0, np.nan])
+
+
+def test_means_are_over_what_is_finite() -> None:
+    values = [[1.0, np.nan, 3.0], [np.inf, np.nan, np.nan]]
+    np.testing.assert_array_equal(finite_mean(values), [2.0, np.nan])
+    np.testing.assert_array_equal(finite_mean(values, axis=0), [1.0, np.nan, 3.0])

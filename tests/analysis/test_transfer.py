@@ -101,6 +101,19 @@ def test_summaries_by_hand() -> None:
         matrix.of_type("T4")
 
 
+def test_what_is_not_finite_is_left_out_of_means(
+    both: FrozenNetwork, optima: Result, ranges: Result
+) -> None:
+    ceilings = ranges["objective"].copy()
+    ceilings[ranges["network"] == 1] = np.nan
+    variables = {**ranges.variables, "objective": Variable(("item",), ceilings)}
+    matrix = transfer(both, optima, dataclasses.replace(ranges, variables=variables))
+    assert np.isnan(matrix.values[:, 1]).all() and np.isfinite(matrix.values[:, 0]).all()
+    np.testing.assert_allclose(matrix.travels[1], matrix.values[1, 0])
+    np.testing.assert_allclose(matrix.generality, matrix.values[1, 0])
+    assert matrix.best_traveller.tolist() == [1, 1]
+
+
 def test_refuses_what_cannot_be_compared(
     both: FrozenNetwork, optima: Result, ranges: Result
 ) -> None:
