@@ -134,7 +134,7 @@ class Band(nn.Module):
             multiplier: next multiplier, `(items, readings, frames)`.
             running: items still optimized, `(items,)`.
         """
-        shown = _square_sum(pull) / _square_sum(multiplier)
+        shown = square_sum(pull) / square_sum(multiplier)
         shown = torch.where(running & torch.isfinite(shown), shown, 0.0)
         self.curvature.copy_(torch.maximum(self.curvature, shown))
 
@@ -246,13 +246,13 @@ def largest_curvature(
         with torch.enable_grad():
             leaf = luminance.clone().requires_grad_()
             (towards,) = torch.autograd.grad((respond(leaf) * direction).sum(), leaf)
-        length = _square_sum(towards).sqrt()[:, None, None]
+        length = square_sum(towards).sqrt()[:, None, None]
         with torch.no_grad():
             after = respond(luminance + PROBE * towards / length)
         direction = torch.where(bounded, after - before, 0.0) / PROBE
     return direction.square().flatten(1).sum(dim=1)
 
 
-def _square_sum(values: Tensor) -> Tensor:
+def square_sum(values: Tensor) -> Tensor:
     """Sum of squares, `(items, a, b)` to `(items,)`; over the last dimension, then the other."""
     return values.square().sum(dim=2).sum(dim=1)

@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from stimopt import expect
@@ -17,11 +16,10 @@ from stimopt.items import Item, label_items
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize.objective_module import ObjectiveModule
 from stimopt.optimize.region import (
-    LARGEST,
-    TINY,
     RegionSteps,
     StepsToRegionOptimum,
     from_grey,
+    largest_size,
     optimality_residual,
 )
 from stimopt.optimize.starts import NATURALISTIC, naturalistic_peak, starting_stimulus
@@ -30,6 +28,7 @@ from stimopt.optimize.terms import ACTIVITY, Terms, with_total
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable
 from stimopt.results.three_optima import select_items
+from stimopt.results.variables import array_of
 
 CEILING, FLOOR = "ceiling", "floor"
 RANGE_STARTS, RANGE_STEPS = ("grey", "noise"), 30
@@ -92,10 +91,9 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         extremes = [Extreme(bound, start) for bound in bounds for start in starts]
 
         def first(items: Sequence[Item], n_frames: int) -> Tensor:
-            rows = range(0, len(items), len(extremes))
+            cells = items[:: len(extremes)]
             parts = []
             for start in starts:
-                cells = [items[row] for row in rows]
                 if start.startswith(NATURALISTIC):
                     part = naturalistic_peak(start, network, cells, protocol.dt, n_frames)
                 else:
@@ -117,6 +115,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         self.extremes = extremes * (len(self.items) // len(extremes))
         self.signs.copy_(torch.tensor([1 if e.bound == CEILING else -1 for e in self.extremes]))
         self.region = RegionSteps(self.luminance().detach(), anneal)
+        self._starts = tuple(starts)
         self._own_settings = {"starts": list(starts), "floor": floor, "anneal": anneal}
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
@@ -126,8 +125,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
     def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
         """Black or white, by the sign of the gradient; grey where nothing depends on the pixel."""
         direction = self.region.mean_direction(-gradient)
-        steepest = direction.abs().flatten(1).amax(dim=1).clamp(min=TINY)
-        return from_grey(LARGEST / steepest, direction)
+        return from_grey(largest_size(direction), direction)
 
     def driven(self) -> Tensor:
         """The objective at noise: at one start, such as grey, all paths may be silent."""
@@ -142,7 +140,8 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
     def result(self) -> Result:
         """The best of the starts for every cell, and how the others ended."""
         scores = -self.record.best_score.cpu().numpy()
-        groups = self._groups()
+        # The starts of a cell and bound follow each other.
+        groups = np.arange(len(self.items)).reshape(-1, len(self._starts))
         best = [int(rows[np.argmax(scores[rows])]) for rows in groups]
         result = select_items(super().result(), best)
         floor = len({each.bound for each in self.extremes}) > 1
@@ -168,20 +167,13 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         signs = self.signs.to(values)
         at_grey = signs * grey_objective(self)
         return {
-            "sign": Variable(("item",), _array(self.signs)),
-            "objective": Variable(("item",), _array(signs * values), "objective"),
-            "grey_objective": Variable(("item",), _array(at_grey), "objective"),
+            "sign": Variable(("item",), array_of(self.signs)),
+            "objective": Variable(("item",), array_of(signs * values), "objective"),
+            "grey_objective": Variable(("item",), array_of(at_grey), "objective"),
             "optimality_residual": Variable(
-                ("item",), _array(optimality_residual(gradient, best)), "part of the gradient"
+                ("item",), array_of(optimality_residual(gradient, best)), "part of the gradient"
             ),
         }
-
-    def _groups(self) -> list[NDArray[np.int64]]:
-        """Rows of the starts of every cell and bound."""
-        n = len(self.extremes) // len(dict.fromkeys(self.extremes))
-        starts = len(dict.fromkeys(each.start for each in self.extremes))
-        rows = np.arange(len(self.items)).reshape(n, -1, starts)
-        return [group for cell in rows for group in cell]
 
 
 @torch.no_grad()
@@ -189,7 +181,3 @@ def grey_objective(module: ObjectiveModule) -> Tensor:
     """Objective of every item at grey, `(items,)`; the sign is in it."""
     grey = torch.full_like(module.record.best_stimulus, GREY)
     return module.objective_values(module.respond(grey))
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    return tensor.detach().cpu().numpy()

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from stimopt import expect
@@ -28,6 +26,7 @@ from stimopt.optimize.steps import descend
 from stimopt.optimize.terms import ACTIVITY, GREY_LOSS, MULTIPLIER, VIOLATION, Terms, with_total
 from stimopt.protocol import Protocol
 from stimopt.results import Result, Variable, read
+from stimopt.results.variables import array_of
 from stimopt.storage.identity import digest
 
 FIRST_LIMIT = 0.05
@@ -195,15 +194,15 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         reached = (values - self.at_grey) / self.span
         extreme = self.at_grey + self.span
         return {
-            "sign": Variable(("item",), _array(self.signs)),
-            "fraction": Variable(("item",), _array(self.fraction), "of the way from grey"),
-            "fraction_reached": Variable(("item",), _array(reached), "of the way from grey"),
-            "level_met": Variable(("item",), _array((reached - self.fraction.abs()) > -ROUNDING)),
-            "objective": Variable(("item",), _array(signs * values), objective),
-            "grey_objective": Variable(("item",), _array(signs * self.at_grey), objective),
-            "ceiling": Variable(("item",), _array(signs * extreme), objective),
+            "sign": Variable(("item",), array_of(self.signs)),
+            "fraction": Variable(("item",), array_of(self.fraction), "of the way from grey"),
+            "fraction_reached": Variable(("item",), array_of(reached), "of the way from grey"),
+            "level_met": Variable(("item",), array_of((reached - self.fraction.abs()) > -ROUNDING)),
+            "objective": Variable(("item",), array_of(signs * values), objective),
+            "grey_objective": Variable(("item",), array_of(signs * self.at_grey), objective),
+            "ceiling": Variable(("item",), array_of(signs * extreme), objective),
             "grey_distance": Variable(
-                ("item",), _array(penalties.grey_sum(best)), "sum of squares"
+                ("item",), array_of(penalties.grey_sum(best)), "sum of squares"
             ),
             **{
                 f"ceiling_{name}": Variable(("item",), self._extremes[name][self._rows])
@@ -317,8 +316,3 @@ def _row(extremes: Result, network: ResponseModel, item: Item, fraction: float) 
         "seek it with ResponseRange, with floor=True for the floor",
     )
     return rows.index(wanted)
-
-
-def _array(tensor: Tensor) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = tensor.detach().cpu().numpy()
-    return array

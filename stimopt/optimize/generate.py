@@ -11,16 +11,16 @@ from stimopt import expect
 from stimopt.items import ALL, Item
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties as known
+from stimopt.optimize.band import TINY
 from stimopt.optimize.objective_module import ObjectiveModule
 from stimopt.optimize.objectives import Objective, Pool
 from stimopt.optimize.parametrization import Parametrization
 from stimopt.optimize.penalties import Penalty, Weighted, find_penalties
 from stimopt.optimize.region import (
-    LARGEST,
-    TINY,
     RegionSteps,
     StepsToRegionOptimum,
     from_grey,
+    largest_size,
     length,
 )
 from stimopt.optimize.starts import starting_stimulus
@@ -205,6 +205,5 @@ class RegionGenerator(StepsToRegionOptimum, StimulusGenerator):
         """1/2 + the pull of all terms but grey, over grey's curvature, in [0, 1]."""
         pull = self._curvature * (luminance - GREY) - gradient
         direction = self.region.mean_direction(pull)
-        steepest = direction.abs().flatten(1).amax(dim=1).clamp(min=TINY)
         size = length(pull) / max(self._curvature, TINY)
-        return from_grey(size.minimum(LARGEST / steepest), direction)
+        return from_grey(size.minimum(largest_size(direction)), direction)

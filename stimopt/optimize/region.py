@@ -28,6 +28,7 @@ from torch.nn.functional import hardshrink
 from torch.optim import Optimizer
 
 from stimopt import expect
+from stimopt.optimize.band import TINY, square_sum
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.parametrization import Clamp
 from stimopt.optimize.record import StopReason
@@ -40,7 +41,6 @@ NEWTON_STEPS = 12
 LARGEST = 1e6
 """Factor by which the steepest pixel may exceed the way to its bound; all others that matter have
 then reached theirs too."""
-TINY = float(torch.finfo(torch.float32).tiny)
 
 
 class RegionSteps(nn.Module):
@@ -148,7 +148,7 @@ def nearest_to_grey(direction: Tensor, luminance: Tensor, missing: Tensor) -> Te
     """
     size, square = direction.abs(), direction.square()
     needed = missing + dot(direction, luminance - GREY)
-    largest = LARGEST / size.flatten(1).amax(dim=1).clamp(min=TINY)
+    largest = largest_size(direction)
     mu = torch.zeros_like(missing)
     for _ in range(NEWTON_STEPS):
         at_bound = mu[:, None, None] * size >= GREY
@@ -161,6 +161,11 @@ def nearest_to_grey(direction: Tensor, luminance: Tensor, missing: Tensor) -> Te
 def from_grey(size: Tensor, direction: Tensor) -> Tensor:
     """clip(1/2 + size * direction, 0, 1), `(items, frames, columns)`; size is `(items,)`."""
     return (GREY + size[:, None, None] * direction).clamp(0.0, 1.0)
+
+
+def largest_size(direction: Tensor) -> Tensor:
+    """Size at which all pixels that matter have long reached their bounds, `(items,)`."""
+    return LARGEST / direction.abs().flatten(1).amax(dim=1).clamp(min=TINY)
 
 
 def optimality_residual(gradient: Tensor, luminance: Tensor) -> Tensor:
@@ -190,4 +195,4 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 def length(vectors: Tensor) -> Tensor:
     """Euclidean length of each item, `(items, frames, columns)` to `(items,)`."""
-    return total(vectors.square()).sqrt()
+    return square_sum(vectors).sqrt()

@@ -24,6 +24,7 @@ from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam, nes
 from stimopt.optimize.terms import ACTIVITY, DEVIATION, GREY_LOSS, Terms, with_total
 from stimopt.protocol import Protocol
 from stimopt.results import Variable
+from stimopt.results.variables import array_of
 from stimopt.storage.identity import digest
 
 ROUNDING = 4 * float(np.finfo(np.float32).eps)
@@ -180,10 +181,10 @@ class StimulusRegularizer(GreyestWithinBand):
         met = off <= self.tolerance * self.target_range
         return {
             **_target_variable(self.band.level[:, 0], self.n_frames),
-            "tolerance": Variable(("item",), _array(self.tolerance), fraction),
-            "largest_deviation": Variable(("item",), _array(off / self.target_range), fraction),
-            "tolerance_met": Variable(("item",), _array(met)),
-            "start_tolerance_met": Variable(("item",), _array(self.start_within)),
+            "tolerance": Variable(("item",), array_of(self.tolerance), fraction),
+            "largest_deviation": Variable(("item",), array_of(off / self.target_range), fraction),
+            "tolerance_met": Variable(("item",), array_of(met)),
+            "start_tolerance_met": Variable(("item",), array_of(self.start_within)),
             **_grey_variable(best),
         }
 
@@ -338,14 +339,10 @@ def _tolerances(tolerance: float | Sequence[float]) -> list[float]:
 
 def _target_variable(target: Tensor, lengths: Tensor) -> dict[str, Variable]:
     after = torch.arange(target.shape[1], device=target.device) >= lengths[:, None]
-    values = _array(target.masked_fill(after, torch.nan))
+    values = array_of(target.masked_fill(after, torch.nan))
     return {"central_target_response": Variable(("item", "frame"), values, "voltage, a.u.")}
 
 
 def _grey_variable(stimulus: Tensor) -> dict[str, Variable]:
-    distance = _array(penalties.grey_sum(stimulus))
+    distance = array_of(penalties.grey_sum(stimulus))
     return {"grey_distance": Variable(("item",), distance, "sum of squares")}
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().numpy()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,13 +72,11 @@ def naturalistic_peak(
         ValueError: for a search result that does not fit.
     """
     path = init.removeprefix(NATURALISTIC)
-    clips, lengths = naturalistic_start(path, network, items, dt)
-    result = _search_result(path)
-    _, _, winners = _clips(result, network.lattice.n_columns, path)
-    start = torch.full((len(items), n_frames, clips.shape[2]), GREY)
-    for i, item in enumerate(items):
-        end = result.frame_of_peak(_row_of(result, winners, network, item, path)) + 1
-        shown = clips[i, max(0, end - n_frames) : min(end, int(lengths[i]))]
+    result, rows = _winning_rows(path, network, items, dt)
+    start = torch.full((len(items), n_frames, network.lattice.n_columns), GREY)
+    for i, row in enumerate(rows):
+        end = result.frame_of_peak(row) + 1
+        shown = torch.as_tensor(result["stimulus"][row, max(0, end - n_frames) : end])
         start[i, n_frames - len(shown) :] = shown
     return start
 
@@ -152,24 +149,10 @@ def naturalistic_start(
         ValueError: if the file is no search result, or one of another lattice or dt, or lacks an
             item.
     """
-    result = _search_result(path)
-    extent = network.lattice.extent
-    expect.that(
-        result.extent == extent,
-        f"clips of extent {extent} as the network",
-        f"{result.extent} in {path}",
-        "search movies of that extent",
-    )
-    expect.that(
-        dt is None or dt == result.protocol.dt,
-        f"clips at dt = {dt} s",
-        f"{result.protocol.dt:g} s in {path}",
-        "search with that dt",
-    )
-    stimulus, n_frames, winners = _clips(result, network.lattice.n_columns, path)
-    rows = [_row_of(result, winners, network, item, path) for item in items]
-    lengths = torch.as_tensor(n_frames[rows], dtype=torch.int64)
-    return _grey_after(torch.as_tensor(stimulus[rows, : int(lengths.max())]), lengths), lengths
+    result, rows = _winning_rows(path, network, items, dt)
+    lengths = torch.as_tensor(result["n_frames"][rows], dtype=torch.int64)
+    clips = torch.as_tensor(result["stimulus"][rows, : int(lengths.max())])
+    return _grey_after(clips, lengths), lengths
 
 
 def noise(items: Sequence[Item], n_frames: int, n_columns: int) -> Tensor:
@@ -221,14 +204,34 @@ def _search_result(path: str | Path) -> Result:
     return result
 
 
+def _winning_rows(
+    path: str | Path, network: ResponseModel, items: Sequence[Item], dt: float | None
+) -> tuple[Result, list[int]]:
+    """A search result that fits, and the row of each item's clip."""
+    result = _search_result(path)
+    extent = network.lattice.extent
+    expect.that(
+        result.extent == extent,
+        f"clips of extent {extent} as the network",
+        f"{result.extent} in {path}",
+        "search movies of that extent",
+    )
+    expect.that(
+        dt is None or dt == result.protocol.dt,
+        f"clips at dt = {dt} s",
+        f"{result.protocol.dt:g} s in {path}",
+        "search with that dt",
+    )
+    winners = _winners(result, network.lattice.n_columns, path)
+    return result, [_row_of(result, winners, network, item, path) for item in items]
+
+
 Winner = tuple[str, int, int, int]
 """Cell type, network, u and v of a row of a search result."""
 
 
-def _clips(
-    result: Result, n_columns: int, path: str | Path
-) -> tuple[np.ndarray, np.ndarray, list[Winner]]:
-    """Clips, their lengths and whose winners they are, from arrays that belong together."""
+def _winners(result: Result, n_columns: int, path: str | Path) -> list[Winner]:
+    """Whose winners the clips are, where clips, lengths and names belong together."""
     names = ("cell_type", "network", "readout_u", "readout_v")
     missing = [n for n in ("stimulus", "n_frames", *names) if n not in result.variables]
     where = f"the result of a search in {path}"
@@ -249,7 +252,7 @@ def _clips(
     )
     expect.within("n_frames", n_frames, 1, stimulus.shape[1], f"search again, {path} is damaged")
     rows = zip(*(result[name].tolist() for name in names), strict=True)
-    return stimulus, n_frames, [(str(name), int(k), int(u), int(v)) for name, k, u, v in rows]
+    return [(str(name), int(k), int(u), int(v)) for name, k, u, v in rows]
 
 
 def _row_of(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stimopt.items import Item
 from stimopt.networks.model import ResponseModel
@@ -88,3 +89,9 @@ def reading_variables(items: Sequence[Item], responses: NDArray[Any]) -> dict[st
         **{f"reading_{name}": variable for name, variable in columns.items()},
         "reading_response": Variable((*dims, "frame"), responses, VOLTAGE),
     }
+
+
+def array_of(tensor: Tensor) -> NDArray[Any]:
+    """The values of a tensor on any device, of its shape and type."""
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    return array
