@@ -10,7 +10,8 @@ from torch import Tensor
 
 from stimopt import expect
 from stimopt.analysis.transfer import ResponseScale
-from stimopt.optimize.objectives import worst
+from stimopt.optimize.named import name_of
+from stimopt.optimize.objectives import POOLS, Pool, find_pool, mean, worst
 from stimopt.results.result import Result
 from stimopt.storage.identity import digest
 
@@ -35,9 +36,9 @@ class NormalizedPool:
     Args:
         grey: reading at grey, times the sign of the fit, `(cells, readings)`.
         span: from there to the extreme, above 0, likewise.
-        pool: `mean` or `worst`.
-        weights: of the readings in the mean, such as `ScoreCard.weights`, `(readings,)` or
-            `(cells, readings)`; at least 0. A reading of weight 0 does not count in `worst` either.
+        pool: of the normalized readings, by name or as a function, see `objectives`.
+        weights: of the readings, for `mean` and `worst`, such as `ScoreCard.weights`,
+            `(readings,)` or `(cells, readings)`; at least 0. A reading of weight 0 does not count in `worst` either.
 
     Raises:
         ValueError: if shapes do not fit, or for weights that are negative or all 0.
@@ -47,10 +48,9 @@ class NormalizedPool:
         self,
         grey: ArrayLike,
         span: ArrayLike,
-        pool: str = "mean",
+        pool: str | Pool = "mean",
         weights: ArrayLike | None = None,
     ) -> None:
-        expect.one_of("pool", pool, ("mean", "worst"))
         self.grey = torch.as_tensor(grey, dtype=torch.float32)
         self.span = torch.as_tensor(span, dtype=torch.float32)
         expect.shape("grey", self.grey, ("cells", "readings"), "pass a number for each reading")
@@ -60,13 +60,15 @@ class NormalizedPool:
         given = torch.as_tensor(1.0 if weights is None else weights, dtype=torch.float32)
         fits = tuple(given.shape) in ((), shape[1:], shape)
         expect.that(fits, f"weights {shape[1:]} or {shape}", tuple(given.shape), "pass such")
-        self.pool, self.weights = pool, given.expand(shape)
+        self.pool, self.weights = find_pool(pool, shape[1]), given.expand(shape)
+        weighs = weights is None or self.pool in (mean, worst)
+        expect.that(weighs, "weights with pool 'mean' or 'worst'", repr(pool), "leave them out")
         usable = (self.weights >= 0).all() and (self.weights.sum(dim=1) > 0).all()
         advice = "leave out what no network counts for"
         expect.that(bool(usable), "weights of at least 0, not all 0", given.tolist(), advice)
         # The name under which a run is identified: other numbers are another run.
         numbers = digest(self.grey, self.span, self.weights)
-        self.__qualname__ = f"{type(self).__qualname__}({pool}, {numbers})"
+        self.__qualname__ = f"{type(self).__qualname__}({name_of(self.pool, POOLS)}, {numbers})"
 
     @classmethod
     def of(
@@ -74,7 +76,7 @@ class NormalizedPool:
         ranges: Result,
         cell_types: Sequence[str],
         networks: Sequence[int],
-        pool: str = "mean",
+        pool: str | Pool = "mean",
         weights: ArrayLike | None = None,
         sign: int = 1,
     ) -> NormalizedPool:
@@ -108,6 +110,6 @@ class NormalizedPool:
             for each in (self.grey, self.span, self.weights)
         )
         normalized = (values - grey) / span
-        if self.pool == "worst":
-            return worst(normalized.masked_fill(weights == 0, torch.inf))
-        return (normalized * weights).sum(dim=1) / weights.sum(dim=1)
+        if self.pool is mean:
+            return (normalized * weights).sum(dim=1) / weights.sum(dim=1)
+        return self.pool(normalized.masked_fill(weights == 0, torch.inf))

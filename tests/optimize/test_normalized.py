@@ -24,6 +24,11 @@ def test_each_reading_is_normalized_by_its_own_range() -> None:
     assert NormalizedPool(GREY, SPAN, "worst")(VALUES).tolist() == [0.0, 1.0, 0.5, 0.0]
 
 
+def test_any_pool_takes_the_normalized_readings() -> None:
+    assert NormalizedPool(GREY, SPAN, "difference")(VALUES).tolist() == [0.5, 0.0, 0.5, -1.0]
+    assert NormalizedPool(GREY, SPAN, "spread")(VALUES).tolist() == [0.25, 0.0, 0.25, 0.5]
+
+
 def test_weights_count_in_the_mean() -> None:
     weighted = NormalizedPool(GREY, SPAN, weights=[3.0, 1.0])(VALUES)
     assert weighted.tolist() == pytest.approx([3 / 8, 1.0, 7 / 8, 1 / 4])
@@ -67,7 +72,8 @@ def test_fits_with_other_numbers_are_other_runs(both: FrozenNetwork) -> None:
 
 def test_refuses_what_does_not_fit(both: FrozenNetwork) -> None:
     for message, arguments in (
-        ("pool as one of", (GREY, SPAN, "difference")),
+        ("pool as one of", (GREY, SPAN, "median")),
+        ("weights with pool 'mean' or 'worst'", (GREY, SPAN, "spread", [1.0, 2.0])),
         ("span (2, 2)", (GREY, [[1.0, 1.0]])),
         ("spans above 0", (GREY, [[1.0, 0.0], [1.0, 1.0]])),
         ("weights (2,) or (2, 2)", (GREY, SPAN, "mean", [1.0])),
