@@ -14,9 +14,10 @@ from stimopt import expect
 from stimopt.items import choose_cell_types
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties
+from stimopt.optimize.band import TINY
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.normalized import NormalizedPool
-from stimopt.optimize.region import NEWTON_STEPS, TINY, from_grey, largest_size, total
+from stimopt.optimize.region import NEWTON_STEPS, from_grey, largest_size, total
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable, read
 from stimopt.results.variables import array_of

@@ -10,10 +10,45 @@ from torch import Tensor
 
 from stimopt import expect
 from stimopt.analysis.transfer import ResponseScale
+from stimopt.items import Item
 from stimopt.optimize.named import name_of
 from stimopt.optimize.objectives import POOLS, Pool, find_pool, mean, worst
-from stimopt.results.result import Result
+from stimopt.results import Result, read
 from stimopt.storage.identity import digest
+
+NORMALIZED = {"normalized:": "mean", "normalized_worst:": "worst"}
+"""Before the path of the ceilings, where a pool is named; and how readings are then pooled."""
+
+
+def pool_of_items(pool: str | Pool, items: Sequence[Item], sign: int) -> Pool:
+    """The pool of a fit, by its name or dotted path, or the function itself.
+
+    `normalized:RANGES.h5` is the mean, and `normalized_worst:RANGES.h5` the smallest, of readings
+    normalized by the ceilings in that result of `ResponseRange`.
+
+    Args:
+        pool: name or function.
+        items: of the fit; those of one cell type stand together.
+        sign: of the fit.
+
+    Raises:
+        ValueError: for an unknown name, or ceilings that do not fit.
+    """
+    for prefix, name in NORMALIZED.items():
+        if isinstance(pool, str) and pool.startswith(prefix):
+            ranges = read(pool.removeprefix(prefix))
+            expect.that(isinstance(ranges, Result), "ceilings", "three optima", "seek them first")
+            assert isinstance(ranges, Result)
+            readings = items[0].readings
+            of_one = len({reading.cell_type for reading in readings}) == 1
+            advice = "set consensus, or leave the contrast out"
+            expect.that(of_one, f"pool {pool} for one cell type", "several", advice)
+            cell_types = list(dict.fromkeys(item.cell_type for item in items))
+            networks = [reading.network for reading in readings]
+            one = len({item.network for item in items}) == 1
+            expect.that(one, f"a consensus with pool {pool}", "a network each", "set consensus")
+            return NormalizedPool.of(ranges, cell_types, networks, name, sign=sign)
+    return find_pool(pool, len(items[0].readings))
 
 
 class NormalizedPool:
@@ -38,7 +73,8 @@ class NormalizedPool:
         span: from there to the extreme, above 0, likewise.
         pool: of the normalized readings, by name or as a function, see `objectives`.
         weights: of the readings, for `mean` and `worst`, such as `ScoreCard.weights`,
-            `(readings,)` or `(cells, readings)`; at least 0. A reading of weight 0 does not count in `worst` either.
+            `(readings,)` or `(cells, readings)`; at least 0. A reading of weight 0 does not
+            count in `worst` either.
 
     Raises:
         ValueError: if shapes do not fit, or for weights that are negative or all 0.

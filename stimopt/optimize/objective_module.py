@@ -14,13 +14,13 @@ from stimopt.items import ALL, Item, make_items
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.named import name_of
+from stimopt.optimize.normalized import pool_of_items
 from stimopt.optimize.objectives import (
     OBJECTIVES,
     POOLS,
     Objective,
     Pool,
     find_objective,
-    find_pool,
     pooled_objective,
 )
 from stimopt.protocol import Protocol
@@ -49,7 +49,8 @@ class ObjectiveModule(StimulusModule):
             another is named.
         consensus: one item for all networks, which are its readings, instead of one for each.
         pool: from the readings of an item to one number: `mean`, `worst`, `difference`, `spread`,
-            the dotted path of a function from `(items, readings)` to `(items,)`, or that function.
+            `normalized:RANGES.h5` or `normalized_worst:RANGES.h5` (by the ceilings there), the
+            dotted path of a function from `(items, readings)` to `(items,)`, or that function.
         u: column read out, axial coordinate.
         v: its other coordinate.
         variants: what distinguishes items of one cell, network and seed.
@@ -103,7 +104,7 @@ class ObjectiveModule(StimulusModule):
         self.readout_window = protocol.readout(luminance.shape[1])
         self.objective = find_objective(objective, temperature)
         pool = ("difference" if contrast else "mean") if pool is None else pool
-        self.pool = find_pool(pool, len(items[0].readings))
+        self.pool = pool_of_items(pool, items, sign)
         self._objective_settings = {
             "objective": name_of(self.objective, OBJECTIVES),
             "pool": name_of(self.pool, POOLS),

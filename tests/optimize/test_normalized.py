@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.normalized import NormalizedPool
 from stimopt.runs.trainer import fit
@@ -93,3 +95,24 @@ def test_refuses_what_does_not_fit(both: FrozenNetwork) -> None:
             ),
             steps=1,
         )
+
+
+def test_a_consensus_is_named_by_the_file_of_its_ceilings(
+    both: FrozenNetwork, tmp_path: Path
+) -> None:
+    ranges = fit(ResponseRange(both, ["T4c", "T5a"], t_stim=0.1), steps=3)
+    path = ranges.write(tmp_path / "ranges.h5")
+    options: dict[str, Any] = {"t_stim": 0.1, "consensus": True}
+    for prefix, name in (("normalized", "mean"), ("normalized_worst", "worst")):
+        by_file = ResponseRange(both, ["T5a", "T4c"], pool=f"{prefix}:{path}", **options)
+        pool = NormalizedPool.of(ranges, ["T5a", "T4c"], [0, 1], name)
+        passed = ResponseRange(both, ["T5a", "T4c"], pool=pool, **options)
+        assert by_file.settings()["pool"] == passed.settings()["pool"]
+    for message, change in (
+        ("a consensus with pool", {"consensus": False}),
+        ("nothing.h5", {"pool": f"normalized:{tmp_path / 'nothing.h5'}"}),
+    ):
+        chosen = {"pool": f"normalized:{path}", **options, **change}
+        with pytest.raises(ValueError, match=r"^expected .*, got .*") as error:
+            ResponseRange(both, "T4c", **chosen)
+        assert message in str(error.value)
