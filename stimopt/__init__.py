@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stimopt.analysis.edge_tuning import edge_tuning as edge_tuning
+    from stimopt.analysis.explain import explain as explain
     from stimopt.analysis.stimulus_tuning import stimulus_tuning as stimulus_tuning
     from stimopt.items import Item as Item
     from stimopt.items import Reading as Reading
@@ -97,6 +98,7 @@ _HOMES = {
     "ThreeOptima": "results",
     "read": "results",
     "edge_tuning": "analysis",
+    "explain": "analysis.explain",
     "stimulus_tuning": "analysis",
     # pictures
     "Figure": "plotting",

@@ -7,10 +7,12 @@ relative to its value at grey; tuning indices count negative responses as zero.
 
 from stimopt.analysis.central_response import central_traces, grey_voltage
 from stimopt.analysis.edge_tuning import EDGE_SPEEDS, EdgeTuning, edge_tuning, moving_edge
+from stimopt.analysis.explain import explain
 from stimopt.analysis.flyvis_indices import ProbeResponses, probe_responses
 from stimopt.analysis.groups import Grouping, group_networks, responses_to
 from stimopt.analysis.indices import angle_between, direction_tuning, percentile_of
 from stimopt.analysis.motion import StimulusMotion, stimulus_motion
+from stimopt.analysis.paths import path_similarity, ranked_clips
 from stimopt.analysis.polarity import ChangeDrive, change_drive
 from stimopt.analysis.score_card import ScoreCard, score_optima, score_probes
 from stimopt.analysis.stimulus_tuning import StimulusTuning, stimulus_tuning, transformed
@@ -39,12 +41,15 @@ __all__ = [
     "change_drive",
     "direction_tuning",
     "edge_tuning",
+    "explain",
     "grey_voltage",
     "group_networks",
     "moving_edge",
     "normalized_responses",
+    "path_similarity",
     "percentile_of",
     "probe_responses",
+    "ranked_clips",
     "responses_to",
     "score_optima",
     "score_probes",

@@ -341,6 +341,14 @@ class FrozenNetwork(ResponseModel):
         """This network with some of its parameter sets alone, by position."""
         return self._with_sets(positions, [self.names[position] for position in positions])
 
+    def at_extent(self, extent: int) -> FrozenNetwork:
+        """These networks on a lattice of another number of rings of columns."""
+        other = self.select(list(range(self.n_networks)))
+        other.lattice = HexLattice(extent)
+        other.layout = CellLayout(self.connectome, other.lattice)
+        other._steps, other._stability = {}, {}
+        return other
+
     def _with_sets(self, positions: Sequence[int], names: Sequence[str]) -> FrozenNetwork:
         """Copies of parameter sets under other names; what depends on the lattice is shared."""
         other = copy.copy(self)

@@ -235,3 +235,11 @@ assert state[1] == np.random.get_state()[1].tolist(), "numpy"
 assert state[2] == random.getstate(), "random"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_larger_lattice_shares_the_weights() -> None:
+    small = builtin_network(extent=3).lesion("Mi9>T4c")
+    large = small.at_extent(5)
+    assert (large.lattice.extent, large.names) == (5, small.names)
+    assert large.content_hash == builtin_network(extent=5).lesion("Mi9>T4c").content_hash
+    assert small.lattice.extent == 3 and small.content_hash != large.content_hash
