@@ -1,32 +1,38 @@
-"""Commands that fit stimuli: `stimopt generate` and `stimopt regularize`."""
+"""Commands that fit stimuli: `stimopt generate` and `stimopt regularize`, and stages of others."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
 from stimopt.commands import options
+from stimopt.networks.model import ResponseModel
+from stimopt.optimize.at_level import GreyestAtLevel
 from stimopt.optimize.module import StimulusModule
-from stimopt.results import Result
+from stimopt.results.result import Result, read, require_same_result
 from stimopt.runs.callbacks import ConfigWriter
-from stimopt.runs.trainer import FIT_DEFAULTS, fit_trainer, fit_with
+from stimopt.runs.trainer import FIT_DEFAULTS, fit, fit_trainer, fit_with
 
 Methods = Mapping[str, type[StimulusModule]]
 
 
 def fit_parser(
-    command: str, description: str, methods: Methods, steps: int, arguments: Sequence[str] = ()
+    command: str, description: str, methods: Methods, arguments: Sequence[str] = ()
 ) -> LightningArgumentParser:
     """The options of a fit; those of the model are of the method that the arguments choose."""
     early = options.early_options(arguments, ("method", "protocol_preset"))
     parser = options.new_parser(command, description)
     if len(methods) > 1:
         options.add_method(parser, "", methods)
-    options.add_model(parser, "model", options.chosen_method(early, methods))
+    model = options.chosen_method(early, methods)
+    options.add_model(parser, "model", model)
     options.add_intervals(parser, steps=True)
-    options.add_trainer(parser, {**FIT_DEFAULTS, "max_steps": steps}, options.OF_FITS)
+    defaults = {**FIT_DEFAULTS, "max_steps": model.usual_steps}
+    options.add_trainer(parser, defaults, options.OF_FITS)
     contents = "checkpoints, TensorBoard, result.h5, figures, config.yaml"
     options.add_output(parser, command, contents)
     options.set_preset(parser, early)
@@ -34,7 +40,11 @@ def fit_parser(
 
 
 class FitCLI(options.RunCLI):
-    """A LightningCLI with the module and the Trainer of a fit."""
+    """A LightningCLI with the module and the Trainer of a fit.
+
+    A fit at a level of the response is preceded by the fit of its ceiling, in the folder `ceiling`
+    of the output, unless one is passed.
+    """
 
     def __init__(
         self, parser: LightningArgumentParser, methods: Methods, arguments: Sequence[str]
@@ -47,22 +57,54 @@ class FitCLI(options.RunCLI):
         config, text = options.resolve(self.parser, self.config)
         network, protocol = options.open_network(config)
         model = options.chosen_method(vars(config), self.methods)
-        self.model = model(network, protocol=protocol, **vars(config.model))
-        chosen = vars(config.trainer)
-        callbacks = chosen.pop("callbacks") or []
+        chosen: dict[str, Any] = {"network": network, "protocol": protocol, **vars(config.model)}
+        trainer = vars(config.trainer)
+        shared = {name: trainer[name] for name in options.OF_STAGES}
+        callbacks, max_steps = trainer.pop("callbacks") or [], trainer.pop("max_steps")
         self.trainer = fit_trainer(
-            chosen.pop("max_steps"),
+            max_steps,
             config.output,
             config.checkpoint_every_n_steps,
             config.pictures_every_n_steps,
             callbacks=[*callbacks, ConfigWriter(config.output, text)],
-            **chosen,
+            **trainer,
         )
+        if issubclass(model, GreyestAtLevel) and chosen["ceiling"] is None:
+            del chosen["ceiling"]
+            first = model.range_fit(**chosen)
+            chosen["ceiling"] = fit_stage(first, Path(config.output) / "ceiling", **shared)
+        self.model = model(**chosen)
 
     def run(self) -> tuple[Result, Path]:
         """Fit or resume; returns the result and the output folder."""
         output, ckpt_path = self.config.output, self.config.ckpt_path
         return fit_with(self.trainer, self.model, output, ckpt_path=ckpt_path), Path(output)
+
+
+def fit_stage(
+    module: StimulusModule, folder: Path, steps: int | None = None, **options: Any
+) -> Result:
+    """The result of a fit in a folder: read if it is there with as many steps, else run or resumed.
+
+    Raises:
+        ValueError: if the folder has a result of other settings.
+    """
+    path = folder / "result.h5"
+    steps = module.usual_steps if steps is None else steps
+    if path.is_file():
+        result = read_same(path, module.network, module.settings())
+        if len(result["losses"]) == steps + 1:
+            return result
+    fit(module, steps, folder, max_figures=0, **options)
+    return read(path)
+
+
+def read_same(path: Path, network: ResponseModel, settings: Mapping[str, Any]) -> Result:
+    """Read a result, unless it is of another network or other settings."""
+    result = read(path)
+    plain = json.loads(json.dumps(settings, default=str))
+    require_same_result(result, {"network_hash": network.content_hash, **plain}, path)
+    return result
 
 
 def print_files(output: Path) -> None:

@@ -10,25 +10,27 @@ from stimopt.commands.fitting import FitCLI, Methods, fit_parser, print_files
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.efficient import EfficientGenerator, ResponseLadder
 from stimopt.optimize.generate import RegionGenerator, StimulusGenerator
+from stimopt.report.curves import write_ladders
 
 METHODS: Methods = {
-    "weighted": StimulusGenerator,
-    "region": RegionGenerator,
-    "ceiling": ResponseRange,
     "efficient": EfficientGenerator,
     "ladder": ResponseLadder,
+    "ceiling": ResponseRange,
+    "weighted": StimulusGenerator,
+    "region": RegionGenerator,
 }
-STEPS = 200
 
 
 def parser(arguments: Sequence[str] = ()) -> LightningArgumentParser:
     """The options, as far as the arguments decide which there are."""
-    text = "Grow the stimulus that drives a cell type most, from noise."
-    return fit_parser("generate", text, METHODS, STEPS, arguments)
+    text = "Find the stimulus nearest to grey that drives a cell type to 90 % of its ceiling."
+    return fit_parser("generate", text, METHODS, arguments)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Fit or resume, and print the files."""
-    _, output = FitCLI(parser(arguments), METHODS, arguments).run()
+    """Fit or resume, draw the ladder if it is one, and print the files."""
+    result, output = FitCLI(parser(arguments), METHODS, arguments).run()
+    if "fraction" in result.variables:
+        write_ladders(output)
     print_files(output)
     return 0

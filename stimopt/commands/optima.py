@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,39 +12,34 @@ from PIL import Image
 
 from stimopt import expect
 from stimopt.commands import generate, options, regularize
+from stimopt.commands.fitting import fit_stage, read_same
 from stimopt.commands.search import print_table
 from stimopt.items import ALL
 from stimopt.movies import render
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.movies.eye import RenderSettings
-from stimopt.optimize.ceiling import RANGE_STARTS, RANGE_STEPS, ResponseRange
+from stimopt.optimize.at_level import GreyestAtLevel
+from stimopt.optimize.ceiling import RANGE_STARTS
 from stimopt.optimize.module import StimulusModule
 from stimopt.report.figures import safe_names, write_animations
 from stimopt.report.gallery import write_gallery
 from stimopt.report.optima_tuning import with_tuning
 from stimopt.report.tables import optima_table
 from stimopt.results import ThreeOptima
-from stimopt.results.result import Result, read, require_same_result
-from stimopt.runs.trainer import FIT_DEFAULTS, fit, run_search
+from stimopt.results.result import Result, read
+from stimopt.runs.trainer import FIT_DEFAULTS, run_search
 from stimopt.search.naturalistic import NaturalisticSearch
 from stimopt.storage.files import only_run_in, replace_text
 
 CELL_TYPE = "T4c"
 METHODS = {
     "regularize": regularize.METHODS,
-    "generate": {name: generate.METHODS[name] for name in ("weighted", "region", "efficient")},
+    "generate": {name: generate.METHODS[name] for name in ("efficient", "weighted", "region")},
 }
-STEPS = {"regularize": regularize.STEPS, "generate": generate.STEPS}
 
 # What the command itself passes to each stage, or what has no place in one.
 _SHARED = {"cell_types", "seeds", "networks", "u", "v"}
 _SKIPPED = {"regularize": {*_SHARED, "init"}, "generate": {*_SHARED, "ceiling"}}
-# Options of an efficient optimum that its ceiling does not share.
-_OF_EFFICIENT = {"fraction", "anneal"}
-_OF_TRAINER = {
-    *("accelerator", "precision", "log_every_n_steps", "enable_progress_bar"),
-    *("deterministic", "detect_anomaly"),
-}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -87,24 +81,23 @@ class _Stages:
     def run(self) -> ThreeOptima:
         """All three in order, with the tuning of the artificial optima."""
         # Created first, to find wrong names and numbers before the long search.
-        efficient = self.config.generate.get("method") == "efficient"
-        seeds = {"seeds": self.config.seeds}
-        generator = self.range(**seeds) if efficient else self.module("generate", **seeds)
+        method, chosen = self.options_of("generate", seeds=self.config.seeds)
+        at_level = issubclass(method, GreyestAtLevel)
+        method.range_fit(**chosen) if at_level else method(**chosen)
         clips = self.search()
-        regularizer = self.module("regularize", init=f"naturalistic:{clips}")
-        regularized = self.fit("regularize", regularizer)
-        if efficient:
+        regularizer, others = self.options_of("regularize", init=f"naturalistic:{clips}")
+        regularized = self.fit("regularize", regularizer(**others))
+        if at_level:
             starts = [*RANGE_STARTS, f"naturalistic:{clips}"]
-            ceiling = self.fit("ceiling", self.range(starts=starts, **seeds), RANGE_STEPS)
-            generator = self.module("generate", ceiling=ceiling, **seeds)
-        artificial = self.fit("generate", generator)
+            chosen["ceiling"] = self.fit("ceiling", method.range_fit(starts=starts, **chosen))
+        artificial = self.fit("generate", method(**chosen))
         return with_tuning(ThreeOptima(read(clips), regularized, artificial), self.network)
 
     def search(self) -> Path:
         """The winners of all cell types, which cost no more than one; returns their file."""
         if self.config.search_result is not None:
             path = Path(self.config.search_result)
-            self.require_same(path, self.protocol.settings())
+            read_same(path, self.network, self.protocol.settings())
             return path
         path, data = self.output / "search" / "result.h5", self.data()
         middle = self.network.lattice.center
@@ -119,10 +112,11 @@ class _Stages:
         )
         if path.is_file():
             samples = {"first_sample": data.samples.start, "samples": len(data.samples)}
-            self.require_same(path, {**search.settings(), "data": data.fingerprint, **samples})
+            wanted = {**search.settings(), "data": data.fingerprint, **samples}
+            read_same(path, self.network, wanted)
         else:
             every = self.config.checkpoint_every_n_batches
-            more = {name: self.trainer[name] for name in _OF_TRAINER & options.OF_TRAINER}
+            more = {name: self.trainer[name] for name in options.OF_STAGES & options.OF_TRAINER}
             run_search(search, data, path.parent, checkpoint_every_n_batches=every, **more)
         return path
 
@@ -142,46 +136,24 @@ class _Stages:
             chosen["stores"] = [str(store)]
         return StimulusDataModule(**chosen, dt=self.protocol.dt, extent=extent)
 
-    def module(self, stage: str, **more: Any) -> StimulusModule:
-        """The module of a fit, of the method that its options choose."""
+    def options_of(self, stage: str, **more: Any) -> tuple[Any, dict[str, Any]]:
+        """The class of a fit, which its options choose, and what it is created with."""
         chosen = dict(vars(self.config[stage]))
         del chosen["max_steps"]
-        model = options.chosen_method({"method": chosen.pop("method", None)}, METHODS[stage])
-        module: StimulusModule = model(**self.shared, **more, **chosen)
-        return module
+        method = options.chosen_method({"method": chosen.pop("method", None)}, METHODS[stage])
+        return method, {**self.shared, **more, **chosen}
 
-    def range(self, **more: Any) -> ResponseRange:
-        """The module of the ceiling, with the options of the efficient optimum it belongs to."""
-        skipped = {*_OF_EFFICIENT, "max_steps", "method"}
-        chosen = {n: v for n, v in vars(self.config.generate).items() if n not in skipped}
-        return ResponseRange(**self.shared, **more, **chosen)
-
-    def fit(self, stage: str, module: StimulusModule, steps: int | None = None) -> Result:
-        """The result of a fit, which is run if it is not there with as many steps."""
-        path = self.output / stage / "result.h5"
-        steps = self.config[stage].max_steps if steps is None else steps
-        if path.is_file():
-            settings = json.loads(json.dumps(module.settings(), default=str))
-            result = self.require_same(path, settings)
-            if len(result["losses"]) == steps + 1:
-                return result
-        fit(
+    def fit(self, stage: str, module: StimulusModule) -> Result:
+        """The result of a fit, which is run or resumed if it is not there with as many steps."""
+        own = self.config.get(stage)
+        return fit_stage(
             module,
-            steps,
-            path.parent,
+            self.output / stage,
+            None if own is None else own.max_steps,
             checkpoint_every_n_steps=self.config.checkpoint_every_n_steps,
             pictures_every_n_steps=self.config.pictures_every_n_steps,
-            max_figures=0,
             **self.trainer,
         )
-        return read(path)
-
-    def require_same(self, path: Path, settings: dict[str, Any]) -> Result:
-        """Read a result, unless it is of another network or other settings."""
-        result = read(path)
-        expected = {"network_hash": self.network.content_hash, **settings}
-        require_same_result(result, expected, path)
-        return result
 
 
 def _log_figures(folder: Path, figures: list[Path]) -> None:
@@ -200,8 +172,8 @@ def _log_figures(folder: Path, figures: list[Path]) -> None:
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     """The options, as far as the arguments decide which there are."""
     text = "The three optimal stimuli of each cell type: the clip that drives it most, that clip "
-    text += "pulled to grey, and one grown from noise."
-    methods = [f"{stage}.method" for stage in STEPS]
+    text += "pulled to grey, and the one nearest to grey that drives it nearly to its ceiling."
+    methods = [f"{stage}.method" for stage in METHODS]
     early = options.early_options(arguments, [*methods, "protocol_preset"])
     parser = options.new_parser("optima", text)
     add = parser.add_argument
@@ -217,11 +189,12 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
         help="movies to render into the output folder first, as for stimopt render",
     )
     options.add_model(parser, "search", NaturalisticSearch, skip=_SHARED)
-    for stage, steps in STEPS.items():
+    for stage in METHODS:
         if len(METHODS[stage]) > 1:
             options.add_method(parser, f"{stage}.", METHODS[stage])
-        model = options.chosen_method(early, METHODS[stage], f"{stage}.method")
+        model: Any = options.chosen_method(early, METHODS[stage], f"{stage}.method")
         options.add_model(parser, stage, model, skip=_SKIPPED[stage])
+        steps = model.usual_steps
         add(f"--{stage}.max_steps", type=int, default=steps, help="of the optimizer, in all")
     add(
         "--search_result",
@@ -230,8 +203,8 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
         help="result.h5 of a search of this network under this protocol, in place of a new one",
     )
     options.add_intervals(parser, steps=True, batches=True)
-    options.add_trainer(parser, FIT_DEFAULTS, _OF_TRAINER)
-    contents = "search/, regularize/, generate/, optima.h5, gallery/, config.yaml"
+    options.add_trainer(parser, FIT_DEFAULTS, options.OF_STAGES)
+    contents = "search/, regularize/, ceiling/, generate/, optima.h5, gallery/, config.yaml"
     add("--output", type=str | None, default=None, help=f"folder of this run: {contents}")
     add("--animate", type=bool, default=False, help="write a GIF of each optimum too")
     options.set_preset(parser, early)
@@ -263,7 +236,7 @@ def _parsed(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         tolerance,
         "several make a trade-off curve, which stimopt regularize draws",
     )
-    for stage in STEPS:
+    for stage in METHODS:
         steps = config[stage].max_steps
-        expect.whole(f"{stage}.max_steps", steps, f"{STEPS[stage]} is usual", at_least=1)
+        expect.whole(f"{stage}.max_steps", steps, "leave it out for the usual number", at_least=1)
     return config

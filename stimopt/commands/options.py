@@ -7,19 +7,20 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as pl
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NotEmptyStr
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from stimopt import expect
+from stimopt.commands.early import early_options as early_options
 from stimopt.networks.model import ResponseModel
 from stimopt.networks.opening import NetworkSource
 from stimopt.protocol import PRESETS, Protocol
+
+Class = TypeVar("Class", bound=type)
 
 OF_TRAINER = {
     *("accelerator", "strategy", "devices", "num_nodes", "precision", "logger", "callbacks"),
@@ -27,6 +28,11 @@ OF_TRAINER = {
     *("plugins", "default_root_dir"),
 }
 """Options of Lightning's Trainer that have an effect in a search and in a fit."""
+OF_STAGES = {
+    *("accelerator", "precision", "log_every_n_steps", "enable_progress_bar"),
+    *("deterministic", "detect_anomaly"),
+}
+"""Those that all fits of a command share."""
 OF_FITS = OF_TRAINER | {
     *("max_steps", "max_time", "log_every_n_steps", "enable_checkpointing", "detect_anomaly"),
 }
@@ -142,42 +148,9 @@ class RunCLI(LightningCLI):
 # -- parsing --------------------------------------------------------------------------------------
 
 
-def early_options(arguments: Sequence[str], names: Collection[str]) -> dict[str, Any]:
-    """Values of options that decide which other options there are.
-
-    The parser needs them before it is built. As in the parser itself, they come from the command
-    line or from config files, and the last value counts. Dots in a name lead into a config.
-    """
-    chosen: dict[str, Any] = {}
-    rest = iter(arguments)
-    for argument in rest:
-        option, equals, value = argument.partition("=")
-        if option not in ("-c", "--config", *(f"--{name}" for name in names)):
-            continue
-        value = value if equals else next(rest, "")
-        if option in ("-c", "--config"):
-            chosen.update(_from_config(value, names))
-        else:
-            chosen[option[2:]] = value
-    return chosen
-
-
-def _from_config(path: str, names: Collection[str]) -> Iterator[tuple[str, Any]]:
-    try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return  # the parser says what is wrong with the file
-    for name in names:
-        value = config
-        for key in name.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is not None:
-            yield name, value
-
-
 def chosen_method(
-    early: Mapping[str, Any], methods: Mapping[str, type], option: str = "method"
-) -> type:
+    early: Mapping[str, Any], methods: Mapping[str, Class], option: str = "method"
+) -> Class:
     """The class that an early option names; the first one by default."""
     name = early.get(option) or next(iter(methods))
     expect.one_of(option, name, methods)

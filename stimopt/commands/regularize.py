@@ -8,16 +8,15 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from stimopt.commands.fitting import FitCLI, Methods, fit_parser, print_files
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
-from stimopt.report.tradeoff import write_tradeoffs
+from stimopt.report.curves import write_tradeoffs
 
 METHODS: Methods = {"constrained": StimulusRegularizer, "penalized": PenalizedRegularizer}
-STEPS = 300
 
 
 def parser(arguments: Sequence[str] = ()) -> LightningArgumentParser:
     """The options, as far as the arguments decide which there are."""
     text = "Pull a stimulus to grey while the response stays."
-    return fit_parser("regularize", text, METHODS, STEPS, arguments)
+    return fit_parser("regularize", text, METHODS, arguments)
 
 
 def run(arguments: Sequence[str]) -> int:

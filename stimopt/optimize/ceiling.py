@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stimopt import expect
@@ -71,6 +72,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
     """
 
     kind = "range"
+    usual_steps = RANGE_STEPS
 
     def __init__(
         self,
@@ -149,7 +151,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
             replace(self.items[i], variant=self.extremes[i].bound if floor else "") for i in best
         ]
         labels = np.array(label_items(items, self.network.names))
-        spread = np.array([np.ptp(scores[rows]) for rows in groups])
+        spread = np.array([_spread(scores[rows]) for rows in groups])
         own = {
             "label": Variable(("item",), labels),
             "bound": Variable(("item",), np.array([self.extremes[i].bound for i in best])),
@@ -174,6 +176,12 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
                 ("item",), array_of(optimality_residual(gradient, best)), "part of the gradient"
             ),
         }
+
+
+def _spread(scores: NDArray[Any]) -> float:
+    """Largest less smallest of the finite ones; NaN if there is none."""
+    finite = scores[np.isfinite(scores)]
+    return float(np.ptp(finite)) if len(finite) else np.nan
 
 
 @torch.no_grad()

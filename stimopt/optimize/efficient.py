@@ -1,214 +1,21 @@
-"""The efficient optimum: the stimulus nearest to grey that drives a cell to a level."""
+"""The efficient optimum: the stimulus nearest to grey that drives a cell far; ladders of such."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from stimopt import expect
-from stimopt.items import Item
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties
-from stimopt.optimize.ceiling import CEILING, FLOOR, grey_objective
-from stimopt.optimize.objective_module import ObjectiveModule
-from stimopt.optimize.region import (
-    RegionSteps,
-    StepsToRegionOptimum,
-    from_grey,
-    length,
-    nearest_to_grey,
-)
-from stimopt.optimize.steps import descend
-from stimopt.optimize.terms import ACTIVITY, GREY_LOSS, MULTIPLIER, VIOLATION, Terms, with_total
+from stimopt.optimize.at_level import LEVEL_STEPS, WITHIN, GreyestAtLevel
+from stimopt.optimize.ceiling import ResponseRange
 from stimopt.protocol import Protocol
-from stimopt.results import Result, Variable, read
-from stimopt.results.variables import array_of
-from stimopt.storage.identity import digest
+from stimopt.results import Result
 
-FIRST_LIMIT = 0.05
-"""Steps from the ceiling: with longer ones some items leave for a worse optimum."""
-AIM = 0.003
-"""The level aimed at is higher than the promised one by this part of the range: steps come to it
-from both sides, and the best iterate is one that reaches it."""
-CORRECTION, LARGEST_EXTRA = 0.2, 0.1
-"""Part of what is missing that is asked for on top at the next step, and the most of it in all, as
-a part of the range."""
-WITHIN = 0.01
-"""A rung of a ladder exceeds its level by no more than this part of the range."""
-SMALLEST = 1e-12
-"""Multiplier, so that the gradient of the response can be had from that of the Lagrangian."""
-ROUNDING = 1e-5
-"""Part of the range by which a level may be missed when it is simulated again."""
 LEVELS = (-1.0, -0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-
-
-class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
-    """Minimises sum (x - 0.5)^2 subject to objective(x) >= level, and x in [0, 1].
-
-    The level lies a fraction of the way from the objective at grey to the ceiling, or for a
-    negative fraction to the floor. What is optimised is the Lagrangian
-
-        sum (x - 0.5)^2 + m (level - objective(x)),
-
-    whose optimum within a region is known for every multiplier m, and m is the one at which it
-    meets the level: the band of `stimopt.optimize.band` with one lower bound, solved exactly. The
-    best iterate is the greyest that meets the level.
-    """
-
-    kind = "artificial"
-    fraction: Tensor
-    at_grey: Tensor
-    span: Tensor
-    level: Tensor
-    highest: Tensor
-    multiplier: Tensor
-    extra: Tensor
-
-    def __init__(
-        self,
-        network: ResponseModel,
-        cell_types: str | list[str],
-        protocol: Protocol | None,
-        fractions: Sequence[float],
-        within: float,
-        ceiling: str | Path | Result,
-        anneal: int,
-        **options: Any,
-    ) -> None:
-        extremes = _range_of(ceiling)
-
-        def first(items: Sequence[Item], n_frames: int) -> Tensor:
-            rows = [
-                _row(extremes, network, item, fraction)
-                for item, fraction in zip(
-                    items, list(fractions) * (len(items) // len(fractions)), strict=True
-                )
-            ]
-            stimulus = torch.as_tensor(extremes["stimulus"][rows])
-            shape = (len(items), n_frames, network.lattice.n_columns)
-            advice = "seek the ceiling with the same t_stim and network"
-            expect.shape("stimuli of the ceiling", stimulus, shape, advice)
-            chosen.extend(rows)
-            return stimulus
-
-        names = [f"level {f:g}" for f in fractions] if len(fractions) > 1 else [""]
-        chosen: list[int] = []
-        super().__init__(
-            network, cell_types, protocol, variants=names, start=first, optimizer=descend, **options
-        )
-        self._rows = chosen
-        n = len(self.items)
-        expect.that(
-            extremes.network_hash == network.content_hash and extremes.protocol == self.protocol,
-            "a ceiling of this network under this protocol",
-            "one of another network or protocol",
-            "seek the ceiling with the same options",
-        )
-        fraction = torch.tensor(list(fractions) * (n // len(fractions)))
-        self.signs.mul_(torch.where(fraction < 0, -1, 1))
-        at_grey = grey_objective(self)
-        extreme = self.signs * torch.as_tensor(extremes["objective"][self._rows])
-        span = (extreme - at_grey).to(self.stimulus)
-        flat = [name for name, s in zip(self.labels, span.tolist(), strict=True) if not s > 0]
-        expect.that(
-            not flat,
-            "responses that light can raise above the one at grey",
-            f"constant ones for {', '.join(flat)}",
-            "check that photoreceptors reach the cell within the stimulus",
-        )
-        for name, value in (
-            ("fraction", fraction),
-            ("at_grey", at_grey),
-            ("span", span),
-            ("level", at_grey + fraction.abs() * span),
-            ("highest", at_grey + (fraction.abs() + within) * span),
-            ("multiplier", torch.ones(n)),
-            ("extra", torch.zeros(n)),
-        ):
-            self.register_buffer(name, value)
-        self.region = RegionSteps(
-            self.luminance().detach(), anneal, limit=FIRST_LIMIT, momentum=0.9
-        )
-        self._extremes = extremes
-        self._own_settings = {
-            "fractions": list(fractions),
-            "anneal": anneal,
-            "ceiling_sha256": digest(self.level, self.span),
-        }
-
-    def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
-        """The Lagrangian and its parts, each `(items,)`, and how far the level is missed.
-
-        The distance to grey passes no gradient: its part of a step is exact.
-        """
-        missing = self.level - self.objective_values(responses)
-        self._missing = missing.detach()  # `region_optimum` needs it again
-        distance = penalties.grey_sum(luminance.detach())
-        loss = {ACTIVITY: self.multiplier * missing, GREY_LOSS: distance}
-        return {
-            **with_total(loss),
-            VIOLATION: self._missing / self.span,
-            MULTIPLIER: self.multiplier.clone(),
-        }
-
-    def score(self, terms: Terms) -> Tensor:
-        """Distance to grey of what meets the level, infinite for what does not."""
-        over = -terms[VIOLATION] * self.span
-        met = (over >= 0) & (self.level + over <= self.highest)
-        return torch.where(met, terms[GREY_LOSS], torch.inf)
-
-    def driven(self) -> Tensor:
-        """The objective itself."""
-        return self.objective_values(self.respond(self.luminance()))
-
-    def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
-        """The nearest stimulus to grey at which the linear response meets the level."""
-        pull = -gradient / self.multiplier[:, None, None]
-        direction = self.region.mean_direction(pull) * length(pull)[:, None, None]
-        missing = self._missing + AIM * self.span
-        # A linear response promises more than the true one gives where borders of regions are near:
-        # what is missing again and again is asked for on top.
-        extra = (
-            (self.extra + CORRECTION * missing).clamp(min=0.0).minimum(LARGEST_EXTRA * self.span)
-        )
-        self.extra.copy_(extra)
-        missing = missing + extra
-        factor = nearest_to_grey(direction, luminance, missing)
-        self.multiplier.copy_((2 * factor).clamp(min=SMALLEST))
-        return from_grey(factor, direction)
-
-    def settings(self) -> dict[str, Any]:
-        """Plain values that decide the result."""
-        return {**super().settings(), **self._own_settings}
-
-    def extra_variables(self) -> dict[str, Variable]:
-        """The level and whether it is met by the best iterate, simulated anew; the ceiling."""
-        best = self.record.best_stimulus
-        with torch.no_grad():
-            values = self.objective_values(self.respond(best))
-        signs, objective = self.signs.to(values), "objective"
-        reached = (values - self.at_grey) / self.span
-        extreme = self.at_grey + self.span
-        return {
-            "sign": Variable(("item",), array_of(self.signs)),
-            "fraction": Variable(("item",), array_of(self.fraction), "of the way from grey"),
-            "fraction_reached": Variable(("item",), array_of(reached), "of the way from grey"),
-            "level_met": Variable(("item",), array_of((reached - self.fraction.abs()) > -ROUNDING)),
-            "objective": Variable(("item",), array_of(signs * values), objective),
-            "grey_objective": Variable(("item",), array_of(signs * self.at_grey), objective),
-            "ceiling": Variable(("item",), array_of(signs * extreme), objective),
-            "grey_distance": Variable(
-                ("item",), array_of(penalties.grey_sum(best)), "sum of squares"
-            ),
-            **{
-                f"ceiling_{name}": Variable(("item",), self._extremes[name][self._rows])
-                for name in ("start_spread", "optimality_residual")
-            },
-        }
 
 
 class EfficientGenerator(GreyestAtLevel):
@@ -220,10 +27,11 @@ class EfficientGenerator(GreyestAtLevel):
         network: the frozen network.
         cell_types: a name, several (a list, or with commas between), or `all`.
         protocol: pre-stimulus, step, baseline and read-out window.
-        ceiling: result of `ResponseRange` for these cells, or its file.
+        ceiling: result of `range_fit` for these cells, or its file.
         fraction: of the way from the response at grey to the ceiling, in (0, 1].
         anneal: steps over which the limit of a step falls to nothing; each item then stops.
-        **options: as for `ObjectiveModule`, and as for the ceiling.
+        **options: as for `ObjectiveModule`, and as for the ceiling; with `sign` -1 the way leads
+            to the floor.
 
     Raises:
         ValueError: for a fraction out of range, or a ceiling of other cells, networks or options.
@@ -231,9 +39,9 @@ class EfficientGenerator(GreyestAtLevel):
     Example:
         >>> import stimopt
         >>> network = stimopt.builtin_network(extent=3)
-        >>> ceiling = stimopt.fit(stimopt.ResponseRange(network, "T4c", t_stim=0.1), steps=30)
+        >>> ceiling = stimopt.fit(stimopt.ResponseRange(network, "T4c", t_stim=0.1))
         >>> fit = stimopt.EfficientGenerator(network, "T4c", t_stim=0.1, ceiling=ceiling)
-        >>> bool(stimopt.fit(fit, steps=100)["level_met"][0])
+        >>> bool(stimopt.fit(fit)["level_met"][0])
         True
     """
 
@@ -243,18 +51,34 @@ class EfficientGenerator(GreyestAtLevel):
         cell_types: str | list[str] = "T4c",
         protocol: Protocol | None = None,
         *,
-        ceiling: str | Path | Result,
+        ceiling: str | Path | Result | None = None,
         fraction: float = 0.9,
-        anneal: int = 100,
+        anneal: int = LEVEL_STEPS,
         **options: Any,
     ) -> None:
-        expect.number("fraction", fraction, "0.9 is usual", above=0, at_most=1)
+        _require_fraction(fraction)
         super().__init__(
-            network, cell_types, protocol, (fraction,), torch.inf, ceiling, anneal, **options
+            network, cell_types, protocol, (fraction,), math.inf, ceiling, anneal, **options
         )
         # At the ceiling itself the level is met, so that there is a best stimulus from the start.
         start = self.record.best_stimulus
         self.record.best_score.copy_(penalties.grey_sum(start))
+
+    @classmethod
+    def range_fit(
+        cls,
+        network: ResponseModel,
+        cell_types: str | list[str] = "T4c",
+        protocol: Protocol | None = None,
+        *,
+        fraction: float = 0.9,
+        anneal: int = LEVEL_STEPS,
+        **options: Any,
+    ) -> ResponseRange:
+        """The fit of the ceiling that comes first; see `GreyestAtLevel.range_fit`."""
+        _require_fraction(fraction)
+        _require_steps(anneal)
+        return ResponseRange(network, cell_types, protocol, **options)
 
 
 class ResponseLadder(GreyestAtLevel):
@@ -264,13 +88,22 @@ class ResponseLadder(GreyestAtLevel):
         network: the frozen network.
         cell_types: a name, several (a list, or with commas between), or `all`.
         protocol: pre-stimulus, step, baseline and read-out window.
-        ceiling: result of `ResponseRange` for these cells, with the floor, or its file.
+        ceiling: result of `range_fit` for these cells, or its file.
         levels: of the way from the response at grey (0) to the ceiling (1) or the floor (-1).
         anneal: steps over which the limit of a step falls to nothing; each item then stops.
         **options: as for `ObjectiveModule`, and as for the ceiling.
 
     Raises:
         ValueError: for levels that repeat or lie outside, or a ceiling that does not fit.
+
+    Example:
+        >>> import stimopt
+        >>> network = stimopt.builtin_network(extent=3)
+        >>> options = {"cell_types": "T4c", "t_stim": 0.1, "levels": [-0.5, 0.0, 0.5]}
+        >>> ceiling = stimopt.fit(stimopt.ResponseLadder.range_fit(network, **options))
+        >>> ladder = stimopt.fit(stimopt.ResponseLadder(network, ceiling=ceiling, **options))
+        >>> ladder["level_met"]
+        array([ True,  True,  True])
     """
 
     def __init__(
@@ -279,40 +112,46 @@ class ResponseLadder(GreyestAtLevel):
         cell_types: str | list[str] = "T4c",
         protocol: Protocol | None = None,
         *,
-        ceiling: str | Path | Result,
+        ceiling: str | Path | Result | None = None,
         levels: Sequence[float] = LEVELS,
-        anneal: int = 100,
+        anneal: int = LEVEL_STEPS,
         **options: Any,
     ) -> None:
-        for level in levels:
-            expect.number("a level", level, "0 is grey, 1 the ceiling", at_least=-1, at_most=1)
-        once = len(set(levels)) == len(levels) > 0
-        expect.that(once, "levels, once each", list(levels), "leave out the repeated ones")
+        _require_levels(levels)
         super().__init__(
             network, cell_types, protocol, tuple(levels), WITHIN, ceiling, anneal, **options
         )
 
+    @classmethod
+    def range_fit(
+        cls,
+        network: ResponseModel,
+        cell_types: str | list[str] = "T4c",
+        protocol: Protocol | None = None,
+        *,
+        levels: Sequence[float] = LEVELS,
+        anneal: int = LEVEL_STEPS,
+        **options: Any,
+    ) -> ResponseRange:
+        """The fit of ceiling and floor that comes first; see `GreyestAtLevel.range_fit`."""
+        _require_levels(levels)
+        _require_steps(anneal)
+        return ResponseRange(network, cell_types, protocol, floor=True, **options)
 
-def _range_of(ceiling: str | Path | Result) -> Result:
-    """The result of `ResponseRange` that is passed or read."""
-    result = ceiling if isinstance(ceiling, Result) else read(ceiling)
-    fits = isinstance(result, Result) and result.kind == "range"
-    expect.that(fits, "the result of a ResponseRange", "another file", "seek the ceiling first")
-    assert isinstance(result, Result)
-    return result
+
+# -- what is passed in ----------------------------------------------------------------------------
 
 
-def _row(extremes: Result, network: ResponseModel, item: Item, fraction: float) -> int:
-    """Row of the extreme that an item's level lies on the way to."""
-    names = ("cell_type", "network", "readout_u", "readout_v", "seed", "bound")
-    bound = FLOOR if fraction < 0 else CEILING
-    rows = list(zip(*(extremes[name].tolist() for name in names), strict=True))
-    wanted = (item.cell_type, item.network, item.u, item.v, item.seed, bound)
-    expect.that(
-        wanted in rows,
-        f"the {bound} of {item.cell_type} of network {network.names[item.network]}, seed "
-        f"{item.seed}, in column u={item.u}, v={item.v}",
-        f"a range with {', '.join(sorted({f'{row[5]} of {row[0]}' for row in rows}))}",
-        "seek it with ResponseRange, with floor=True for the floor",
-    )
-    return rows.index(wanted)
+def _require_fraction(fraction: float) -> None:
+    expect.number("fraction", fraction, "0.9 is usual", above=0, at_most=1)
+
+
+def _require_levels(levels: Sequence[float]) -> None:
+    for level in levels:
+        expect.number("a level", level, "0 is grey, 1 the ceiling", at_least=-1, at_most=1)
+    once = len(set(levels)) == len(levels) > 0
+    expect.that(once, "levels, once each", list(levels), "leave out the repeated ones")
+
+
+def _require_steps(anneal: int) -> None:
+    expect.whole("anneal in steps", anneal, f"{LEVEL_STEPS} is usual", at_least=1)

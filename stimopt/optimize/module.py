@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,7 +17,7 @@ from stimopt.items import Item, Readout, label_items
 from stimopt.networks.attached import HoldsNetwork
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize.parametrization import Parametrization, find_parametrization
-from stimopt.optimize.record import Record
+from stimopt.optimize.record import Record, StopReason
 from stimopt.optimize.starts import check_start
 from stimopt.optimize.steps import (
     OptimizerFactory,
@@ -60,6 +61,8 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
     """Of the result; a subclass of a user's own keeps it."""
     sign: int = 1
     """1 where the largest response is sought, -1 where the lowest is."""
+    usual_steps: ClassVar[int] = 200
+    """Steps that suffice for most cells."""
     n_frames: Tensor
     window: Tensor
 
@@ -238,9 +241,32 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         self.trainer.should_stop = not bool(self.record.running.any())
         if not self.record.history:
             with torch.enable_grad():
-                require_gradient(self.driven(), self.stimulus, self.labels)
+                reached = reached_by_gradient(self.driven(), self.stimulus)
+            self.stop_unreached(reached)
         for logger in self.trainer.loggers:
             logger.log_hyperparams(self.identity())
+
+    def stop_unreached(self, reached: Tensor) -> None:
+        """Stop items whose response does not depend on their stimulus; reject a fit of such alone.
+
+        Args:
+            reached: items that do depend on it, `(items,)`, bool.
+
+        Raises:
+            RuntimeError: if no item is left.
+        """
+        stuck = self.record.running & ~reached
+        if not bool(stuck.any()):
+            return
+        names = [label for label, s in zip(self.labels, stuck.tolist(), strict=True) if s]
+        expected = "a gradient from the response of every item to its stimulus"
+        got = f"none for {', '.join(names[:10])}"
+        advice = "start from another stimulus, or check that photoreceptors reach the cell within "
+        advice += "the stimulus"
+        some_left = bool((self.record.running & reached).any())
+        expect.that(some_left, expected, got, advice, RuntimeError)
+        self.record.stop(stuck, StopReason.NO_GRADIENT)
+        rank_zero_warn(f"expected {expected}, got {got}, which stay as they are; {advice}")
 
     def on_train_start(self) -> None:
         """Restore the random stream of the checkpoint."""
@@ -338,28 +364,17 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         self._rng_state = saved["rng_state"]
 
 
-def require_gradient(activity: Tensor, stimulus: Tensor, labels: Sequence[str]) -> None:
-    """Reject items whose stimulus their response does not depend on.
+def reached_by_gradient(activity: Tensor, stimulus: Tensor) -> Tensor:
+    """Which items' responses depend on their stimuli, `(items,)`, bool.
 
     Args:
         activity: of each item, `(items,)`.
         stimulus: what it should depend on, items first.
-        labels: of the items.
-
-    Raises:
-        RuntimeError: naming the items.
     """
     gradient = None
     if activity.requires_grad:
         (gradient,) = torch.autograd.grad(activity.sum(), stimulus, allow_unused=True)
+    if gradient is None:
+        return torch.zeros_like(activity, dtype=torch.bool)
     # NaN counts as reached: the item will stop with that as its reason.
-    reached = [False] * len(labels) if gradient is None else (gradient != 0).flatten(1).any(1)
-    stuck = [label for label, ok in zip(labels, reached, strict=True) if not ok]
-    expect.that(
-        not stuck,
-        "a gradient from the response of every item to its stimulus",
-        f"none for {', '.join(stuck[:10])}",
-        "start from another stimulus, or check that photoreceptors reach the cell within the "
-        "stimulus",
-        RuntimeError,
-    )
+    return (gradient != 0).flatten(1).any(1)

@@ -27,6 +27,8 @@ class StopReason(enum.Enum):
     GRADIENT_NOT_FINITE = "its gradient was not finite; the best iterate before is stored"
     PLATEAU = "it no longer improved"
     SETTLED = "its steps had become as short as planned"
+    CONSTANT = "no stimulus drives it beyond its response at grey; the stimulus is grey"
+    NO_GRADIENT = "no gradient reaches its stimulus; the start is stored"
 
     @property
     def code(self) -> int:

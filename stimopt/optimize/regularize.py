@@ -36,7 +36,7 @@ class StimulusRegularizer(GreyestWithinBand):
 
     Minimises sum (x - 0.5)^2 subject to |r_t - target_t| <= tolerance * range of the target, for
     all frames of the read-out window, and x in [0, 1]: the band of `stimopt.optimize.band` around
-    the target. Run 300 steps.
+    the target.
 
     Args:
         network: the frozen network.
@@ -70,6 +70,7 @@ class StimulusRegularizer(GreyestWithinBand):
     """
 
     kind = "regularized"
+    usual_steps = 300
     tolerance: Tensor
     target_range: Tensor
 
@@ -196,8 +197,8 @@ class PenalizedRegularizer(StimulusModule):
     """Pulls a clip to grey against a penalty on changes of its response, as flyvis does.
 
     Minimises activity_weight * sum (r_t - target_t)^2 + grey_weight * sum (x - 0.5)^2 over the
-    read-out window; the defaults are flyvis's, to be run for 100 steps. At these weights the peak
-    of T4c falls by more than a quarter: use `StimulusRegularizer` unless the loss must be flyvis's.
+    read-out window; the defaults are flyvis's, as are 100 steps. At these weights the peak of
+    T4c falls by more than a quarter: use `StimulusRegularizer` unless the loss must be flyvis's.
 
     Args:
         network: the frozen network.
@@ -221,6 +222,7 @@ class PenalizedRegularizer(StimulusModule):
     """
 
     kind = "regularized"
+    usual_steps = 100
     target: Tensor
 
     def __init__(

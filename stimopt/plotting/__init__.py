@@ -14,7 +14,7 @@ from stimopt.plotting.selection import StripOptions, strip_frames
 from stimopt.plotting.strips import StimResponsePlot, plot_stim_response, plot_thumbnail
 from stimopt.plotting.tensorboard import FitPictures
 from stimopt.plotting.three_optima import plot_optima
-from stimopt.plotting.traces import plot_losses, plot_traces, plot_tradeoff
+from stimopt.plotting.traces import plot_ladder, plot_losses, plot_traces, plot_tradeoff
 from stimopt.plotting.tuning import plot_tuning
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "animate",
     "figure_image",
     "hex_frame",
+    "plot_ladder",
     "plot_losses",
     "plot_optima",
     "plot_stim_response",

@@ -161,6 +161,58 @@ def plot_tradeoff(tolerance: ArrayLike, greyness: ArrayLike, title: str = "") ->
     return fig
 
 
+def plot_ladder(
+    level: ArrayLike, response: ArrayLike, contrast: ArrayLike, title: str = ""
+) -> Figure:
+    """Draw the response that a stimulus of each contrast can drive, up to ceiling and floor.
+
+    Args:
+        level: of the way from grey (0) to the ceiling (1) or the floor (-1), ascending, `(rungs,)`.
+        response: at each, `(rungs,)`.
+        contrast: root mean square contrast at each, 0 to 1, `(rungs,)`; NaN leaves a gap.
+        title: cell type and network.
+
+    Returns:
+        A figure of its own.
+
+    Raises:
+        ValueError: if the three do not fit.
+    """
+    levels, y, x = (np.asarray(v, dtype=np.float64) for v in (level, response, contrast))
+    expect.that(
+        levels.ndim == 1 and levels.shape == y.shape == x.shape and len(x) > 0,
+        "levels, responses and contrasts of one shape (rungs,)",
+        f"{levels.shape}, {y.shape} and {x.shape}",
+        "pass one of each per rung",
+    )
+    fig = Figure(figsize=(3.6, 2.6), dpi=style.DPI, layout="constrained")
+    ax = fig.add_subplot()
+    for name, branch, color, side in (
+        ("toward the ceiling", levels >= 0, style.SERIES[1], 1),
+        ("toward the floor", levels <= 0, style.SERIES[0], -1),
+    ):
+        ax.plot(100 * x[branch], y[branch], "o-", color=color, lw=1.3, ms=4, mec="white", mew=0.6)
+        known = np.flatnonzero(branch & np.isfinite(x))
+        if len(known) > 1:
+            last = known[-1 if side > 0 else 0]
+            ax.annotate(
+                name,
+                (100 * x[last], y[last]),
+                (0, 5 * side),
+                textcoords="offset points",
+                ha="right",
+                va="bottom" if side > 0 else "top",
+                fontsize=style.TICK_SIZE,
+                color=color,
+            )
+    ax.margins(y=0.12)
+    ax.set_xlim(left=0)
+    _finish_axes(ax, "RMS contrast (%)", style.RESPONSE_LABEL)
+    short_ticks(ax)
+    ax.set_title(title, fontsize=style.LABEL_SIZE)
+    return fig
+
+
 def _finish_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
     """Set the labels and sizes that all curves share; leave the left and lower spine alone."""
     ax.set_xlabel(xlabel, fontsize=style.LABEL_SIZE)

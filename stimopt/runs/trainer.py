@@ -50,7 +50,7 @@ SEARCH_DEFAULTS = {"enable_model_summary": False}
 
 def fit(
     module: StimulusModule,
-    steps: int = 200,
+    steps: int | None = None,
     folder: str | Path | None = None,
     *,
     ckpt_path: str | Path | None = "last",
@@ -63,7 +63,8 @@ def fit(
 
     Args:
         module: such as `StimulusGenerator`.
-        steps: of the optimizer, in all: a finished run of fewer steps goes on.
+        steps: of the optimizer, in all: a finished run of fewer steps goes on. None is the
+            module's `usual_steps`.
         folder: for checkpoints, TensorBoard, `result.h5` and figures; None writes nothing.
         ckpt_path: resume from `last` (the folder's, if there is one) or a file; None starts anew.
         checkpoint_every_n_steps: steps between checkpoints.
@@ -84,6 +85,7 @@ def fit(
         >>> fit(generator, steps=2, folder="logs/t4c", enable_progress_bar=False)["losses"].shape
         (3, 1)
     """
+    steps = module.usual_steps if steps is None else steps
     trainer = fit_trainer(
         steps, folder, checkpoint_every_n_steps, pictures_every_n_steps, **trainer_options
     )

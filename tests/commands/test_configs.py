@@ -29,14 +29,16 @@ def ran(name: str, output: Path, *more: str) -> Result:
 def test_every_config_has_a_test() -> None:
     names = {path.name for path in FOLDER.iterdir()}
     source = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    assert len(names) == 9 and all(f'"{name}"' in source for name in names)
+    assert len(names) == 11 and all(f'"{name}"' in source for name in names)
 
 
 @pytest.mark.parametrize(
     ("name", "items", "penalties"),
     [
         ("generate_t4c.yaml", 1, {"grey"}),
-        ("generate_suppressive.yaml", 1, {"grey", "roughness", "variation"}),
+        ("generate_flyvis.yaml", 1, {"grey"}),
+        ("generate_smooth.yaml", 1, {"grey", "roughness", "variation"}),
+        ("generate_suppressive.yaml", 1, {"grey"}),
         ("generate_ensemble.yaml", 16, {"grey"}),
     ],
 )

@@ -22,7 +22,7 @@ def test_an_option_has_the_same_default_in_every_command() -> None:
     # What a command is: where it starts, by which algorithm, on how many devices, to which folder.
     own = {"model.init", "model.optimizer", "trainer.max_steps", "trainer.devices", "output"}
     # A search of all cell types costs no more than one of a single type; methods have own names.
-    own |= {"model.cell_types", "method"}
+    own |= {"model.cell_types", "method", "model.objective"}
     seen: dict[str, Any] = {}
     for command in COMMANDS:
         for name, value in defaults_of(command).items():
@@ -37,7 +37,7 @@ def test_a_group_of_optima_has_the_options_of_the_command(command: str, method: 
     alone = defaults_of(command, [f"--method={name}" for name in method])
     group = defaults_of("optima", [f"--{command}.method={name}" for name in method])
     shared = {"cell_types", "seeds", "networks", "u", "v"}
-    shared |= {"init"} if command == "regularize" else set()
+    shared |= {"init"} if command == "regularize" else {"ceiling"}
     model = {
         name.removeprefix("model."): value
         for name, value in alone.items()

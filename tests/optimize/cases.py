@@ -36,6 +36,19 @@ def linear_network(
     return ModuleNetwork(LinearNeuron(kernel, base), {"linear": 0}, extent=1), kernel
 
 
+class HalfBlind(nn.Module):
+    """Two cells: one follows the mean luminance, the other nothing."""
+
+    def forward(self, luminance: Tensor) -> Tensor:
+        seen = luminance.mean(dim=2, keepdim=True)
+        return torch.cat([seen, seen * 0], dim=2)
+
+
+def half_blind_network() -> ModuleNetwork:
+    """A cell that sees and one that does not, on extent 1."""
+    return ModuleNetwork(HalfBlind(), {"sees": 0, "blind": 1}, extent=1)
+
+
 def linear_jacobian(kernel: Tensor, frames: int) -> np.ndarray:
     """d r_t / d x_{s,c} = k_{t-s,c}, `(frames, frames * columns)`."""
     taps, columns = kernel.shape

@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.module import ModuleNetwork
@@ -15,7 +15,7 @@ from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.record import StopReason
 from stimopt.protocol import Protocol
-from tests.optimize.cases import LinearNeuron, generator, linear_network
+from tests.optimize.cases import LinearNeuron, generator, half_blind_network, linear_network
 
 Trainers = Callable[..., pl.Trainer]
 
@@ -209,16 +209,18 @@ def test_an_item_that_is_not_finite_stops_alone(
     assert 0 < stopped_at < 80
 
 
-def test_no_gradient_is_an_error_that_names_the_item(make_trainer: Trainers) -> None:
-    class Deaf(nn.Module):
-        def forward(self, luminance: Tensor) -> Tensor:
-            heard = luminance.mean(dim=2, keepdim=True)
-            return torch.cat([heard, heard * 0], dim=2)
-
-    network = ModuleNetwork(Deaf(), {"hears": 0, "deaf": 1}, extent=1)
-    fit = StimulusGenerator(network, ["hears", "deaf"], t_stim=0.03)
-    with pytest.raises(RuntimeError, match=r"got none for deaf;"):
+def test_an_item_without_a_gradient_is_named_and_stops_alone(make_trainer: Trainers) -> None:
+    network, options = half_blind_network(), {"t_stim": 0.03}
+    with pytest.raises(RuntimeError, match=r"got none for blind;"):
+        make_trainer(3).fit(StimulusGenerator(network, "blind", **options))
+    fit = StimulusGenerator(network, ["sees", "blind"], **options)
+    with pytest.warns(UserWarning, match=r"got none for blind, which stay as they are"):
         make_trainer(3).fit(fit)
+    reasons = StopReason.STEPS_DONE.value, StopReason.NO_GRADIENT.value
+    assert tuple(fit.record.stop_reasons) == reasons
+    alone = StimulusGenerator(network, "sees", **options)
+    make_trainer(3).fit(alone)
+    assert torch.equal(fit.stimulus[0], alone.stimulus[0])
 
 
 def test_plateau_stops_and_ends_the_fit(make_trainer: Trainers) -> None:

@@ -16,7 +16,12 @@ from stimopt.optimize.efficient import EfficientGenerator, ResponseLadder
 from stimopt.optimize.generate import RegionGenerator, StimulusGenerator
 from stimopt.optimize.region import nearest_to_grey, optimality_residual
 from stimopt.protocol import Protocol
-from tests.optimize.cases import linear_jacobian, linear_network, same_run
+from tests.optimize.cases import (
+    half_blind_network,
+    linear_jacobian,
+    linear_network,
+    same_run,
+)
 
 QUIET = {"enable_progress_bar": False, "logger": False}
 SHORT = {"protocol": Protocol(t_pre=0.0), "t_stim": 0.05}
@@ -147,6 +152,33 @@ def test_what_does_not_fit_the_ceiling_is_refused(options: dict[str, Any], messa
     ceiling = stimopt.fit(ResponseRange(network, "linear", **SHORT), steps=2, **QUIET)
     with pytest.raises(ValueError, match=message):
         EfficientGenerator(network, "linear", ceiling=ceiling, **{**SHORT, **options})
+
+
+def test_a_cell_that_nothing_drives_stays_grey_and_says_so() -> None:
+    network, options = half_blind_network(), {"t_stim": 0.03, "protocol": Protocol(t_pre=0.0)}
+    with pytest.warns(UserWarning, match="got none for blind"):
+        ceiling = stimopt.fit(ResponseRange(network, "sees,blind", **options), **QUIET)
+    with pytest.warns(UserWarning, match="got none for blind; their stimuli stay grey"):
+        fit = EfficientGenerator(network, "sees,blind", ceiling=ceiling, **options)
+    result = stimopt.fit(fit, **QUIET)
+    assert "no stimulus drives it" in result["stop_reason"][1]
+    assert (result["stimulus"][1] == 0.5).all() and np.isnan(result["fraction_reached"][1])
+    assert result["level_met"].tolist() == [True, False]
+    with pytest.raises(ValueError, match="a response that some stimulus drives"):
+        EfficientGenerator(network, "blind", ceiling=ceiling, **options)
+
+
+def test_the_lowest_response_is_approached_with_sign_minus_one() -> None:
+    network, _ = linear_network()
+    options = {**SHORT, "sign": -1}
+    floor = stimopt.fit(EfficientGenerator.range_fit(network, "linear", **options), **QUIET)
+    fit = EfficientGenerator(network, "linear", ceiling=floor, **options)
+    result = stimopt.fit(fit, **QUIET)
+    assert result["ceiling"][0] == floor["objective"][0] < result["grey_objective"][0]
+    reached = (result["objective"] - result["grey_objective"]) / (
+        result["ceiling"] - result["grey_objective"]
+    )
+    assert 0.9 - 1e-5 <= reached[0] < 0.91
 
 
 @pytest.mark.parametrize("levels", [[0.5, 0.5], [2.0], []])

@@ -62,8 +62,13 @@ def search_command(store: Path, output: Path, *more: str) -> list[str]:
 
 
 def generate_command(output: Path, *more: str) -> list[str]:
-    """Arguments that grow 100 ms of stimulus for T4c in 4 steps."""
-    short = ["--model.cell_types=T4c", "--model.t_stim=0.1", "--trainer.max_steps=4"]
+    """Arguments that grow 100 ms of stimulus for T4c in 4 steps, by flyvis's loss."""
+    short = [
+        "--method=weighted",
+        "--model.cell_types=T4c",
+        "--model.t_stim=0.1",
+        "--trainer.max_steps=4",
+    ]
     return ["generate", *SMALL, OFTEN, *short, f"--output={output}", *more]
 
 

@@ -23,6 +23,7 @@ MOVIES = ("png", "npy", "zip", "mp4")
 CHECKPOINTS = ("fit checkpoint", "search checkpoint")
 KINDS = ("connectome", "network", "store", "result", *CHECKPOINTS, *MOVIES)
 CONFIG = {
+    "method": "weighted",
     "model": {"cell_types": ["T4c"], "t_stim": 0.1, "seeds": [0], "objective": "exp"},
     "protocol": {"dt": 0.01, "t_pre": 0.2, "baseline": "grey"},
     "network": {"extent": 2, "backend": "auto"},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stimopt.cli import main
-from stimopt.report.tradeoff import tradeoffs, write_tradeoffs
+from stimopt.report.curves import tradeoffs, write_tradeoffs
 from stimopt.results.result import Result, Variable, read
 from tests.report.cases import result_of
 from tests.search.cases import noise_store

@@ -1,0 +1,284 @@
+"""The stimulus nearest to grey that drives a cell to a level between its floor and its ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from stimopt import expect
+from stimopt.items import Item
+from stimopt.networks.model import ResponseModel
+from stimopt.optimize import penalties
+from stimopt.optimize.ceiling import CEILING, FLOOR, ResponseRange, grey_objective
+from stimopt.optimize.objective_module import ObjectiveModule
+from stimopt.optimize.record import StopReason
+from stimopt.optimize.region import (
+    RegionSteps,
+    StepsToRegionOptimum,
+    from_grey,
+    length,
+    nearest_to_grey,
+)
+from stimopt.optimize.steps import descend
+from stimopt.optimize.terms import ACTIVITY, GREY_LOSS, MULTIPLIER, VIOLATION, Terms, with_total
+from stimopt.protocol import GREY, Protocol
+from stimopt.results import Result, Variable, read
+from stimopt.results.variables import array_of
+from stimopt.storage.identity import digest
+
+FIRST_LIMIT = 0.05
+"""Steps from the ceiling: with longer ones some items leave for a worse optimum."""
+AIM = 0.003
+"""The level aimed at is higher than the promised one by this part of the range: steps come to it
+from both sides, and the best iterate is one that reaches it."""
+CORRECTION, LARGEST_EXTRA = 0.2, 0.1
+"""Part of what is missing that is asked for on top at the next step, and the most of it in all, as
+a part of the range."""
+WITHIN = 0.01
+"""A rung of a ladder exceeds its level by no more than this part of the range."""
+LEVEL_STEPS = 100
+"""Steps from the ceiling to a level."""
+SMALLEST = 1e-12
+"""Multiplier, so that the gradient of the response can be had from that of the Lagrangian."""
+ROUNDING = 1e-5
+"""Part of the range by which a level may be missed when it is simulated again."""
+
+
+class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
+    """Minimises sum (x - 0.5)^2 subject to objective(x) >= level, and x in [0, 1].
+
+    The level lies a fraction of the way from the objective at grey to the ceiling, or for a
+    negative fraction to the floor. What is optimised is the Lagrangian
+
+        sum (x - 0.5)^2 + m (level - objective(x)),
+
+    whose optimum within a region is known for every multiplier m, and m is the one at which it
+    meets the level: the band of `stimopt.optimize.band` with one lower bound, solved exactly. The
+    best iterate is the greyest that meets the level.
+
+    A cell that no stimulus drives beyond its response at grey has no such level. Its item stays
+    grey and says so as its reason to stop.
+    """
+
+    kind = "artificial"
+    usual_steps = LEVEL_STEPS
+    fraction: Tensor
+    at_grey: Tensor
+    span: Tensor
+    level: Tensor
+    highest: Tensor
+    multiplier: Tensor
+    extra: Tensor
+
+    def __init__(
+        self,
+        network: ResponseModel,
+        cell_types: str | list[str],
+        protocol: Protocol | None,
+        fractions: Sequence[float],
+        within: float,
+        ceiling: str | Path | Result | None,
+        anneal: int,
+        *,
+        sign: Literal[1, -1] = 1,
+        **options: Any,
+    ) -> None:
+        extremes = _range_of(ceiling)
+
+        def first(items: Sequence[Item], n_frames: int) -> Tensor:
+            rows = [
+                _row(extremes, network, item, FLOOR if sign * fraction < 0 else CEILING)
+                for item, fraction in zip(
+                    items, list(fractions) * (len(items) // len(fractions)), strict=True
+                )
+            ]
+            stimulus = torch.as_tensor(extremes["stimulus"][rows])
+            shape = (len(items), n_frames, network.lattice.n_columns)
+            advice = "seek the ceiling with the same t_stim and network"
+            expect.shape("stimuli of the ceiling", stimulus, shape, advice)
+            chosen.extend(rows)
+            return stimulus
+
+        names = [f"level {f:g}" for f in fractions] if len(fractions) > 1 else [""]
+        chosen: list[int] = []
+        super().__init__(
+            network,
+            cell_types,
+            protocol,
+            sign=sign,
+            variants=names,
+            start=first,
+            optimizer=descend,
+            **options,
+        )
+        self._rows = chosen
+        n = len(self.items)
+        expect.that(
+            extremes.network_hash == network.content_hash and extremes.protocol == self.protocol,
+            "a ceiling of this network under this protocol",
+            "one of another network or protocol",
+            "seek the ceiling with the same options",
+        )
+        fraction = torch.tensor(list(fractions) * (n // len(fractions)))
+        self.signs.mul_(torch.where(fraction < 0, -1, 1))
+        at_grey = grey_objective(self)
+        extreme = self.signs * torch.as_tensor(extremes["objective"][self._rows])
+        span = (extreme - at_grey).to(self.stimulus)
+        self._flat = ~(span > 0)
+        expect.that(
+            not bool(self._flat.all()),
+            "a response that some stimulus drives beyond the one at grey",
+            "none",
+            "check that photoreceptors reach the cell within the stimulus",
+        )
+        self._stay_grey(self._flat)
+        span = torch.where(self._flat, 1.0, span)
+        for name, value in (
+            ("fraction", fraction),
+            ("at_grey", at_grey),
+            ("span", span),
+            ("level", at_grey + fraction.abs() * span),
+            ("highest", at_grey + (fraction.abs() + within) * span),
+            ("multiplier", torch.ones(n)),
+            ("extra", torch.zeros(n)),
+        ):
+            self.register_buffer(name, value)
+        self.region = RegionSteps(
+            self.luminance().detach(), anneal, limit=FIRST_LIMIT, momentum=0.9
+        )
+        self._extremes = extremes
+        self._own_settings = {
+            "fractions": list(fractions),
+            "anneal": anneal,
+            "ceiling_sha256": digest(self.at_grey, self.span),
+        }
+
+    @classmethod
+    def range_fit(cls, *arguments: Any, **options: Any) -> ResponseRange:
+        """The fit of ceiling, or ceiling and floor, that comes before one with these options.
+
+        Args:
+            *arguments: as for the class.
+            **options: as for the class and for `ResponseRange`. Those of the class are checked
+                here, before the time is spent.
+
+        Raises:
+            ValueError: as for the class and for `ResponseRange`.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def _stay_grey(self, flat: Tensor) -> None:
+        """Stop items `(items,)` whose response cannot be raised, and report them."""
+        if not bool(flat.any()):
+            return
+        self.stimulus[flat] = GREY
+        self.record.best_stimulus[flat] = GREY
+        self.record.stop(flat, StopReason.CONSTANT)
+        names = ", ".join(n for n, f in zip(self.labels, flat.tolist(), strict=True) if f)
+        rank_zero_warn(
+            f"expected responses that some stimulus drives beyond those at grey, got none for "
+            f"{names}; their stimuli stay grey"
+        )
+
+    def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
+        """The Lagrangian and its parts, each `(items,)`, and how far the level is missed.
+
+        The distance to grey passes no gradient: its part of a step is exact.
+        """
+        missing = self.level - self.objective_values(responses)
+        self._missing = missing.detach()  # `region_optimum` needs it again
+        distance = penalties.grey_sum(luminance.detach())
+        loss = {ACTIVITY: self.multiplier * missing, GREY_LOSS: distance}
+        return {
+            **with_total(loss),
+            VIOLATION: self._missing / self.span,
+            MULTIPLIER: self.multiplier.clone(),
+        }
+
+    def score(self, terms: Terms) -> Tensor:
+        """Distance to grey of what meets the level, infinite for what does not."""
+        over = -terms[VIOLATION] * self.span
+        met = (over >= 0) & (self.level + over <= self.highest)
+        return torch.where(met, terms[GREY_LOSS], torch.inf)
+
+    def driven(self) -> Tensor:
+        """The objective itself."""
+        return self.objective_values(self.respond(self.luminance()))
+
+    def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
+        """The nearest stimulus to grey at which the linear response meets the level."""
+        pull = -gradient / self.multiplier[:, None, None]
+        direction = self.region.mean_direction(pull) * length(pull)[:, None, None]
+        missing = self._missing + AIM * self.span
+        # A linear response promises more than the true one gives where borders of regions are near:
+        # what is missing again and again is asked for on top.
+        extra = (
+            (self.extra + CORRECTION * missing).clamp(min=0.0).minimum(LARGEST_EXTRA * self.span)
+        )
+        self.extra.copy_(extra)
+        missing = missing + extra
+        factor = nearest_to_grey(direction, luminance, missing)
+        self.multiplier.copy_((2 * factor).clamp(min=SMALLEST))
+        return from_grey(factor, direction)
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values that decide the result."""
+        return {**super().settings(), **self._own_settings}
+
+    def extra_variables(self) -> dict[str, Variable]:
+        """The level and whether it is met by the best iterate, simulated anew; the ceiling."""
+        best = self.record.best_stimulus
+        with torch.no_grad():
+            values = self.objective_values(self.respond(best))
+        signs, objective = self.signs.to(values), "objective"
+        reached = ((values - self.at_grey) / self.span).masked_fill(self._flat, torch.nan)
+        extreme = self._extremes["objective"][self._rows]
+        return {
+            "sign": Variable(("item",), array_of(self.signs)),
+            "fraction": Variable(("item",), array_of(self.fraction), "of the way from grey"),
+            "fraction_reached": Variable(("item",), array_of(reached), "of the way from grey"),
+            "level_met": Variable(("item",), array_of((reached - self.fraction.abs()) > -ROUNDING)),
+            "objective": Variable(("item",), array_of(signs * values), objective),
+            "grey_objective": Variable(("item",), array_of(signs * self.at_grey), objective),
+            "ceiling": Variable(("item",), extreme, objective),
+            "grey_distance": Variable(
+                ("item",), array_of(penalties.grey_sum(best)), "sum of squares"
+            ),
+            **{
+                f"ceiling_{name}": Variable(("item",), self._extremes[name][self._rows])
+                for name in ("start_spread", "optimality_residual")
+            },
+        }
+
+
+def _range_of(ceiling: str | Path | Result | None) -> Result:
+    """The result of `ResponseRange` that is passed or read."""
+    advice = "pass the result of stimopt.fit(EfficientGenerator.range_fit(...)) as ceiling"
+    expect.that(ceiling is not None, "the ceiling of the cells", "none", advice)
+    assert ceiling is not None
+    result = ceiling if isinstance(ceiling, Result) else read(ceiling)
+    fits = isinstance(result, Result) and result.kind == "range"
+    expect.that(fits, "the result of a ResponseRange", "another file", "seek the ceiling first")
+    assert isinstance(result, Result)
+    return result
+
+
+def _row(extremes: Result, network: ResponseModel, item: Item, bound: str) -> int:
+    """Row of the extreme that an item's level lies on the way to."""
+    names = ("cell_type", "network", "readout_u", "readout_v", "seed", "bound")
+    rows = list(zip(*(extremes[name].tolist() for name in names), strict=True))
+    wanted = (item.cell_type, item.network, item.u, item.v, item.seed, bound)
+    expect.that(
+        wanted in rows,
+        f"the {bound} of {item.cell_type} of network {network.names[item.network]}, seed "
+        f"{item.seed}, in column u={item.u}, v={item.v}",
+        f"a range with {', '.join(sorted({f'{row[5]} of {row[0]}' for row in rows}))}",
+        "seek it with ResponseRange, with floor=True for the floor",
+    )
+    return rows.index(wanted)
