@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 
@@ -23,6 +25,11 @@ RESPONSE_LABEL = "response (a.u.)"
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours that the colour-blind can distinguish (Okabe and Ito, Color Universal Design, 2008)."""
+
+
+def colors(cmap: str, n: int) -> list[str]:
+    """Evenly spaced colours of a colour map, from its lower end to its upper, as `#rrggbb`."""
+    return [to_hex(color) for color in colormaps[cmap](np.linspace(0, 1, n))]
 
 
 def figure_size(fig: Figure | SubFigure) -> tuple[float, float]:

@@ -1,0 +1,633 @@
+"use strict";
+/* The page of optimal stimuli: a table of all cells, and a player of each cell's optima.
+
+   Data come as scripts that call stimopt.index, .small and .item, because a page opened from disk
+   may not fetch files. Text from results is only ever set as text, never as HTML. */
+
+const stimopt = (() => {
+  const byId = id => document.getElementById(id);
+  const GREY = 0.5, MISSING = -2048, READ_OUT = "#1a9641";
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  let page = null;                       // what stimopt.index passed
+  let order = [];                        // rows as filtered and sorted
+
+  // -- small things ------------------------------------------------------------------------------
+
+  function el(tag, properties = {}, ...children) {
+    const {dataset, aria, ...rest} = properties, node = Object.assign(document.createElement(tag), rest);
+    Object.assign(node.dataset, dataset);
+    for (const [name, value] of Object.entries(aria ?? {})) node.setAttribute(`aria-${name}`, value);
+    node.append(...children.filter(child => child !== null));
+    return node;
+  }
+
+  const minus = text => text.replace("-", "\u2212");
+
+  function number(x) {                   // three digits, as in the figures
+    if (x === null || !Number.isFinite(x)) return "\u2013";
+    const size = Math.abs(x);
+    if (size === 0) return "0";
+    if (size < 0.001 || size >= 99999.5) return minus(x.toExponential(1));
+    return minus(size >= 999.5 ? x.toFixed(0) : x.toPrecision(3));
+  }
+
+  const percent = x => x === null ? "" : minus(`${(100 * x).toFixed(0)} %`);
+  const key = (u, v) => `${u},${v}`;
+
+  // -- columns -----------------------------------------------------------------------------------
+
+  const lattices = new Map();
+
+  function lattice(extent) {             // in the order of stimopt's HexLattice; y grows downward
+    if (!lattices.has(extent)) {
+      const columns = [], index = new Map();
+      for (let u = -extent; u <= extent; u++)
+        for (let v = Math.max(-extent, -extent - u); v <= Math.min(extent, extent - u); v++) {
+          index.set(key(u, v), columns.length);
+          columns.push({u, v, x: 1.5 * v, y: Math.sqrt(3) * (u + v / 2),
+            ring: Math.max(Math.abs(u), Math.abs(v), Math.abs(u + v))});
+        }
+      lattices.set(extent, {extent, columns, index});
+    }
+    return lattices.get(extent);
+  }
+
+  function prepared(canvas) {            // sharp on any screen
+    const box = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
+    const [width, height] = [Math.round(box.width * ratio), Math.round(box.height * ratio)];
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, {width, height});
+    const context = canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, box.width, box.height);
+    return {context, width: box.width, height: box.height};
+  }
+
+  function fitted({extent}, rings, width, height) {
+    const shown = Math.min(rings, extent), margin = 0.6;
+    const size = Math.min(width / (3 * shown + 2 + margin),
+      height / (Math.sqrt(3) * (2 * shown + 1) + margin));
+    return {shown, size, x: width / 2, y: height / 2};
+  }
+
+  const CORNERS = [0, 1, 2, 3, 4, 5].map(k => [Math.cos(k * Math.PI / 3), Math.sin(k * Math.PI / 3)]);
+
+  function drawColumns(canvas, of, rings, color, marks = []) {
+    const {context, width, height} = prepared(canvas), at = fitted(of, rings, width, height);
+    const ink = getComputedStyle(canvas).color;
+    const hexagon = (column, scale) => {
+      context.beginPath();
+      for (const [dx, dy] of CORNERS)
+        context.lineTo(at.x + (column.x + scale * dx) * at.size, at.y + (column.y + scale * dy) * at.size);
+      context.closePath();
+    };
+    of.columns.forEach((column, i) => {
+      if (column.ring > at.shown) return;
+      const fill = color(i);
+      hexagon(column, 1);
+      if (fill === null) {
+        Object.assign(context, {strokeStyle: ink, globalAlpha: 0.15, lineWidth: 0.5});
+        context.stroke();
+        context.globalAlpha = 1;
+      } else {                           // strokes of the same colour close the seams
+        Object.assign(context, {fillStyle: fill, strokeStyle: fill, lineWidth: 0.4});
+        context.fill();
+        context.stroke();
+      }
+    });
+    for (const mark of marks) {
+      const column = of.columns[of.index.get(mark.column)];
+      if (!column || column.ring > at.shown) continue;
+      hexagon(column, 0.85);
+      Object.assign(context, {strokeStyle: mark.color ?? ink, lineWidth: Math.max(1.6, at.size / 5)});
+      context.stroke();
+    }
+  }
+
+  function columnAt(canvas, of, rings, event) {
+    const box = canvas.getBoundingClientRect(), at = fitted(of, rings, box.width, box.height);
+    const x = (event.clientX - box.left - at.x) / at.size, y = (event.clientY - box.top - at.y) / at.size;
+    let best = null, nearest = 1;        // within the hexagon's circle
+    for (const column of of.columns) {
+      const distance = Math.hypot(column.x - x, column.y - y);
+      if (column.ring <= at.shown && distance < nearest) [best, nearest] = [column, distance];
+    }
+    return best && key(best.u, best.v);
+  }
+
+  const greys = Array.from({length: 256}, (_, i) => `rgb(${i},${i},${i})`);
+
+  function responseColor(difference, limit) {
+    const colors = page.colors, position = (difference / limit + 1) / 2 * (colors.length - 1);
+    return colors[Math.max(0, Math.min(colors.length - 1, Math.round(position)))];
+  }
+
+  // -- data --------------------------------------------------------------------------------------
+
+  const asked = new Map(), arrived = {};  // by the name of the file
+
+  function load(name) {
+    if (!asked.has(name)) {
+      asked.set(name, new Promise((resolve, reject) => {
+        arrived[name] = resolve;
+        const script = el("script", {src: `data/${name}.js`});
+        script.onerror = () => reject(new Error(`expected data/${name}.js beside the page, got no file`));
+        script.onload = () => script.remove();
+        document.head.append(script);
+      }));
+    }
+    return asked.get(name);
+  }
+
+  async function inflate(text) {
+    const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Response(stream).arrayBuffer();
+  }
+
+  function summed(values, columns) {      // differences from frame to frame become values
+    for (let i = columns; i < values.length; i++) values[i] += values[i - columns];
+    return values;
+  }
+
+  async function unpacked(panel) {        // see encoding.py
+    const buffer = await inflate(panel.packed), n = panel.frames, of = lattice(panel.extent);
+    const columns = of.columns.length, size = n * columns;
+    const base = new Float32Array(buffer, 0, columns);
+    const stimulus = summed(new Uint8Array(buffer.slice(4 * columns, 4 * columns + size)), columns);
+    const high = new Uint8Array(buffer, 4 * columns + size, size);
+    const low = new Uint8Array(buffer, 4 * columns + 2 * size, size);
+    const steps = summed(Int16Array.from(high, (h, i) => h << 8 | low[i]), columns);
+    const at = (frame, i) => {            // luminance, difference to the first frame, voltage
+      if (frame < 0 || frame >= n) return {luminance: frame < 0 ? GREY : null, difference: null, voltage: null};
+      const step = steps[frame * columns + i], known = step !== MISSING && i !== undefined;
+      const difference = known ? step * panel.step : null;
+      return {luminance: i === undefined ? null : stimulus[frame * columns + i] / 255, difference,
+        voltage: known ? base[i] + difference : null};
+    };
+    return {...panel, of, at};
+  }
+
+  // -- curves ------------------------------------------------------------------------------------
+
+  function ticks(low, high, most) {
+    const raw = (high - low) / most, power = 10 ** Math.floor(Math.log10(raw));
+    const step = power * [1, 2, 5, 10].find(k => k * power >= raw);
+    const all = [];
+    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) all.push(k * step);
+    return all.map(value => ({value, text: minus(String(Number(value.toPrecision(6))))}));
+  }
+
+  function drawCurves(canvas, curves, [from, to], time, lines = []) {
+    const {context, width, height} = prepared(canvas), ink = getComputedStyle(canvas).color;
+    const values = curves.flatMap(curve => curve.points.filter(p => p[0] >= from && p[0] <= to).map(p => p[1]))
+      .filter(Number.isFinite).concat(lines.map(line => line.value));
+    let low = Math.min(...values), high = Math.max(...values);
+    if (!values.length) [low, high] = [0, 1];
+    const pad = 0.07 * (high - low) || Math.abs(high) * 0.05 || 1;
+    [low, high] = [low - pad, high + pad];
+    const box = {left: 58, right: 10, top: 8, bottom: 36};
+    const x = t => box.left + (t - from) / (to - from) * (width - box.left - box.right);
+    const y = v => height - box.bottom - (v - low) / (high - low) * (height - box.top - box.bottom);
+    context.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+    Object.assign(context, {fillStyle: ink, strokeStyle: ink, lineWidth: 1, textBaseline: "middle"});
+    const line = (points, style = {}) => {
+      context.save();
+      Object.assign(context, style);
+      context.setLineDash(style.dash ?? []);
+      context.beginPath();
+      points.forEach(([a, b]) => context.lineTo(a, b));
+      context.stroke();
+      context.restore();
+    };
+    context.textAlign = "right";
+    for (const tick of ticks(low, high, height / 38)) {
+      line([[box.left, y(tick.value)], [width - box.right, y(tick.value)]], {globalAlpha: 0.13});
+      context.fillText(tick.text, box.left - 6, y(tick.value));
+    }
+    context.textAlign = "center";
+    for (const tick of ticks(from, to, (width - 60) / 65)) {
+      line([[x(tick.value), height - box.bottom], [x(tick.value), height - box.bottom + 4]]);
+      context.fillText(tick.text, x(tick.value), height - box.bottom + 12);
+    }
+    line([[box.left, box.top], [box.left, height - box.bottom], [width - box.right, height - box.bottom]], {globalAlpha: 0.5});
+    context.fillText("time to peak (ms)", (box.left + width) / 2, height - 8);
+    context.save();
+    context.translate(9, (height - box.bottom + box.top) / 2);
+    context.rotate(-Math.PI / 2);
+    context.fillText("response (a.u.)", 0, 0);
+    context.restore();
+    for (const {value, text} of lines) {
+      line([[box.left, y(value)], [width - box.right, y(value)]], {dash: [5, 4], globalAlpha: 0.7});
+      context.textAlign = "left";
+      context.fillText(text, box.left + 5, y(value) + (y(value) < 24 ? 9 : -8));
+    }
+    context.save();
+    context.beginPath();
+    context.rect(box.left, 0, width - box.left, height);
+    context.clip();
+    for (const {points, color, width: stroke = 1.8} of curves) {
+      const drawn = points.filter(p => p[1] !== null);
+      line(drawn.map(([t, v]) => [x(t), y(v)]), {strokeStyle: color, lineWidth: stroke, lineJoin: "round"});
+      const now = drawn.find(p => Math.abs(p[0] - time) < 1e-6) ?? drawn.find(p => p[0] >= time && p[0] - time < 40);
+      if (!now || now[0] < from) continue;
+      context.beginPath();
+      context.arc(x(now[0]), y(now[1]), 3.5, 0, 7);
+      context.fillStyle = color;
+      context.fill();
+    }
+    context.restore();
+    line([[x(time), box.top], [x(time), height - box.bottom]], {globalAlpha: 0.6});
+    canvas.toTime = event => from + (event.clientX - canvas.getBoundingClientRect().left - box.left)
+      / (width - box.left - box.right) * (to - from);
+  }
+
+  // -- the table ---------------------------------------------------------------------------------
+
+  const BATCH = 60;                       // rows added when the end of the table comes into view
+  let drawn = 0, sorting = {column: null, down: false};
+
+  function columnsOfTable() {
+    const some = pick => page.rows.some(pick), several = page.networks.length > 1;
+    return [
+      {name: "cell type", value: row => row.type, cell: row => el("th", {scope: "row"},
+        el("a", {href: `#${row.file}`}, row.label), el("small", {}, several ? row.network : ""),
+        row.stable ? null : el("span", {className: "warning",
+          title: "the network cannot be simulated at this step: its responses mean nothing"}, "not stable"))},
+      ...some(row => row.ceiling !== null) ? [{name: "ceiling", title: "the largest response that any stimulus gives",
+        value: row => row.ceiling, cell: row => el("td", {}, number(row.ceiling))}] : [],
+      ...page.names.map((name, i) => ({name, title: "response at the peak; of the way from grey to the ceiling",
+        value: row => row.fractions[i] ?? row.peaks[i], cell: row => pictureCell(row, name, i)})),
+      ...some(row => row.direction !== null) ? [
+        {name: "direction", title: "of the artificial optimum; 0\u00b0 moves right, 90\u00b0 up",
+          value: row => row.direction, cell: directionCell},
+        {name: "selectivity", title: "for direction, 0 to 1", value: row => row.selectivity,
+          cell: row => el("td", {}, row.selectivity?.toFixed(2) ?? "\u2013")}] : [],
+      ...some(row => row.polarity_index !== null) ? [{name: "polarity", title: "brightening (ON) or darkening (OFF)",
+        value: row => row.polarity_index, cell: row => el("td", {}, polarityOf(row))}] : [],
+      ...several ? [{name: "agreement", title: "likeness to the optima of the other networks, 1 for the same",
+        value: row => row.agreement, cell: row => el("td", {}, row.agreement === null ? "\u2013" : minus(row.agreement.toFixed(2)))}] : [],
+      ...page.extra.map((name, i) => ({name, value: row => row.extra[i],
+        cell: row => el("td", {}, typeof row.extra[i] === "number" ? number(row.extra[i]) : row.extra[i] ?? "\u2013")})),
+    ].map(column => ({...column, cell: row => { const cell = column.cell(row); cell.dataset.name = column.name; return cell; }}));
+  }
+
+  function pictureCell(row, name, i) {
+    if (row.peaks[i] === null) return el("td", {}, "\u2013");
+    const canvas = el("canvas", {className: "small", role: "img", dataset: {panel: i},
+      ariaLabel: `stimulus of ${row.label}, ${name}, at the peak of the response`});
+    return el("td", {}, el("div", {className: "picture"}, canvas, el("span", {}, el("b", {}, number(row.peaks[i])),
+      el("small", {}, percent(row.fractions[i])), row.remarks[i] && el("span", {className: "warning"}, row.remarks[i]))));
+  }
+
+  function directionCell(row) {
+    if (row.direction === null) return el("td", {}, "\u2013");
+    const arrow = el("span", {className: "arrow", ariaHidden: "true"}, "\u279c");
+    arrow.style.transform = `rotate(${-row.direction}deg)`;
+    return el("td", {className: row.selectivity > page.selective ? "" : "faint"}, arrow,
+      `${Math.round(row.direction) % 360}\u00b0`);
+  }
+
+  const polarityOf = row => row.polarity ? el("span", {className: row.polarity > 0 ? "on" : "off"},
+    row.polarity > 0 ? "ON" : "OFF") : "\u2013";
+
+  function matches(row) {
+    const [name, polarity, direction, network] = ["name", "polarity", "direction", "network"].map(id => byId(id).value);
+    const selective = row.direction !== null && row.selectivity > page.selective;
+    const turn = Math.abs((row.direction - Number(direction) + 540) % 360 - 180);
+    return row.label.toLowerCase().includes(name.trim().toLowerCase())
+      && (!polarity || row.polarity === Number(polarity)) && (!network || row.network === network)
+      && (!direction || (direction === "none" ? !selective : selective && turn <= 45));
+  }
+
+  function compare(a, b) {
+    const [one, other] = [a, b].map(sorting.column.value), absent = x => x === null || x === undefined;
+    if (absent(one) || absent(other)) return absent(one) - absent(other);
+    const sign = typeof one === "number" && typeof other === "number" ? one - other
+      : String(one).localeCompare(String(other), "en", {numeric: true});
+    return sorting.down ? -sign : sign;
+  }
+
+  function showTable() {
+    order = page.rows.filter(matches);
+    if (sorting.column) order.sort(compare);
+    byId("rows").replaceChildren();
+    drawn = 0;
+    byId("count").value = `${order.length} of ${page.rows.length}`;
+    moreRows();
+  }
+
+  function moreRows() {
+    for (const row of order.slice(drawn, drawn + BATCH)) {
+      const tr = el("tr", {}, ...page.columns.map(column => column.cell(row)));
+      for (const name of ["mouseenter", "focusin"]) tr.addEventListener(name, () => moving.set(tr, row));
+      for (const name of ["mouseleave", "focusout"]) tr.addEventListener(name, () => rest(tr, row));
+      tr.row = row;
+      byId("rows").append(tr);
+      seen.observe(tr);
+    }
+    drawn = Math.min(drawn + BATCH, order.length);
+    byId("more").textContent = drawn < order.length ? `${order.length - drawn} more below` : "";
+  }
+
+  function rest(tr, row) {
+    moving.delete(tr);
+    drawSmall(tr, row, 0);
+  }
+
+  const moving = new Map();               // rows whose pictures play
+  const seen = new IntersectionObserver(entries => entries.forEach(async ({target, isIntersecting}) => {
+    target.inView = isIntersecting;
+    if (!isIntersecting) return;
+    if (!target.row.small) target.row.small = await load(`${target.row.file}-small`).then(
+      panels => Promise.all(panels.map(async panel => ({...panel, of: lattice(panel.extent),
+        values: new Uint8Array(await inflate(panel.packed))}))), problem);
+    drawSmall(target, target.row, 0);
+  }), {rootMargin: "300px"});
+
+  function drawSmall(tr, row, before) {   // before: ms before the peak
+    if (!row.small || !tr.isConnected) return;
+    for (const canvas of tr.querySelectorAll("canvas")) {
+      const panel = row.small.find(each => each.panel === Number(canvas.dataset.panel));
+      const n = panel.of.columns.length, frame = panel.frames - 1 - Math.round(before / panel.spacing);
+      drawColumns(canvas, panel.of, panel.extent, i => greys[frame < 0 ? 128 : panel.values[frame * n + i]]);
+    }
+  }
+
+  function playSmall(now) {
+    if (byId("list").hidden) return;
+    const before = Math.max(0, 200 - now / 8 % 275);    // an eighth of real time, then a rest
+    const every = byId("play-all").getAttribute("aria-pressed") === "true";
+    for (const tr of every ? byId("rows").children : moving.keys())
+      if (tr.inView) drawSmall(tr, tr.row, before);
+  }
+
+  // -- the player --------------------------------------------------------------------------------
+
+  const player = {row: null, panels: [], time: 0, playing: false, rested: 0, chosen: [], hovered: null};
+
+  const rings = () => Number(byId("rings").value) || Infinity;
+  const step = () => Math.min(...player.panels.map(panel => 1000 * panel.dt));
+  const frameOf = panel => panel.peak + Math.round(player.time / (1000 * panel.dt));
+  const readOut = panel => key(panel.u, panel.v);
+  const colorOf = k => page.series[(k + 1) % page.series.length];
+
+  function span() {                       // ms to the peak that the player runs over
+    const first = Math.min(...player.panels.map(panel => -1000 * panel.dt * panel.peak));
+    const last = Math.max(...player.panels.map(panel => 1000 * panel.dt * (panel.frames - 1 - panel.peak)));
+    const stretch = Number(byId("stretch").value);
+    return stretch ? [Math.max(-stretch, first), 0] : [first, last];
+  }
+
+  async function open(row) {
+    const {panels, sections} = await load(row.file);
+    const opened = await Promise.all(panels.map(unpacked));
+    Object.assign(player, {row, panels: opened, time: 0, chosen: [], hovered: null, rested: 0});
+    byId("list").hidden = true;
+    byId("item").hidden = false;
+    byId("title").textContent = row.label;
+    document.title = `${row.label} \u00b7 Optimal stimuli`;
+    const told = [page.networks.length > 1 ? `network ${row.network}` : null,
+      row.stable ? null : "the network is not stable: its responses mean nothing",
+      row.ceiling === null ? null : `ceiling ${number(row.ceiling)}, at grey ${number(row.grey)}`,
+      row.direction === null ? null : `direction ${Math.round(row.direction) % 360}\u00b0, selectivity ${row.selectivity.toFixed(2)}`];
+    byId("tuning").replaceChildren(told.filter(Boolean).join(" \u00b7 "), " ", row.polarity ? polarityOf(row) : "");
+    const at = order.indexOf(row), link = (other, name) => other && el("a", {href: `#${other.file}`}, name(other.label));
+    byId("neighbours").replaceChildren(...[link(order[at - 1], name => `\u2190 ${name}`), link(order[at + 1], name => `${name} \u2192`)].filter(Boolean));
+    byId("panels").replaceChildren(...player.panels.map(panelFigure));
+    byId("together").hidden = player.panels.length < 2;
+    byId("legend").replaceChildren(...player.panels.map((panel, k) => {
+      const swatch = el("i");
+      swatch.style.background = page.series[k % page.series.length];
+      return el("span", {}, swatch, `${panel.name} ${number(panel.value)}`);
+    }));
+    byId("sections").replaceChildren(...sections.map(sectionOf));
+    play(!still);
+    fitScrub();
+    window.scrollTo(0, 0);
+  }
+
+  function panelFigure(panel) {
+    const side = (what, label) => {
+      const canvas = el("canvas", {tabIndex: 0, role: "img", className: what,
+        ariaLabel: `${what} of ${player.row.label}, ${panel.name}: ${panel.of.columns.length} columns. ${label}. Arrow keys choose a column, Enter adds its trace.`});
+      const [low, high, unit] = [el("span"), el("span"), el("em", {}, label)], bar = el("i");
+      canvas.onpointermove = event => hover(columnAt(canvas, panel.of, rings(), event));
+      canvas.onpointerleave = () => hover(null);
+      canvas.onclick = event => choose(columnAt(canvas, panel.of, rings(), event));
+      canvas.onkeydown = event => walk(event, panel);
+      return {canvas, low, high, bar, whole: el("div", {}, canvas, el("div", {className: "scale"}, low, bar, high, unit))};
+    };
+    const stimulus = side("stimulus", "luminance"), response = side("response", "\u0394 response (a.u.)");
+    stimulus.low.textContent = "0";
+    stimulus.high.textContent = "1";
+    stimulus.bar.style.background = "linear-gradient(90deg, #000, #fff)";
+    response.bar.style.background = `linear-gradient(90deg, ${page.colors.join(",")})`;
+    const trace = el("canvas", {className: "trace", role: "img",
+      ariaLabel: `response of the cell read out over time, ${panel.name}: ${number(panel.value)} a.u. at the peak`});
+    scrubbing(trace);
+    const values = el("p", {className: "values"});
+    panel.view = {stimulus: stimulus.canvas, response, trace, values};
+    return el("figure", {}, el("figcaption", {}, el("b", {}, panel.name),
+      el("span", {}, `peak ${number(panel.value)} a.u. at ${number(1000 * panel.dt * panel.peak)} ms`),
+      el("small", {}, panel.fraction === null ? "" : `${percent(panel.fraction)} of the way from grey to the ceiling`),
+      panel.remark ? el("span", {className: "warning"}, panel.remark) : null),
+      el("div", {className: "pair"}, stimulus.whole, response.whole), values, trace);
+  }
+
+  function sectionOf({title, text, tables, figures}) {
+    return el("section", {}, el("h3", {}, title), text ? el("p", {}, text) : null,
+      ...tables.map(table => el("table", {}, el("caption", {}, table.caption),
+        el("thead", {}, el("tr", {}, ...table.columns.map(name => el("th", {scope: "col"}, name)))),
+        el("tbody", {}, ...table.rows.map(row => el("tr", {}, ...row.map(
+          value => el("td", {}, typeof value === "number" ? number(value) : value ?? "\u2013"))))))),
+      ...figures.map(figure => el("img", {src: `data/${figure.file}`, alt: figure.alt})));
+  }
+
+  function draw() {
+    if (byId("item").hidden) return;
+    const shared = byId("shared").checked, most = Math.max(...player.panels.map(panel => panel.limit));
+    const [from, to] = span();
+    byId("scrub").value = player.time;
+    byId("scrub").setAttribute("aria-valuetext", `${number(player.time)} ms to the peak`);
+    byId("time").value = `${minus(player.time.toFixed(0))} ms`;
+    const all = player.panels.map(panel => {
+      const {of, at, view} = panel, frame = frameOf(panel), limit = shared ? most : panel.limit;
+      const marks = [{column: readOut(panel), color: READ_OUT}, ...player.chosen.map((column, k) => ({column, color: colorOf(k)})),
+        ...player.hovered ? [{column: player.hovered}] : []];
+      drawColumns(view.stimulus, of, rings(), i => {
+        const {luminance} = at(frame, i);
+        return luminance === null ? null : greys[Math.round(255 * luminance)];
+      }, marks);
+      drawColumns(view.response.canvas, of, rings(), i => {
+        const {difference} = at(frame, i);
+        return difference === null ? null : responseColor(difference, limit);
+      }, marks);
+      view.response.low.textContent = number(-limit);
+      view.response.high.textContent = number(limit);
+      view.values.textContent = valuesAt(panel, frame, player.hovered ?? readOut(panel));
+      const curve = (column, color, width) => ({color, width, points: Array.from({length: panel.frames},
+        (_, f) => [1000 * panel.dt * (f - panel.peak), at(f, of.index.get(column)).voltage])});
+      const central = curve(readOut(panel), page.series[0], 2);
+      drawCurves(view.trace, [...player.chosen.map((column, k) => curve(column, colorOf(k), 1.5)), central], [from, to], player.time);
+      return central.points;
+    });
+    if (all.length < 2) return;
+    const levels = player.row.ceiling === null ? [] : [{value: player.row.ceiling, text: "ceiling"}, {value: player.row.grey, text: "grey"}];
+    drawCurves(byId("overlay"), all.map((points, k) => ({points, color: page.series[k % page.series.length]})), [from, to], player.time, levels);
+  }
+
+  function valuesAt(panel, frame, column) {
+    const [u, v] = column.split(","), {luminance, difference, voltage} = panel.at(frame, panel.of.index.get(column));
+    const where = `column (${minus(u)}, ${minus(v)})${column === readOut(panel) ? ", read out" : ""}: `;
+    if (frame < 0) return `${where}grey, before the stimulus`;
+    if (luminance === null) return `${where}after the stimulus`;
+    const cell = voltage === null ? "no cell or no number" : `voltage ${number(voltage)} a.u. (\u0394 ${number(difference)})`;
+    return `${where}luminance ${luminance.toFixed(2)}, ${cell}`;
+  }
+
+  function hover(column) { player.hovered = column; draw(); }
+
+  function choose(column) {
+    if (column === null || player.panels.every(panel => column === readOut(panel))) return;
+    player.chosen = player.chosen.includes(column) ? player.chosen.filter(each => each !== column) : [...player.chosen, column];
+    draw();
+  }
+
+  function walk(event, panel) {           // the column under the keys
+    const way = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]}[event.key];
+    const [u, v] = (player.hovered ?? readOut(panel)).split(",").map(Number);
+    if (event.key === "Enter") choose(player.hovered);
+    else if (!way) return;
+    else {
+      const next = key(u + way[0], v + way[1]), column = panel.of.columns[panel.of.index.get(next)];
+      if (column && column.ring <= rings()) hover(next);
+      byId("spoken").textContent = valuesAt(panel, frameOf(panel), player.hovered ?? readOut(panel));
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  function scrubbing(canvas) {
+    const to = event => { play(false); seek(canvas.toTime(event)); };
+    canvas.onpointerdown = event => { canvas.setPointerCapture(event.pointerId); to(event); };
+    canvas.onpointermove = event => { if (event.buttons) to(event); };
+  }
+
+  function seek(time) {
+    const [from, to] = span();
+    player.time = Math.max(from, Math.min(to, step() * Math.round(time / step())));
+    draw();
+  }
+
+  function play(on) {
+    Object.assign(player, {playing: on, precise: player.time, rested: 0});
+    byId("play").textContent = on ? "pause" : "play";
+  }
+
+  function fitScrub() {
+    const [min, max] = span();
+    Object.assign(byId("scrub"), {min, max, step: step()});
+    seek(player.time);
+  }
+
+  function playItem(elapsed) {
+    const [from, to] = span();
+    if (!player.playing || byId("item").hidden) return;
+    if (player.precise >= to && (player.rested += elapsed) < 700) return;     // rest at the end
+    const next = player.precise >= to ? from : player.precise + elapsed * Number(byId("speed").value);
+    Object.assign(player, {precise: next, rested: 0});
+    seek(next);
+  }
+
+  function speed(by) {
+    const select = byId("speed");
+    select.selectedIndex = Math.max(0, Math.min(select.options.length - 1, select.selectedIndex + by));
+  }
+
+  const by = n => { play(false); seek(player.time + n * step()); };
+  const toNeighbour = n => { const other = order[order.indexOf(player.row) + n]; if (other) location.hash = other.file; };
+  const KEYS = {" ": () => play(!player.playing), ArrowLeft: () => by(-1), ArrowRight: () => by(1),
+    Home: () => { play(false); seek(-Infinity); }, End: () => { play(false); seek(Infinity); },
+    "+": () => speed(1), "-": () => speed(-1), "[": () => toNeighbour(-1), "]": () => toNeighbour(1),
+    Escape: () => { location.hash = ""; }};
+
+  function onKey(event) {
+    if (byId("item").hidden || event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key]) return;
+    if (event.target.matches("select, input[type=checkbox]") || (event.target.matches("button, a") && event.key === " ")) return;
+    event.preventDefault();
+    KEYS[event.key]();
+  }
+
+  // -- start -------------------------------------------------------------------------------------
+
+  const problem = error => { byId("facts").textContent = error.message; };
+
+  function route() {
+    const row = page.rows.find(each => each.file === location.hash.slice(1));
+    if (row) return open(row).catch(problem);
+    Object.assign(player, {row: null, playing: false});
+    byId("item").hidden = true;
+    byId("list").hidden = false;
+    document.title = "Optimal stimuli";
+  }
+
+  function start() {
+    page.columns = columnsOfTable();
+    byId("facts").textContent = page.facts;
+    byId("foot").textContent = page.foot;
+    byId("heads").append(...page.columns.map(column => {
+      const button = el("button", {type: "button", title: column.title ?? ""}, column.name), head = el("th", {scope: "col"}, button);
+      button.onclick = () => {
+        sorting = {column, down: sorting.column === column && !sorting.down};
+        for (const each of byId("heads").children) each.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", sorting.down ? "descending" : "ascending");
+        showTable();
+      };
+      return head;
+    }));
+    byId("of-network").hidden = page.networks.length < 2;
+    byId("network").append(...page.networks.map(name => el("option", {value: name}, name)));
+    byId("filters").oninput = showTable;
+    byId("filters").onsubmit = event => event.preventDefault();
+    byId("play-all").onclick = ({currentTarget: button}) => {
+      button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
+      for (const tr of byId("rows").children) drawSmall(tr, tr.row, 0);
+    };
+    byId("play").onclick = KEYS[" "];
+    byId("back").onclick = KEYS.ArrowLeft;
+    byId("forth").onclick = KEYS.ArrowRight;
+    byId("scrub").oninput = event => { play(false); seek(Number(event.target.value)); };
+    byId("stretch").onchange = fitScrub;
+    byId("rings").onchange = byId("shared").onchange = draw;
+    scrubbing(byId("overlay"));
+    byId("overlay").setAttribute("role", "img");
+    byId("overlay").setAttribute("aria-label", "responses of the cell read out to all its optima over time");
+    byId("theme").onclick = () => {
+      const dark = getComputedStyle(document.documentElement).colorScheme === "dark"
+        || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
+      document.documentElement.dataset.theme = dark ? "light" : "dark";
+      draw();
+    };
+    addEventListener("keydown", onKey);
+    addEventListener("resize", draw);
+    addEventListener("hashchange", route);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+    new IntersectionObserver(entries => { if (entries[0].isIntersecting && drawn < order.length) moreRows(); },
+      {rootMargin: "800px"}).observe(byId("more"));
+    showTable();
+    route();
+    let last = performance.now();
+    const tick = now => {
+      playItem(now - last);
+      playSmall(now);
+      last = now;
+      requestAnimationFrame(tick);
+    };
+    requestAnimationFrame(tick);
+  }
+
+  return {
+    index(content) { page = content; start(); },
+    item(name, content) { arrived[name](content); },
+  };
+})();
