@@ -60,13 +60,13 @@ def write_score_cards(cards: Sequence[ScoreCard], stable: Sequence[bool], folder
                     )
                 }
                 cells.append({**row, "cell_type": cell_type, **indices})
-    _write_csv(folder / "networks.csv", networks)
-    _write_csv(folder / "cells.csv", cells)
+    write_csv(folder / "networks.csv", networks)
+    write_csv(folder / "cells.csv", cells)
 
 
 def write_predictions(predictions: Iterable[Prediction], folder: Path) -> None:
     """Write `predictions.csv`."""
-    _write_csv(folder / "predictions.csv", [each._asdict() for each in predictions])
+    write_csv(folder / "predictions.csv", [each._asdict() for each in predictions])
 
 
 def write_transfer(matrix: TransferMatrix, folder: Path) -> None:
@@ -80,7 +80,7 @@ def write_transfer(matrix: TransferMatrix, folder: Path) -> None:
         }
         for i, j, t in np.ndindex(*matrix.values.shape)
     ]
-    _write_csv(folder / "transfer.csv", rows)
+    write_csv(folder / "transfer.csv", rows)
     figure = plot_transfers(matrix.values, matrix.network_names, matrix.cell_types)
     save_figure(figure, folder / "transfer.png")
 
@@ -98,11 +98,11 @@ def write_groups(groups: Mapping[str, Grouping], names: Sequence[str], folder: P
         }
         for cell_type, grouping in groups.items()
     ]
-    _write_csv(folder / "groups.csv", rows)
+    write_csv(folder / "groups.csv", rows)
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows at full precision, whole or not at all."""
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows at full precision, whole or not at all."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()

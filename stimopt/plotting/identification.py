@@ -1,0 +1,65 @@
+"""How often flies are named right, against the number of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from stimopt import expect
+from stimopt.plotting import style
+
+Curve = Sequence[ArrayLike]
+"""Fraction, and the lower and upper end of its interval, `(trials,)` each."""
+
+
+def plot_identification(
+    curves: Mapping[str, Mapping[str, Curve]], chance: float | None = None, *, columns: int = 3
+) -> Figure:
+    """Draw a panel for each cell type, with a curve and its interval for each set of stimuli.
+
+    Example:
+        >>> from stimopt.plotting.identification import plot_identification
+        >>> figure = plot_identification({"T4c": {"edges": ([0.5, 0.9], [0.4, 0.8], [0.6, 1.0])}})
+
+    Args:
+        curves: by cell type, then by set of stimuli.
+        chance: fraction named right by guessing.
+        columns: panels in a row.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    expect.that(curves, "at least one cell type", "none", "pass {type: {set: curve}}")
+    columns = min(columns, len(curves))
+    rows = -(-len(curves) // columns)
+    fig = Figure(figsize=(2.3 * columns + 0.3, 1.7 * rows + 0.6), dpi=style.DPI)
+    fig.set_layout_engine("constrained")
+    axes = fig.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for ax in axes[len(curves) :]:
+        ax.remove()
+    for ax, (name, sets) in zip(axes, curves.items(), strict=False):
+        for (label, (fraction, low, high)), color in zip(sets.items(), style.SERIES, strict=False):
+            trials = 1 + np.arange(len(np.asarray(fraction)))
+            ax.fill_between(trials, low, high, color=color, alpha=0.15, lw=0)
+            ax.plot(trials, fraction, color=color, lw=1.3, label=label)
+        if chance is not None:
+            ax.axhline(chance, color="0.6", lw=0.7, ls=":")
+        ax.set_ylim(0, 1.02)
+        ax.set_title(name, fontsize=style.LABEL_SIZE)
+        ax.tick_params(labelsize=style.TICK_SIZE)
+        ax.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    fig.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=4,
+        frameon=False,
+        fontsize=style.TICK_SIZE,
+    )
+    fig.supxlabel("trials", fontsize=style.LABEL_SIZE)
+    fig.supylabel("named right", fontsize=style.LABEL_SIZE)
+    return fig

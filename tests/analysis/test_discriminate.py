@@ -1,0 +1,71 @@
+"""Questions that tell networks apart: by hand, and against the closed form of two candidates."""
+
+from __future__ import annotations
+
+from math import erf, sqrt
+
+import numpy as np
+import pytest
+
+from stimopt.analysis.discriminate import choose_questions, identification, named_right
+
+
+def test_two_candidates_are_named_as_the_normal_distribution_says() -> None:
+    """P(right) after n trials is Phi(|a - b| sqrt(n) / (2 noise))."""
+    right = named_right([[0.2], [0.5]], [0, 1], [0.5], 1, 0.4, trials=9, draws=20_000)
+    for n in (1, 4, 9):
+        wanted = 0.5 * (1 + erf(0.3 * sqrt(n) / (2 * 0.4) / sqrt(2)))
+        assert right[n - 1] == pytest.approx(wanted, abs=4 * sqrt(0.25 / 20_000))
+
+
+def test_questions_are_asked_in_turn() -> None:
+    # Only the second question distinguishes, so the first trial is a toss between equals.
+    candidates = [[0.0, 0.0], [0.0, 1.0]]
+    right = named_right(candidates, [0, 1], [0.0, 1.0], 1, 0.05, trials=4, draws=200)
+    assert right[0] == 0.0 and right[1:].tolist() == [1.0] * 3
+
+
+def test_a_class_is_named_by_any_of_its_members() -> None:
+    candidates, classes = [[0.0], [1.0], [0.5]], [0, 0, 1]
+    for fly, truth in ((0.02, 0), (0.98, 0), (0.5, 1)):
+        right = named_right(candidates, classes, [fly], truth, 0.05, trials=2, draws=100)
+        assert right.tolist() == [1.0, 1.0]
+
+
+def test_questions_are_chosen_for_the_pairs_that_are_still_alike() -> None:
+    # Stimulus 0 tells network 0 from the others best, stimulus 2 is almost as good at that, and
+    # stimulus 1 alone tells 1 from 2.
+    responses = np.zeros((3, 3, 2))
+    responses[0, 0, 1], responses[0, 2, 0], responses[1, 1, 0] = 1.0, 0.9, 0.6
+    stimuli, frames = choose_questions(responses, [0, 1, 2], 0.2, 2)
+    assert list(zip(stimuli.tolist(), frames.tolist(), strict=True)) == [(0, 1), (1, 0)]
+    assert len(choose_questions(responses, [0, 1, 2], 0.2, 9)[0]) == 3
+
+
+def test_spread_within_a_class_counts_as_noise_and_nan_is_not_asked_about() -> None:
+    responses = np.zeros((4, 3, 1))
+    responses[:, 0, 0] = [0.0, 1.6, -1.0, -0.6]  # means 1.6 apart, far apart within
+    responses[:, 1, 0] = [0.5, 0.5, 0.0, 0.0]
+    responses[0, 2, 0] = np.nan
+    assert choose_questions(responses, [0, 0, 1, 1], 0.1, 1)[0].tolist() == [1]
+
+
+def test_the_interval_is_that_of_flies() -> None:
+    found = identification([[0.0, 1.0], [1.0, 1.0]])
+    assert found.fraction.tolist() == [0.5, 1.0]
+    assert (found.low[0], found.high[0]) == (0.0, 1.0) and found.low[1] == found.high[1] == 1.0
+
+
+def test_refuses_what_makes_no_sense() -> None:
+    flat = np.zeros((2, 3, 4))
+    for message, call in (
+        ("at least two classes", lambda: choose_questions(flat, [1, 1], 0.1, 1)),
+        ("noise", lambda: choose_questions(flat, [0, 1], 0.0, 1)),
+        ("number of stimuli", lambda: choose_questions(flat, [0, 1], 0.1, 0)),
+        ("classes", lambda: choose_questions(flat, [0, 1, 2], 0.1, 1)),
+        ("trials", lambda: named_right([[0.0]], [0], [0.0], 0, 0.1, trials=0)),
+        ("at least one fly", lambda: identification(np.zeros((0, 3)))),
+    ):
+        with pytest.raises(ValueError, match=r"^expected .*, got .*") as error:
+            call()
+        assert message in str(error.value)
