@@ -66,10 +66,12 @@ def packed_picture(panel: Panel) -> dict[str, Any]:
     frames = strip_frames(panel.peak_frame, panel.dt, SECONDS, _SMALL_FRAMES)
     rings = min(RINGS, panel.lattice.extent)
     shown = panel.stimulus[frames][:, drawn_columns(panel.lattice, rings)]
+    contrast = np.abs(_luminance(shown) / 255 - GREY).sum(axis=1)
     spacing = int(frames[1] - frames[0]) if len(frames) > 1 else 1
     return {
         "extent": rings,
         "frames": len(frames),
+        "rest": int(contrast.argmax()),
         "spacing": 1000 * panel.dt * spacing,
         "packed": _packed(_luminance(shown)),
     }

@@ -223,19 +223,21 @@ const stimopt = (() => {
     }
     context.save();
     context.beginPath();
-    context.rect(box.left, 0, width - box.left, height);
+    context.rect(box.left, 0, width - box.left - box.right, height);
     context.clip();
     for (const {points, color, width: stroke = 1.8} of curves) {
       const drawn = points.filter(p => p[1] !== null);
       line(drawn.map(([t, v]) => [x(t), y(v)]), {strokeStyle: color, lineWidth: stroke, lineJoin: "round"});
-      const now = drawn.find(p => Math.abs(p[0] - time) < 1e-6) ?? drawn.find(p => p[0] >= time && p[0] - time < 40);
-      if (!now || now[0] < from) continue;
+    }
+    context.restore();
+    for (const {points, color} of curves) {
+      const now = points.find(p => p[1] !== null && Math.abs(p[0] - time) < 0.51 * (points[1]?.[0] - points[0][0] || 1));
+      if (!now) continue;
       context.beginPath();
       context.arc(x(now[0]), y(now[1]), 3.5, 0, 7);
       context.fillStyle = color;
       context.fill();
     }
-    context.restore();
     line([[x(time), box.top], [x(time), height - box.bottom]], {globalAlpha: 0.6});
     canvas.toTime = event => from + (event.clientX - canvas.getBoundingClientRect().left - box.left)
       / (width - box.left - box.right) * (to - from);
@@ -274,8 +276,8 @@ const stimopt = (() => {
   function pictureCell(row, name, i) {
     if (row.peaks[i] === null) return el("td", {}, "\u2013");
     const canvas = el("canvas", {className: "small", role: "img", dataset: {panel: i},
-      ariaLabel: `stimulus of ${row.label}, ${name}, at the peak of the response`});
-    return el("td", {}, el("div", {className: "picture"}, canvas, el("span", {}, el("b", {}, number(row.peaks[i])),
+      ariaLabel: `stimulus of ${row.label}, ${name}, in its frame of most contrast before the peak`});
+    return el("td", {className: "pictured"}, el("div", {className: "picture"}, canvas, el("span", {}, el("b", {}, number(row.peaks[i])),
       el("small", {}, percent(row.fractions[i])), row.remarks[i] && el("span", {className: "warning"}, row.remarks[i]))));
   }
 
@@ -331,7 +333,7 @@ const stimopt = (() => {
 
   function rest(tr, row) {
     moving.delete(tr);
-    drawSmall(tr, row, 0);
+    drawSmall(tr, row);
   }
 
   const moving = new Map();               // rows whose pictures play
@@ -341,14 +343,15 @@ const stimopt = (() => {
     if (!target.row.small) target.row.small = await load(`${target.row.file}-small`).then(
       panels => Promise.all(panels.map(async panel => ({...panel, of: lattice(panel.extent),
         values: new Uint8Array(await inflate(panel.packed))}))), problem);
-    drawSmall(target, target.row, 0);
+    drawSmall(target, target.row);
   }), {rootMargin: "300px"});
 
-  function drawSmall(tr, row, before) {   // before: ms before the peak
+  function drawSmall(tr, row, before) {   // ms before the peak; at rest the frame of most contrast
     if (!row.small || !tr.isConnected) return;
     for (const canvas of tr.querySelectorAll("canvas")) {
       const panel = row.small.find(each => each.panel === Number(canvas.dataset.panel));
-      const n = panel.of.columns.length, frame = panel.frames - 1 - Math.round(before / panel.spacing);
+      const n = panel.of.columns.length;
+      const frame = before === undefined ? panel.rest : panel.frames - 1 - Math.round(before / panel.spacing);
       drawColumns(canvas, panel.of, panel.extent, i => greys[frame < 0 ? 128 : panel.values[frame * n + i]]);
     }
   }
@@ -369,7 +372,11 @@ const stimopt = (() => {
   const step = () => Math.min(...player.panels.map(panel => 1000 * panel.dt));
   const frameOf = panel => panel.peak + Math.round(player.time / (1000 * panel.dt));
   const readOut = panel => key(panel.u, panel.v);
-  const colorOf = k => page.series[(k + 1) % page.series.length];
+  const series = k => {                   // black lines are those of the text, on dark paper too
+    const color = page.series[k % page.series.length];
+    return color === "#000000" ? getComputedStyle(document.body).color : color;
+  };
+  const colorOf = k => series(k + 1);
 
   function span() {                       // ms to the peak that the player runs over
     const first = Math.min(...player.panels.map(panel => -1000 * panel.dt * panel.peak));
@@ -397,7 +404,7 @@ const stimopt = (() => {
     byId("together").hidden = player.panels.length < 2;
     byId("legend").replaceChildren(...player.panels.map((panel, k) => {
       const swatch = el("i");
-      swatch.style.background = page.series[k % page.series.length];
+      swatch.style.background = series(k);
       return el("span", {}, swatch, `${panel.name} ${number(panel.value)}`);
     }));
     byId("sections").replaceChildren(...sections.map(sectionOf));
@@ -467,13 +474,13 @@ const stimopt = (() => {
       view.values.textContent = valuesAt(panel, frame, player.hovered ?? readOut(panel));
       const curve = (column, color, width) => ({color, width, points: Array.from({length: panel.frames},
         (_, f) => [1000 * panel.dt * (f - panel.peak), at(f, of.index.get(column)).voltage])});
-      const central = curve(readOut(panel), page.series[0], 2);
+      const central = curve(readOut(panel), series(0), 2);
       drawCurves(view.trace, [...player.chosen.map((column, k) => curve(column, colorOf(k), 1.5)), central], [from, to], player.time);
       return central.points;
     });
     if (all.length < 2) return;
     const levels = player.row.ceiling === null ? [] : [{value: player.row.ceiling, text: "ceiling"}, {value: player.row.grey, text: "grey"}];
-    drawCurves(byId("overlay"), all.map((points, k) => ({points, color: page.series[k % page.series.length]})), [from, to], player.time, levels);
+    drawCurves(byId("overlay"), all.map((points, k) => ({points, color: series(k)})), [from, to], player.time, levels);
   }
 
   function valuesAt(panel, frame, column) {
@@ -481,7 +488,7 @@ const stimopt = (() => {
     const where = `column (${minus(u)}, ${minus(v)})${column === readOut(panel) ? ", read out" : ""}: `;
     if (frame < 0) return `${where}grey, before the stimulus`;
     if (luminance === null) return `${where}after the stimulus`;
-    const cell = voltage === null ? "no cell or no number" : `voltage ${number(voltage)} a.u. (\u0394 ${number(difference)})`;
+    const cell = voltage === null ? "no cell or no number" : `voltage ${number(voltage)} a.u. (\u0394\u00a0${number(difference)})`;
     return `${where}luminance ${luminance.toFixed(2)}, ${cell}`;
   }
 
@@ -591,7 +598,7 @@ const stimopt = (() => {
     byId("filters").onsubmit = event => event.preventDefault();
     byId("play-all").onclick = ({currentTarget: button}) => {
       button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
-      for (const tr of byId("rows").children) drawSmall(tr, tr.row, 0);
+      for (const tr of byId("rows").children) drawSmall(tr, tr.row);
     };
     byId("play").onclick = KEYS[" "];
     byId("back").onclick = KEYS.ArrowLeft;
