@@ -86,6 +86,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         anneal: int,
         *,
         sign: Literal[1, -1] = 1,
+        variants: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         extremes = _range_of(ceiling)
@@ -104,14 +105,15 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
             chosen.extend(rows)
             return stimulus
 
-        names = [f"level {f:g}" for f in fractions] if len(fractions) > 1 else [""]
+        if variants is None:
+            variants = [f"level {f:g}" for f in fractions] if len(fractions) > 1 else [""]
         chosen: list[int] = []
         super().__init__(
             network,
             cell_types,
             protocol,
             sign=sign,
-            variants=names,
+            variants=variants,
             start=first,
             optimizer=descend,
             **options,
@@ -213,6 +215,17 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
 
     def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
         """The nearest stimulus to grey at which the linear response meets the level."""
+        direction, missing = self.linear_response(gradient)
+        factor = nearest_to_grey(direction, luminance, missing)
+        self.multiplier.copy_((2 * factor).clamp(min=SMALLEST))
+        return from_grey(factor, direction)
+
+    def linear_response(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean gradient of the objective, `(items, frames, columns)`, and what it lacks, `(items,)`.
+
+        Args:
+            gradient: of the total loss.
+        """
         pull = -gradient / self.multiplier[:, None, None]
         direction = self.region.mean_direction(pull) * length(pull)[:, None, None]
         missing = self._missing + AIM * self.span
@@ -222,10 +235,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
             (self.extra + CORRECTION * missing).clamp(min=0.0).minimum(LARGEST_EXTRA * self.span)
         )
         self.extra.copy_(extra)
-        missing = missing + extra
-        factor = nearest_to_grey(direction, luminance, missing)
-        self.multiplier.copy_((2 * factor).clamp(min=SMALLEST))
-        return from_grey(factor, direction)
+        return direction, missing + extra
 
     def settings(self) -> dict[str, Any]:
         """Plain values that decide the result."""

@@ -134,8 +134,10 @@ class StepsToRegionOptimum(StimulusModule):
         gradient.copy_(-self.region.step(luminance, optimum))
 
 
-def nearest_to_grey(direction: Tensor, luminance: Tensor, missing: Tensor) -> Tensor:
-    """Factor mu at which x* = clip(1/2 + mu d) makes up for what the response lacks, `(items,)`.
+def nearest_to_grey(
+    direction: Tensor, luminance: Tensor, missing: Tensor, centre: Tensor | None = None
+) -> Tensor:
+    """Factor mu at which x* = clip(c + mu d) makes up for what the response lacks, `(items,)`.
 
     d (x* - x) is the change of a response that is linear in the stimulus. It rises with mu, ever
     more slowly as pixels reach their bounds, so Newton's method comes to the root from below.
@@ -145,14 +147,17 @@ def nearest_to_grey(direction: Tensor, luminance: Tensor, missing: Tensor) -> Te
         direction: gradient d of the response, or a mean of its past, `(items, frames, columns)`.
         luminance: the iterate x, of that shape.
         missing: level less response, `(items,)`.
+        centre: c that x* is nearest to in place of grey, in [0, 1], of the shape of x.
     """
     size, square = direction.abs(), direction.square()
-    needed = missing + dot(direction, luminance - GREY)
+    c = torch.full_like(luminance, GREY) if centre is None else centre
+    room = torch.where(direction > 0, 1 - c, c)
+    needed = missing + dot(direction, luminance - c)
     largest = largest_size(direction)
     mu = torch.zeros_like(missing)
     for _ in range(NEWTON_STEPS):
-        at_bound = mu[:, None, None] * size >= GREY
-        gain = total(torch.where(at_bound, GREY * size, mu[:, None, None] * square))
+        at_bound = mu[:, None, None] * size >= room
+        gain = total(torch.where(at_bound, room * size, mu[:, None, None] * square))
         slope = total(square.masked_fill(at_bound, 0.0)).clamp(min=TINY)
         mu = (mu + (needed - gain) / slope).clamp(min=0.0).minimum(largest)
     return mu
