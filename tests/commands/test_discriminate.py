@@ -1,0 +1,50 @@
+"""`stimopt discriminate`: stimuli, experiment, tables and figure."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from stimopt.cli import main
+
+SHORT = ["--t_stim=0.1", "--steps=4", "--data.stop_sample=2", "--trials=6", "--draws=40"]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_lesioned_copies_play_the_fly(
+    trained_folder: Path, connectome_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = [
+        f"--network.path=[{trained_folder / '000'}, {trained_folder / '001'}]",
+        f"--network.connectome={connectome_file}",
+        "--network.extent=3",
+        "--network.lesions=Mi9",
+    ]
+    options = ["--cell_types=T4c", *SHORT, f"--output={tmp_path}"]
+    assert main(["discriminate", *network, *options]) == 0
+    assert "named right after 4 trials" in capsys.readouterr().out
+    table = rows(tmp_path / "identification.csv")
+    sets = ["discriminating", "clips", "edges", "flashes"]
+    assert [
+        row["set"] for row in table if row["cell_type"] == "T4c" and row["trials"] == "1"
+    ] == sets
+    for row in table:
+        assert 0 <= float(row["low"]) <= float(row["fraction"]) <= float(row["high"]) <= 1
+    made = [row for row in rows(tmp_path / "questions.csv") if row["set"] == "discriminating"]
+    assert {row["stimulus"] for row in made} == {"000 over 001", "001 over 000"}
+    assert (tmp_path / "identification.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((tmp_path / "fits" / "lesions").glob("*/result.h5"))) == 2
+
+
+def test_says_what_can_play_a_fly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--network.extent=3", *SHORT, f"--output={tmp_path / 'out'}"]
+    assert main(["discriminate", *options]) == 2
+    line = capsys.readouterr().err
+    assert "expected networks to play a fly, got 1 networks" in line and "--network.lesions" in line
+    assert not (tmp_path / "out").exists()
