@@ -62,7 +62,7 @@ def new_parser(command: str, description: str) -> LightningArgumentParser:
 def add_model(parser: ArgumentParser, group: str, model: type, skip: Collection[str] = ()) -> None:
     """The options of a module or data module, such as `--model.*`."""
     # What the command creates itself, and tensors, which only Python can pass.
-    skip = {"network", "protocol", "n_frames", "target", *skip}
+    skip = {"network", "protocol", "n_frames", "target", "variants", *skip}
     parser.add_class_arguments(model, group, skip=skip, instantiate=False, sub_configs=True)
 
 
