@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stimopt.analysis.edge_tuning import edge_tuning as edge_tuning
     from stimopt.analysis.explain import explain as explain
     from stimopt.analysis.stimulus_tuning import stimulus_tuning as stimulus_tuning
+    from stimopt.analysis.trust import check_optima as check_optima
     from stimopt.items import Item as Item
     from stimopt.items import Reading as Reading
     from stimopt.lattice import HexLattice as HexLattice
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from stimopt.plotting import save_figure as save_figure
     from stimopt.protocol import GREY as GREY
     from stimopt.protocol import Protocol as Protocol
-    from stimopt.report.gallery import write_gallery as write_gallery
+    from stimopt.report.page import write_page as write_page
     from stimopt.results import Result as Result
     from stimopt.results import ThreeOptima as ThreeOptima
     from stimopt.results import read as read
@@ -99,6 +100,7 @@ _HOMES = {
     "read": "results",
     "edge_tuning": "analysis",
     "explain": "analysis.explain",
+    "check_optima": "analysis.trust",
     "stimulus_tuning": "analysis",
     # pictures
     "Figure": "plotting",
@@ -107,7 +109,7 @@ _HOMES = {
     "plot_stim_response": "plotting",
     "plot_traces": "plotting",
     "save_figure": "plotting",
-    "write_gallery": "report.gallery",
+    "write_page": "report.page",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]

@@ -23,6 +23,7 @@ from stimopt.analysis.transfer import (
     normalized_responses,
     transfer,
 )
+from stimopt.analysis.trust import check_optima
 
 __all__ = [
     "ChangeDrive",
@@ -39,6 +40,7 @@ __all__ = [
     "angle_between",
     "central_traces",
     "change_drive",
+    "check_optima",
     "direction_tuning",
     "edge_tuning",
     "explain",

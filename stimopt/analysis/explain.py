@@ -31,10 +31,10 @@ from torch import Tensor
 from stimopt import expect
 from stimopt.analysis.currents import LIGHT, InputCurrents, input_currents, require_connectome
 from stimopt.analysis.paths import path_similarity, rows_of_cells
-from stimopt.analysis.shown import ShownStimuli, drive_of
+from stimopt.analysis.shown import ShownStimuli, drive_of, peak_gradient
 from stimopt.lattice import Floats
 from stimopt.networks.frozen import FrozenNetwork
-from stimopt.networks.model import ResponseModel, device_of
+from stimopt.networks.model import ResponseModel
 from stimopt.results import Result, ThreeOptima, Variable
 from stimopt.results.responses import type_responses
 from stimopt.results.three_optima import select_items
@@ -94,7 +94,7 @@ def explain(
     if lesions:
         left = _lesioned(known, shown, names)
         own["lesioned_response"] = Variable(("item", "source"), left, "part of the response")
-    gradient = _gradient(known, shown, peaks)
+    gradient = peak_gradient(known, shown, peaks)
     own["sensitivity"] = Variable(("item", "frame", "column"), gradient, "voltage per luminance")
     explained = dataclasses.replace(result, kind="explained", variables={**kept, **own})
     if clips is not None:
@@ -216,22 +216,6 @@ def _of_result(result: Result) -> dict[str, Variable]:
 
 
 # -- sensitivity and lesions ----------------------------------------------------------------------
-
-
-def _gradient(network: ResponseModel, shown: ShownStimuli, peaks: Tensor) -> Floats:
-    """Gradient of the voltage at the peak, `(items, frames, columns)`, float32."""
-    device, parts = device_of(network), []
-    with torch.inference_mode(False), torch.enable_grad(), network.busy():
-        for rows in shown.batches():
-            part = shown.select(rows)
-            luminance = part.luminance.to(device).clone().requires_grad_()
-            response = network.respond(
-                luminance, part.protocol, part.cells[:, None].to(device), part.networks.to(device)
-            )
-            at_peak = response[torch.arange(len(rows)), peaks[rows], 0].sum()
-            (gradient,) = torch.autograd.grad(at_peak, luminance)
-            parts.append(gradient.float().cpu().numpy())
-    return np.concatenate(parts)
 
 
 def _lesioned(network: FrozenNetwork, shown: ShownStimuli, names: Sequence[str]) -> Floats:

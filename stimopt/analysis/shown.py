@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stimopt import expect
@@ -16,6 +17,8 @@ from stimopt.analysis.central_response import ITEM_FRAMES
 from stimopt.networks.model import ResponseModel, device_of
 from stimopt.protocol import GREY, Protocol, peak
 from stimopt.results.result import Result
+
+Singles = NDArray[np.float32]
 
 
 class Peaks(NamedTuple):
@@ -38,6 +41,8 @@ class ShownStimuli:
         luminance: in [0, 1], grey after an item's end, `(items, frames, columns)`.
         lengths: frames that count, `(items,)`.
         cells: read out, `(items,)`.
+        cell_types: their types, `(items,)`.
+        columns: their columns, `(items,)`.
         networks: position of each item's network, `(items,)`.
         signs: 1 where a large response is sought, -1 where a low one is, `(items,)`.
         protocol: how they are shown.
@@ -46,6 +51,8 @@ class ShownStimuli:
     luminance: Tensor
     lengths: Tensor
     cells: Tensor
+    cell_types: NDArray[np.str_]
+    columns: Tensor
     networks: Tensor
     signs: Tensor
     protocol: Protocol
@@ -76,12 +83,14 @@ class ShownStimuli:
             if "sign" in result.variables
             else np.full(n_items, int(result.config.get("sign", 1)))
         )
-        where = (result[name].tolist() for name in ("cell_type", "readout_u", "readout_v"))
-        cells = [network.cell_index(str(name), u, v) for name, u, v in zip(*where, strict=True)]
+        types, (u, v) = result["cell_type"].astype(str), (result["readout_u"], result["readout_v"])
+        cells = [network.cell_index(*cell) for cell in zip(types.tolist(), u, v, strict=True)]
         return cls(
             torch.as_tensor(np.asarray(result["stimulus"], np.float32)).nan_to_num(nan=GREY),
             torch.as_tensor(np.asarray(result["n_frames"], np.int64)),
             torch.tensor(cells),
+            types,
+            torch.as_tensor(network.lattice.index(u, v)),
             torch.as_tensor(np.asarray(result["network"], np.int64)),
             torch.as_tensor(np.asarray(signs, np.int64)),
             dataclasses.replace(result.protocol, baseline="absolute"),
@@ -101,8 +110,28 @@ class ShownStimuli:
 
     def select(self, rows: Tensor) -> ShownStimuli:
         """Some of the items, by number."""
-        of_items = ("luminance", "lengths", "cells", "networks", "signs")
-        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in of_items})
+        of_items = ("luminance", "lengths", "cells", "columns", "networks", "signs")
+        selected: dict[str, Any] = {name: getattr(self, name)[rows] for name in of_items}
+        return dataclasses.replace(self, cell_types=self.cell_types[rows.numpy()], **selected)
+
+    def in_network(self, network: ResponseModel, position: int) -> ShownStimuli:
+        """The same for the cells of these types and columns in another network.
+
+        Raises:
+            ValueError: if it has another lattice, or lacks a cell.
+        """
+        extent, wanted = network.lattice.extent, self.luminance.shape[2]
+        expect.that(
+            network.lattice.n_columns == wanted,
+            f"another network with {wanted} columns",
+            f"{network.names[position]} with {network.lattice.n_columns} (extent {extent})",
+            "open it with the extent of the result",
+        )
+        u, v = (each[self.columns.numpy()] for each in (network.lattice.u, network.lattice.v))
+        where = zip(self.cell_types.tolist(), u.tolist(), v.tolist(), strict=True)
+        cells = torch.tensor([network.cell_index(*cell) for cell in where])
+        there = torch.full_like(self.networks, position)
+        return dataclasses.replace(self, cells=cells, networks=there)
 
     def batches(self) -> Iterator[Tensor]:
         """Numbers of the items that one simulation may hold, batch by batch."""
@@ -145,3 +174,25 @@ def drive_of(network: ResponseModel, shown: ShownStimuli) -> Tensor:
         shown.peaks(traces_of(network, each)).value for each in (shown.at_grey(), shown)
     )
     return shown.signs * (driven - at_grey)
+
+
+def peak_gradient(network: ResponseModel, shown: ShownStimuli, frames: Tensor) -> Singles:
+    """Gradient of each item's voltage in one frame by its pixels, `(items, frames, columns)`.
+
+    Args:
+        network: simulated; must pass a gradient.
+        shown: the stimuli.
+        frames: in which the voltage counts, such as its peak, `(items,)`.
+    """
+    device, parts = device_of(network), []
+    with torch.inference_mode(False), torch.enable_grad(), network.busy():
+        for rows in shown.batches():
+            part = shown.select(rows)
+            luminance = part.luminance.to(device).clone().requires_grad_()
+            response = network.respond(
+                luminance, part.protocol, part.cells[:, None].to(device), part.networks.to(device)
+            )
+            at_peak = response[torch.arange(len(rows)), frames[rows], 0].sum()
+            (gradient,) = torch.autograd.grad(at_peak, luminance)
+            parts.append(gradient.float().cpu().numpy())
+    return np.concatenate(parts)
