@@ -51,8 +51,8 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     add = parser.add_argument
     add("-c", "--config", action="config", help="options as a YAML file")
     add("result", type=str, help="a result.h5 of a fit or search, or an optima.h5")
-    add("--to", type=str, default=to, help=f"the format: {', '.join(FORMATS)}")
-    add("--display_type", type=str, default=usual, help=", ".join(DISPLAYS))
+    add("--to", choices=list(FORMATS), default=to, help="the format")
+    add("--display_type", choices=list(DISPLAYS), default=usual, help="what shows it")
     add("--items", type=str, default="all", help="labels or cell types, commas between, or all")
     add("--kinds", type=list[str], default=["artificial"], help="of a file of the three optima")
     controls = "after every stimulus: reversed, inverted, mirrored, scrambled, and grey once"
