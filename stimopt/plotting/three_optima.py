@@ -21,6 +21,7 @@ _WIDTH = 8.2
 """Inches; fits the width of an A4 page (8.27)."""
 
 _HEAD, _TRACES = 0.34, 2.1
+_CEILING_COLOR = "0.35"
 _TRACE_TOP, _TRACE_BOTTOM = 0.14, 0.46
 
 
@@ -34,11 +35,14 @@ def plot_optima(
     shared_scale: bool = False,
     title: str | None = None,
     peak_frames: Sequence[int | None] | None = None,
+    details: Sequence[str] | None = None,
+    grey_and_ceiling: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw several stimuli of one cell type over their responses, and the central traces below.
 
     Each strip ends with the frame of its peak. The traces stand on the time axis of the frames
-    above, and the responses at the peak are written at their ends.
+    above, and the responses at the peak are written at their ends; where the ceiling is known, with
+    how far each is on the way there from the response at grey.
 
     Args:
         results: name, stimulus `(frames, columns)` in [0, 1] and response `(frames, columns)` of
@@ -50,6 +54,8 @@ def plot_optima(
         shared_scale: one colour scale for all responses, instead of one for each.
         title: heading in place of the usual one.
         peak_frames: last frame of each; None finds the peak of the central response.
+        details: what is written after the name of each.
+        grey_and_ceiling: response at grey and the largest that any stimulus gives.
 
     Returns:
         A figure 8.2 inches wide.
@@ -73,9 +79,14 @@ def plot_optima(
     fig, parts = _page(selected[0], len(results), slots)
     _draw_heading(parts[0], title or f"What {cell_type} responds to most")
     plots = [
-        strips.draw_strip(strip, title=name, title_color=color, slots=slots, fig=part)
-        for name, color, strip, part in zip(
-            names, cycle(style.SERIES), selected, parts[1:-1], strict=False
+        strips.draw_strip(strip, title=f"{name}{detail}", title_color=color, slots=slots, fig=part)
+        for name, detail, color, strip, part in zip(
+            names,
+            [f", {text}" if text else "" for text in details or [""] * len(names)],
+            cycle(style.SERIES),
+            selected,
+            parts[1:-1],
+            strict=False,
         )
     ]
     centrals = {
@@ -83,7 +94,7 @@ def plot_optima(
         for (name, _, response), strip in zip(results, selected, strict=True)
     }
     longest = max(plots, key=lambda plot: len(plot.strip.frames))
-    _draw_traces(parts[-1], centrals, dt, longest.time_axis)
+    _draw_traces(parts[-1], centrals, dt, longest.time_axis, grey_and_ceiling)
     return fig
 
 
@@ -113,7 +124,11 @@ def _draw_heading(part: SubFigure, heading: str) -> None:
 
 
 def _draw_traces(
-    part: SubFigure, centrals: Mapping[str, Floats], dt: float, time_axis: Axes
+    part: SubFigure,
+    centrals: Mapping[str, Floats],
+    dt: float,
+    time_axis: Axes,
+    grey_and_ceiling: tuple[float, float] | None,
 ) -> None:
     """Draw central responses up to their peaks, on the time axis of the frames above."""
     width, height = style.figure_size(part)
@@ -134,26 +149,41 @@ def _draw_traces(
     ax.set_xlabel(time_axis.get_xlabel())
     ax.set_xticks(time_axis.get_xticks(), [t.get_text() for t in time_axis.get_xticklabels()])
     ax.set_xlim(time_axis.get_xlim())
+    if grey_and_ceiling is not None:
+        ax.axhline(grey_and_ceiling[1], color=_CEILING_COLOR, lw=1, ls=(0, (4, 3)), zorder=1)
     ax.margins(y=0.08)
     ax.yaxis.labelpad = 1.5
     short_ticks(ax)
     ax.axvline(0, color="0.75", lw=0.6, zorder=0)
     ax.grid(axis="y", color="0.9", lw=0.5)
     ax.set_axisbelow(True)
-    _name_peaks(ax, {name: float(trace[-1]) for name, trace in traces.items()})
+    peaks = {name: float(trace[-1]) for name, trace in traces.items()}
+    _name_peaks(ax, peaks, grey_and_ceiling)
 
 
-def _name_peaks(ax: Axes, peaks: Mapping[str, float]) -> None:
+def _name_peaks(
+    ax: Axes, peaks: Mapping[str, float], grey_and_ceiling: tuple[float, float] | None
+) -> None:
     """Write name and response beside the right end of each trace, without overlap."""
     low, high = ax.get_ylim()
+    texts = {name: style.number(value) for name, value in peaks.items()}
+    colors = dict(zip(peaks, cycle(style.SERIES), strict=False))
+    if grey_and_ceiling is not None:
+        grey, ceiling = grey_and_ceiling
+        texts = {
+            name: f"{text} ({100 * (peaks[name] - grey) / (ceiling - grey):.0f} %)"
+            for name, text in texts.items()
+        }
+        peaks = {**peaks, "ceiling": ceiling}
+        texts["ceiling"], colors["ceiling"] = style.number(ceiling), _CEILING_COLOR
     height = ax.get_window_extent().height / ax.figure.dpi
     line = 1.25 * style.LABEL_SIZE / 72  # inches
     heights = [height * (value - low) / (high - low) for value in peaks.values()]
-    for (name, value), color, y in zip(
-        peaks.items(), cycle(style.SERIES), spread(heights, 2 * line, height), strict=False
-    ):
-        ax.plot(0, value, "o", color=color, ms=4.5, mec="white", mew=0.6, zorder=4)
-        for text, dy, weight in ((name, 0.5, "normal"), (style.number(value), -0.5, "bold")):
+    for (name, value), y in zip(peaks.items(), spread(heights, 2 * line, height), strict=True):
+        color = colors[name]
+        if color != _CEILING_COLOR:
+            ax.plot(0, value, "o", color=color, ms=4.5, mec="white", mew=0.6, zorder=4)
+        for text, dy, weight in ((name, 0.5, "normal"), (texts[name], -0.5, "bold")):
             label = ax.text(
                 1.01,
                 (y + dy * line) / height,

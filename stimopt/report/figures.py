@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from stimopt.lattice import HexLattice
 from stimopt.plotting import Figure, animate, plot_optima, plot_stim_response, save_figure
-from stimopt.results.result import Result
+from stimopt.results.result import NOT_STABLE, Result
 from stimopt.results.three_optima import ThreeOptima
 
 
@@ -22,7 +23,7 @@ def item_figure(result: Result, i: int) -> Figure:
         result["response"][i, shown],
         lattice,
         result.protocol.dt,
-        title=f"{result['label'][i]}, {result.kind}",
+        title=f"{result['label'][i]}, {result.kind}" + _mark(result, i),
         column=int(lattice.index(result["readout_u"][i], result["readout_v"][i])),
         peak_frame=result.frame_of_peak(i),
     ).fig
@@ -39,11 +40,31 @@ def optima_figure(optima: ThreeOptima, i: int, **options: Any) -> Figure:
         **options: as for `plotting.plot_optima`.
     """
     item = optima[i]
+    known = not math.isnan(item.ceiling)
+    grown = "grown from noise by a weighted loss"
+    efficient = f"nearest to grey at {100 * item.aim:.3g} % of the way to the ceiling"
     drawn = [(kind, optimum.stimulus, optimum.response) for kind, optimum in item.optima.items()]
     peaks = [optimum.peak_frame for optimum in item.optima.values()]
+    if mark := _mark(optima.artificial, i):
+        options.setdefault("title", f"What {item.cell_type} responds to most{mark}")
     return plot_optima(
-        drawn, optima.lattice, optima.dt, item.cell_type, peak_frames=peaks, **options
+        drawn,
+        optima.lattice,
+        optima.dt,
+        item.cell_type,
+        peak_frames=peaks,
+        details=[
+            "the best clip",
+            "that clip pulled to grey",
+            grown if math.isnan(item.aim) else efficient,
+        ],
+        grey_and_ceiling=(item.at_grey, item.ceiling) if known else None,
+        **options,
     )
+
+
+def _mark(result: Result, i: int) -> str:
+    return "" if result.is_stable(i) else f" ({NOT_STABLE})"
 
 
 def write_figures(result: Result, folder: str | Path, max_figures: int = 8) -> list[Path]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+from rich.box import SIMPLE
 from rich.console import JustifyMethod
 from rich.table import Table
 
 from stimopt.plotting import style
 from stimopt.report.optima_tuning import TuningText
-from stimopt.results.result import Result
+from stimopt.results.result import NOT_STABLE, Result
 from stimopt.results.three_optima import KINDS, ItemOptima, ThreeOptima
 
 SCENE = "scene"
@@ -30,7 +31,7 @@ def winners_table(result: Result, ranks: int = 1) -> Table:
     for i, cell_type in enumerate(result["cell_type"]):
         for rank in range(min(ranks, result["sample"].shape[1])):
             if result["sample"][i, rank] >= 0:
-                row = [str(cell_type)]
+                row = [_marked(str(cell_type), result, i)]
                 row += [result.network_names[result["network"][i]]] if several else []
                 row += [str(rank + 1)] if ranks > 1 else []
                 table.add_row(*row, *_clip(result, i, rank))
@@ -41,16 +42,19 @@ def optima_table(optima: ThreeOptima) -> Table:
     """Peak responses of the three optima of each item, and the tuning to the artificial one.
 
     Where the ceiling is known, each peak is followed by how far it is on the way there from grey.
+    DSI is the direction selectivity index.
     """
-    table = Table(title="Peak responses of the three optimal stimuli", title_justify="left")
+    title = "Peak responses of the three optimal stimuli"
+    # Fits a terminal of 80 columns.
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 0), pad_edge=False)
     table.add_column("cell type", no_wrap=True)
     ceilings = ["ceiling"] if any(not math.isnan(item.ceiling) for item in optima) else []
-    for name in (*ceilings, *KINDS, "direction", "selectivity", "polarity"):
+    for name in (*ceilings, "clip", *KINDS[1:], "direction", "DSI", "ON/OFF"):
         table.add_column(name, justify="right", no_wrap=True)
     for i, item in enumerate(optima):
         tuning = TuningText.of_item(optima.artificial, i)
         table.add_row(
-            _plain(item.label),
+            _marked(item.label, optima.artificial, i),
             *[style.number(item.ceiling) for _ in ceilings],
             *[_peak(item, optimum.peak) for optimum in item.optima.values()],
             tuning.direction_text,
@@ -64,6 +68,11 @@ def _peak(item: ItemOptima, response: float) -> str:
     fraction = item.fraction(response)
     shown = "" if math.isnan(fraction) else f" ({100 * fraction:.0f} %)"
     return f"{style.number(response)}{shown}"
+
+
+def _marked(label: str, result: Result, i: int) -> str:
+    """A label, and whether its network is not stable."""
+    return _plain(label if result.is_stable(i) else f"{label} ({NOT_STABLE})")
 
 
 def _plain(text: str) -> str:

@@ -87,6 +87,8 @@ from stimopt.storage.hdf5 import opened, plain_array
 from stimopt.storage.identity import require_same
 
 SCHEMA = "stimopt.result/1"
+NOT_STABLE = "not stable"
+"""Written beside what comes from a network that cannot be simulated."""
 TOLERANCE = 1e-4
 """Largest difference in voltage that `check` lets pass: implementations of the step sum in other
 orders, which moves a float32 voltage of order 1 by about 1e-6; 1e-4 leaves room for a stronger
@@ -152,6 +154,10 @@ class Result:
             raise AttributeError(name)
         return self.variables[name].values
 
+    def is_stable(self, i: int) -> bool:
+        """Whether the networks that an item reads can be simulated, and its response is finite."""
+        return "stable" not in self.variables or bool(self["stable"][i])
+
     def frame_of_peak(self, i: int) -> int:
         """Frame at which an item's central response peaks within its read-out window.
 
@@ -163,8 +169,7 @@ class Result:
         """
         n_frames = int(self["n_frames"][i])
         central = self["central_response"][i, :n_frames]
-        stable = "stable" not in self.variables or self["stable"][i]
-        if not stable and np.isnan(central[self.protocol.readout(n_frames)]).all():
+        if not self.is_stable(i) and np.isnan(central[self.protocol.readout(n_frames)]).all():
             return int(self.protocol.readout(n_frames).stop) - 1
         signs = self.variables.get("sign")
         sign = self.config.get("sign", 1) if signs is None else int(signs.values[i])

@@ -72,7 +72,9 @@ class ItemOptima:
     """The three optima of one cell type, network and seed.
 
     `at_grey` and `ceiling` are the responses at grey and at the ceiling, NaN where the artificial
-    optimum was sought without them.
+    optimum was sought without them, or where what was sought is not a response of one frame.
+    `aim` is the fraction of the way to the ceiling that the artificial optimum was to reach, NaN if
+    it was grown by a weighted loss.
     """
 
     label: str
@@ -84,6 +86,7 @@ class ItemOptima:
     artificial: ArtificialStimulus
     at_grey: float
     ceiling: float
+    aim: float
 
     def fraction(self, response: float) -> float:
         """How far a response is on the way from grey (0) to the ceiling (1); NaN if unknown."""
@@ -175,10 +178,12 @@ class ThreeOptima(Sequence[ItemOptima]):
             return [self[k] for k in range(*i.indices(len(self)))]
         i = range(len(self))[i]
         cell_type, network = item = _items(self.artificial)[i]
-        at_grey, ceiling = (
+        at_grey, ceiling, aim = (
             float(self.artificial[name][i]) if name in self.artificial.variables else np.nan
-            for name in ("grey_objective", "ceiling")
+            for name in ("grey_objective", "ceiling", "fraction")
         )
+        if self.artificial.config.get("objective") != "last_frame":
+            at_grey = ceiling = np.nan
         regularized, row = self.regularized, _row(self.regularized, item)
         return ItemOptima(
             label=str(self.artificial["label"][i]),
@@ -198,6 +203,7 @@ class ThreeOptima(Sequence[ItemOptima]):
             ),
             at_grey=at_grey,
             ceiling=ceiling,
+            aim=aim,
         )
 
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from stimopt.report.figures import item_figure, safe_names, write_animations, write_figures
+from stimopt.report.figures import (
+    item_figure,
+    optima_figure,
+    safe_names,
+    write_animations,
+    write_figures,
+)
+from stimopt.results.result import Variable
 from tests.report.cases import HOSTILE, optima_of, result_of
 
 
@@ -42,3 +50,13 @@ def test_a_film_of_every_optimum(tmp_path: Path) -> None:
     assert [path.name for path in written] == names
     with Image.open(written[0]) as film:
         assert film.n_frames == 4
+
+
+def test_figures_of_a_network_that_is_not_stable_are_marked() -> None:
+    optima = optima_of(["T4c"])
+    for result in (optima.artificial, optima.naturalistic):
+        result.variables["stable"] = Variable(("item",), np.array([False]))
+    assert any("(not stable)" in t.get_text() for t in item_figure(optima.artificial, 0).texts)
+    figure = optima_figure(optima, 0)
+    texts = [text.get_text() for part in figure.subfigs for text in part.texts]
+    assert any("(not stable)" in text for text in texts)

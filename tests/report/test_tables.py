@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.box import HEAVY_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -44,6 +45,7 @@ def result() -> Result:
 
 
 def cells(table: Table) -> list[list[str]]:
+    table.box = HEAVY_HEAD
     console = Console(width=200, no_color=True)
     with console.capture() as capture:
         console.print(table)
@@ -83,3 +85,33 @@ def test_optima_and_the_tuning_of_the_artificial_one() -> None:
     assert cells(optima_table(optima_of(["T4c"]))) == [
         ["T4c", "1.00", "0.980", "2.00", unknown, unknown, unknown]
     ]
+
+
+def test_what_comes_from_a_network_that_is_not_stable_is_marked(result: Result) -> None:
+    result.variables["stable"] = Variable(("item",), np.array([True, False]))
+    assert [row[0] for row in cells(winners_table(result))] == ["T4c", "T4c (not stable)"]
+    optima = optima_of(["T4c", "T5a"], **TUNING_OF_TWO)
+    optima.artificial.variables["stable"] = Variable(("item",), np.array([False, True]))
+    console = Console(width=200, no_color=True)
+    with console.capture() as capture:
+        console.print(optima_table(optima))
+    assert "T4c (not stable)" in capture.get() and "T5a (not stable)" not in capture.get()
+
+
+TUNING_OF_TWO = {name: values[:2] for name, values in TUNING.items()}
+
+
+def test_the_fraction_of_the_ceiling_follows_each_peak_and_fits_80_columns() -> None:
+    optima = optima_of(["T4c"], **{name: values[:1] for name, values in TUNING.items()})
+    optima.artificial.config["objective"] = "last_frame"
+    # Peaks of 1, 0.98 and 2; from 0.5 at grey to a ceiling of 2.5.
+    for name, value in {"grey_objective": 0.5, "ceiling": 2.5, "fraction": 0.75}.items():
+        optima.artificial.variables[name] = Variable(("item",), np.array([value]))
+    console = Console(width=80, no_color=True)
+    with console.capture() as capture:
+        console.print(optima_table(optima))
+    row = capture.get().splitlines()[-2].split()
+    assert row == "T4c 2.50 1.00 (25 %) 0.980 (24 %) 2.00 (75 %) 90° 0.73 ON".split()
+    # A mean over a window is no response of one frame, which peaks could be compared with.
+    optima.artificial.config["objective"] = "window_mean"
+    assert np.isnan(optima[0].ceiling)
