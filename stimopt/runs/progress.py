@@ -55,7 +55,8 @@ class RunProgress(ProgressBar):
     def _open(self, name: str, unit: str, total: int | None, completed: int) -> None:
         if not self._enabled:
             return
-        console = Console(stderr=True)
+        # Widgets would need ipywidgets, and rich warns where it is absent.
+        console = Console(stderr=True, force_jupyter=False)
         columns: list[ProgressColumn] = [
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
