@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     else:
         print(f"no network scores {config.min_score:g} or more, so that nothing is predicted")
     if matrix:
-        comparison.write_transfer(matrix, folder)
+        comparison.write_transfer(matrix, stable, folder)
     if config.groups:
         groups = {
             name: group_networks(

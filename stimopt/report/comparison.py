@@ -16,6 +16,7 @@ from stimopt.analysis.score_card import Prediction, ScoreCard
 from stimopt.analysis.transfer import TransferMatrix
 from stimopt.plotting.files import save_figure
 from stimopt.plotting.transfer import plot_transfers
+from stimopt.results.result import NOT_STABLE
 from stimopt.storage.files import replace_text
 
 _FITS = ("polarity_fit", "selectivity_fit", "direction_fit", "score")
@@ -37,7 +38,7 @@ def score_table(cards: Sequence[ScoreCard], stable: Sequence[bool]) -> Table:
     for card in cards:
         for k, name in enumerate(card.network_names):
             fits = [f"{getattr(card, fit)[k]:.2f}".replace("nan", "") for fit in _FITS]
-            remarks = [] if stable[k] else ["cannot be simulated"]
+            remarks = [] if stable[k] else [NOT_STABLE]
             text = "; ".join([*remarks, *card.remarks(k)])
             table.add_row(name.replace("[", "\\["), card.source, *fits, text)
     return table
@@ -69,19 +70,30 @@ def write_predictions(predictions: Iterable[Prediction], folder: Path) -> None:
     write_csv(folder / "predictions.csv", [each._asdict() for each in predictions])
 
 
-def write_transfer(matrix: TransferMatrix, folder: Path) -> None:
-    """Write `transfer.csv`, a row for each response, and `transfer.png`."""
+def write_transfer(matrix: TransferMatrix, stable: Sequence[bool], folder: Path) -> None:
+    """Write `transfer.csv`, a row for each response, and `transfer.png`.
+
+    Args:
+        matrix: of all types.
+        stable: whether each network can be simulated; the others are marked.
+        folder: to write to.
+    """
     rows = [
         {
             "cell_type": matrix.cell_types[t],
             "made_for": matrix.network_names[i],
             "shown_to": matrix.network_names[j],
             "response": matrix.values[i, j, t],
+            "stable": bool(stable[i] and stable[j]),
         }
         for i, j, t in np.ndindex(*matrix.values.shape)
     ]
     write_csv(folder / "transfer.csv", rows)
-    figure = plot_transfers(matrix.values, matrix.network_names, matrix.cell_types)
+    names = [
+        name if ok else f"{name} ({NOT_STABLE})"
+        for name, ok in zip(matrix.network_names, stable, strict=True)
+    ]
+    figure = plot_transfers(matrix.values, names, matrix.cell_types)
     save_figure(figure, folder / "transfer.png")
 
 
