@@ -114,6 +114,8 @@ def ranked_clips(search: Result, data: StimulusDataModule) -> Result:
         "n_frames": Variable(("item",), lengths, "frames"),
         "stimulus": search.variables["stimulus"]._replace(values=stimulus),
     }
+    if (every := search.variables.get("every_peak_response")) is not None:
+        variables["every_peak_response"] = every._replace(values=every.values[:, items])
     return dataclasses.replace(search, variables=variables)
 
 

@@ -1,0 +1,83 @@
+"""`stimopt explain`: why cells respond to their optima."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser
+
+from stimopt.analysis.explain import explain
+from stimopt.analysis.paths import ranked_clips
+from stimopt.commands.search import print_table
+from stimopt.movies.datamodule import StimulusDataModule
+from stimopt.networks.opening import NetworkSource
+from stimopt.report.explanations import explanation_table, write_explanation
+from stimopt.results import Result, read
+
+
+def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
+    """The options."""
+    text = "Split each response into the inputs that cause it."
+    parser = new_parser("explain", text, "logs/explain")
+    add = parser.add_argument
+    add("--source", type=str | None, default=None, help="explain this input instead of the cell")
+    add("--lesions", type=bool, default=True, help="silence each source type in turn")
+    add("--max_figures", type=int, default=8, help="draw the first so many optima")
+    return parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Explain, write figures and files, and print the inputs."""
+    config = parser().parse_args(list(arguments))
+    found, network = read(config.result), NetworkSource(**vars(config.network)).open()
+    result = found if isinstance(found, Result) else found.artificial
+    explained = explain(
+        found,
+        network,
+        config.source,
+        clips=clips_of(config.clips, config.stores, result),
+        lesions=config.lesions,
+    )
+    print_table(explanation_table(explained))
+    for path in write_explanation(explained, config.output, config.max_figures):
+        print(path)
+    return 0
+
+
+def new_parser(command: str, text: str, output: str) -> ArgumentParser:
+    """A parser for a result, its network, and clips to compare it with."""
+    parser = ArgumentParser(
+        prog=f"stimopt {command}", exit_on_error=False, allow_abbrev=False, description=text
+    )
+    add = parser.add_argument
+    add("-c", "--config", action="config", help="options as a YAML file")
+    add("result", type=str, help="a result.h5 of a fit, or an optima.h5")
+    add("--clips", type=str | None, default=None, help="result.h5 of a search to compare with")
+    help_text = "movies of that search: compare with all ranked clips, not with the best alone"
+    add("--stores", type=list[str] | None, default=None, help=help_text)
+    add("--output", type=str, default=output, help="folder of the files")
+    parser.add_class_arguments(NetworkSource, "network", instantiate=False)
+    return parser
+
+
+def clips_of(path: str | None, stores: Sequence[str] | None, result: Result) -> Result | None:
+    """The clips of a search, with all ranks where its movies are given.
+
+    Raises:
+        ValueError: for another kind of file, movies without a search, or other movies.
+    """
+    if path is None:
+        if stores is not None:
+            raise ValueError("expected --clips with --stores, got none; name the search result too")
+        return None
+    found = read(path)
+    search = found if isinstance(found, Result) else found.naturalistic
+    if search.kind != "naturalistic":
+        raise ValueError(
+            f"expected the result of a search in {path}, got one of kind {search.kind!r}; "
+            "name a result.h5 of stimopt search, or an optima.h5"
+        )
+    if stores is None:
+        return search
+    data = StimulusDataModule(list(stores), dt=result.protocol.dt, extent=result.extent)
+    return ranked_clips(search, data)

@@ -1,0 +1,261 @@
+"""Why a cell responds: stimulus and sensitivity, currents over time, and where each comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import ArrayLike
+
+from stimopt import expect
+from stimopt.lattice import Floats, HexLattice
+from stimopt.plotting import style
+from stimopt.plotting.hexagons import add_colorbar, hex_frame
+from stimopt.plotting.selection import strip_frames, symmetric_limit
+
+MAIN = 8
+"""Sources with a line, a bar and a map of their own; the others are summed."""
+_FRAMES, _SECONDS, _RINGS, _MAP_RINGS = 10, 0.2, 6, 3
+_WIDTH, _LEFT, _RIGHT = 8.2, 0.075, 0.88
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `plot_explanation` draws of one stimulus.
+
+    Attributes:
+        stimulus: luminance, `(frames, columns)`.
+        sensitivity: gradient of the response at the peak, `(frames, columns)`.
+        sources: names of the inputs.
+        changes: currents less those at onset, `(frames, sources)`.
+        contributions: to the voltage at the peak, `(sources,)`.
+        maps: contribution of the cell in each column around the cell, `(sources, columns)`; NaN
+            where there is no synapse.
+        clip_contributions: under the best clip, `(sources,)`; None if not known.
+        lesioned: part of the response left without a source type, `(sources,)`; None if not known.
+        peak_frame: last frame drawn.
+    """
+
+    stimulus: Floats
+    sensitivity: Floats
+    sources: Sequence[str]
+    changes: Floats
+    contributions: Floats
+    maps: Floats
+    peak_frame: int
+    clip_contributions: Floats | None = None
+    lesioned: Floats | None = None
+
+
+def plot_explanation(
+    explained: Explanation, lattice: HexLattice, dt: float, *, title: str = ""
+) -> Figure:
+    """Draw stimulus over sensitivity, then currents by source, their shares, and their places.
+
+    Args:
+        explained: of one stimulus.
+        lattice: the columns.
+        dt: duration of a frame in seconds.
+        title: of the figure.
+
+    Returns:
+        A figure 8.2 inches wide.
+
+    Raises:
+        ValueError: for arrays that do not fit each other or the lattice.
+    """
+    shape, n_sources = explained.stimulus.shape, len(explained.sources)
+    columns, advice = lattice.n_columns, "pass one item of one explanation"
+    expect.shape("a stimulus", explained.stimulus, ("frames", columns), advice)
+    expect.shape("a sensitivity", explained.sensitivity, shape, advice)
+    expect.shape("changes of currents", explained.changes, (shape[0], n_sources), advice)
+    expect.shape("maps", explained.maps, (n_sources, columns), advice)
+    order = main_sources(explained.contributions)
+    heights = (0.35, 2.25, 2.55, 1.4)
+    fig = Figure(figsize=(_WIDTH, sum(heights)), dpi=style.DPI)
+    head, strip, curves, places = _parts(fig, heights)
+    head.text(_LEFT, 0.4, title, fontsize=style.TITLE_SIZE + 2, fontweight="bold", va="center")
+    frames = strip_frames(explained.peak_frame, dt, _SECONDS, _FRAMES)
+    _draw_strip(strip, explained, lattice, frames, dt)
+    colors = dict(zip(order, cycle(style.SERIES), strict=False))
+    left, right = curves.subfigures(1, 2, width_ratios=(1.25, 1), squeeze=False)[0]
+    _draw_currents(left, explained, colors, dt)
+    _draw_shares(right, explained, colors)
+    _draw_maps(places, explained, lattice, colors)
+    return fig
+
+
+def _parts(fig: Figure, heights: Sequence[float]) -> list[SubFigure]:
+    return list(fig.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+
+
+def main_sources(contributions: ArrayLike) -> list[int]:
+    """Numbers of the sources with the largest contributions, largest first; none that is zero."""
+    size = np.abs(np.asarray(contributions, dtype=np.float64))
+    order = np.argsort(-size, kind="stable")[:MAIN]
+    return [int(s) for s in order if size[s] > 0]
+
+
+def _draw_strip(
+    part: SubFigure, explained: Explanation, lattice: HexLattice, frames: ArrayLike, dt: float
+) -> None:
+    """Stimulus above sensitivity in the last frames before the peak."""
+    shown = np.asarray(frames)
+    gradient = explained.sensitivity[shown]
+    limit = symmetric_limit(gradient, lattice, _RINGS)
+    rows: tuple[tuple[str, Floats, float, float, str, str], ...] = (
+        ("stimulus", explained.stimulus[shown], 0.0, 1.0, style.STIMULUS_CMAP, "luminance"),
+        ("sensitivity", gradient, -limit, limit, style.RESPONSE_CMAP, "gradient"),
+    )
+    width = (_RIGHT - _LEFT) / _FRAMES
+    empty = _FRAMES - len(shown)
+    for i, (name, values, low, high, cmap, label) in enumerate(rows):
+        bottom = 0.56 - 0.43 * i
+        for k, frame in enumerate(values):
+            ax = part.add_axes((_LEFT + (empty + k) * width, bottom, 0.96 * width, 0.42))
+            drawn = hex_frame(
+                ax,
+                lattice,
+                frame,
+                vmin=low,
+                vmax=high,
+                cmap=cmap,
+                max_extent=_RINGS,
+                crosshair=True,
+            )
+            if i == 1:
+                time = style.milliseconds(1000 * dt * (shown[k] - explained.peak_frame))
+                ax.text(
+                    0.5,
+                    -0.02,
+                    time,
+                    transform=ax.transAxes,
+                    ha="center",
+                    va="top",
+                    fontsize=style.TICK_SIZE,
+                )
+        part.text(
+            _LEFT - 0.02,
+            bottom + 0.21,
+            name,
+            rotation=90,
+            ha="center",
+            va="center",
+            fontsize=style.LABEL_SIZE,
+        )
+        add_colorbar(part.add_axes((_RIGHT + 0.02, bottom + 0.07, 0.01, 0.28)), drawn, label)
+    part.text(
+        (_LEFT + _RIGHT) / 2,
+        0.0,
+        "time to peak (ms)",
+        ha="center",
+        va="bottom",
+        fontsize=style.LABEL_SIZE,
+    )
+
+
+def _draw_currents(
+    part: SubFigure, explained: Explanation, colors: Mapping[int, str], dt: float
+) -> None:
+    """Currents by source, relative to onset, up to the peak."""
+    ax = part.add_axes((0.13, 0.19, 0.83, 0.67))
+    stop = explained.peak_frame + 1
+    first = max(0, stop - 1 - round(_SECONDS / dt))
+    time = 1000 * dt * np.arange(first - stop + 1, 1)
+    total = explained.changes[first:stop].sum(axis=1)
+    ax.axhline(0, color="0.75", lw=0.6)
+    ax.plot(time, total, color="0.35", lw=2.2, alpha=0.5, label="sum")
+    for s, color in colors.items():
+        style_of = "-" if list(colors).index(s) < len(style.SERIES) else "--"
+        ax.plot(
+            time,
+            explained.changes[first:stop, s],
+            style_of,
+            color=color,
+            lw=1.3,
+            label=explained.sources[s],
+        )
+    ax.set_title("input current, change since onset", fontsize=style.TITLE_SIZE, loc="left")
+    ax.set_xlabel("time to peak (ms)", fontsize=style.LABEL_SIZE, labelpad=1.5)
+    ax.set_ylabel("current (a.u.)", fontsize=style.LABEL_SIZE, labelpad=1.5)
+    _finish(ax)
+
+
+def _draw_shares(part: SubFigure, explained: Explanation, colors: Mapping[int, str]) -> None:
+    """Contribution of each source to the peak, and what is left of the response without it."""
+    ax = part.add_axes((0.24, 0.19, 0.5, 0.67))
+    order, rest = list(colors), [s for s in range(len(explained.sources)) if s not in colors]
+    names = [explained.sources[s] for s in order]
+    values = [float(explained.contributions[s]) for s in order]
+    clips = None
+    if explained.clip_contributions is not None and np.isfinite(explained.clip_contributions).all():
+        clips = [float(explained.clip_contributions[s]) for s in order]
+    if rest:
+        names.append(f"{len(rest)} others")
+        values.append(float(explained.contributions[rest].sum()))
+        if clips is not None and explained.clip_contributions is not None:
+            clips.append(float(explained.clip_contributions[rest].sum()))
+    y = np.arange(len(names))
+    shades = [*colors.values(), *["0.6"] * (len(names) - len(order))]
+    ax.barh(y, values, color=shades, height=0.62)
+    if clips is not None:
+        ax.plot(clips, y, "d", color="black", ms=4, mec="white", mew=0.6, label="best clip")
+        ax.legend(fontsize=style.TICK_SIZE, frameon=False, loc="lower right", handletextpad=0.2)
+    ax.axvline(0, color="0.4", lw=0.6)
+    ax.set_yticks(y, names, fontsize=style.TICK_SIZE)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_title("share in the peak", fontsize=style.TITLE_SIZE, loc="left")
+    ax.set_xlabel("voltage since onset (a.u.)", fontsize=style.LABEL_SIZE, labelpad=1.5)
+    if explained.lesioned is not None:
+        ax.text(1.04, 1.03, "left without", transform=ax.transAxes, fontsize=style.TICK_SIZE)
+        for row, s in enumerate(order):
+            if np.isfinite(left := explained.lesioned[s]):
+                text = f"{100 * left:.0f} %".replace("-", "\N{MINUS SIGN}")
+                ax.text(
+                    1.24,
+                    row,
+                    text,
+                    transform=ax.get_yaxis_transform(),
+                    va="center",
+                    ha="right",
+                    fontsize=style.TICK_SIZE,
+                )
+    _finish(ax)
+
+
+def _draw_maps(
+    part: SubFigure, explained: Explanation, lattice: HexLattice, colors: Mapping[int, str]
+) -> None:
+    """Where the cells of each source stand around the cell, coloured by their contributions."""
+    part.text(_LEFT - 0.03, 0.97, "where they come from", fontsize=style.TITLE_SIZE, va="top")
+    if not colors:
+        return
+    maps = explained.maps[list(colors)]
+    limit = symmetric_limit(maps, lattice, _MAP_RINGS)
+    width = (_RIGHT - _LEFT + 0.03) / MAIN
+    for k, s in enumerate(colors):
+        ax = part.add_axes((_LEFT - 0.03 + k * width, 0.0, 0.95 * width, 0.72))
+        drawn = hex_frame(
+            ax,
+            lattice,
+            maps[k],
+            vmin=-limit,
+            vmax=limit,
+            cmap=style.RESPONSE_CMAP,
+            max_extent=_MAP_RINGS,
+            crosshair=True,
+        )
+        ax.set_title(explained.sources[s], fontsize=style.LABEL_SIZE, color=colors[s], pad=2)
+    add_colorbar(part.add_axes((_RIGHT + 0.02, 0.13, 0.01, 0.44)), drawn, "share (a.u.)")
+
+
+def _finish(ax: Axes) -> None:
+    ax.tick_params(labelsize=style.TICK_SIZE, length=2.5, width=0.6, pad=1.5)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_linewidth(0.6)

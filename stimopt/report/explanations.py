@@ -1,0 +1,145 @@
+"""Figures and tables of why cells respond to their optima."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from stimopt.lattice import Floats, HexLattice
+from stimopt.plotting import Figure, save_figure, style
+from stimopt.plotting.explain import MAIN, Explanation, main_sources, plot_explanation
+from stimopt.report.figures import safe_names
+from stimopt.results.result import Result
+from stimopt.storage.files import replace_text
+
+
+def explanation_figure(explained: Result, i: int) -> Figure:
+    """Draw one item of a result of `stimopt.explain`."""
+    lattice = HexLattice(explained.extent)
+    shown, optional = slice(0, int(explained["n_frames"][i])), explained.variables
+    # Padding is not drawn, but the gradient there is zero rather than missing.
+    currents = explained["source_current"][i, shown]
+    similarity = ""
+    if "path_similarity" in optional and np.isfinite(explained["path_similarity"][i]).any():
+        best = np.nanmax(explained["path_similarity"][i])
+        similarity = f"; likeness to the paths of clips {style.number(best)}"
+    item = Explanation(
+        stimulus=explained["stimulus"][i, shown].astype(np.float64),
+        sensitivity=explained["sensitivity"][i, shown].astype(np.float64),
+        sources=[str(name) for name in explained["source"]],
+        changes=currents - currents[:1],
+        contributions=explained["contribution"][i],
+        maps=input_maps(explained, i),
+        peak_frame=int(explained["peak_frame"][i]),
+        clip_contributions=(
+            explained["clip_contribution"][i] if "clip_contribution" in optional else None
+        ),
+        lesioned=explained["lesioned_response"][i] if "lesioned_response" in optional else None,
+    )
+    title = f"What drives {explained['label'][i]}{similarity}"
+    return plot_explanation(item, lattice, explained.protocol.dt, title=title)
+
+
+def input_maps(explained: Result, i: int) -> Floats:
+    """Contributions of an item's taps by the place of their source, `(sources, columns)`.
+
+    The cell stands in the central column; NaN is where there is no synapse.
+    """
+    lattice = HexLattice(explained.extent)
+    place = lattice.index(explained["tap_du"][i], explained["tap_dv"][i])
+    source, share = explained["tap_source"][i], explained["tap_contribution"][i]
+    maps = np.full((len(explained["source"]), lattice.n_columns), np.nan)
+    drawn = (source >= 0) & (place >= 0)
+    maps[source[drawn], place[drawn]] = share[drawn]
+    return maps
+
+
+def explanation_table(explained: Result) -> Table:
+    """The largest inputs of every cell."""
+    table = Table(title="What drives each cell at its peak", title_justify="left")
+    table.add_column("cell", no_wrap=True)
+    table.add_column("since onset", justify="right", no_wrap=True)
+    table.add_column(f"by source, the largest {MAIN} (left without it)")
+    with_paths = "path_similarity" in explained.variables
+    if with_paths:
+        table.add_column("paths", justify="right", no_wrap=True)
+    for i, label in enumerate(explained["label"]):
+        shares = explained["contribution"][i]
+        parts = [_part(explained, i, s) for s in main_sources(shares)]
+        row = [str(label).replace("[", "\\["), style.number(shares.sum()), ", ".join(parts)]
+        if with_paths:
+            known = explained["path_similarity"][i]
+            row.append(style.number(np.nanmax(known)) if np.isfinite(known).any() else "")
+        table.add_row(*row)
+    return table
+
+
+def explanation_rows(explained: Result) -> list[dict[str, Any]]:
+    """A row for every cell and source, as for `inputs.csv`."""
+    connected = [set(row[row >= 0].tolist()) for row in explained["tap_source"]]
+    return [
+        {
+            "label": str(explained["label"][i]),
+            "cell_type": str(explained["cell_type"][i]),
+            "source": str(name),
+            **{
+                column: float(explained[variable][i, s])
+                for column, variable in (
+                    ("contribution", "contribution"),
+                    ("clip_contribution", "clip_contribution"),
+                    ("lesioned_response", "lesioned_response"),
+                )
+                if variable in explained.variables
+            },
+        }
+        for i in range(len(explained["label"]))
+        for s, name in enumerate(explained["source"])
+        if s in connected[i] or explained["contribution"][i, s] != 0
+    ]
+
+
+def write_explanation(explained: Result, folder: str | Path, max_figures: int = 8) -> list[Path]:
+    """Write `explained.h5`, `inputs.csv` and `.json`, and a figure of each of the first items."""
+    folder = Path(folder)
+    written = [explained.write(folder / "explained.h5")]
+    written += write_rows(folder / "inputs", explanation_rows(explained))
+    for i, name in enumerate(safe_names([str(x) for x in explained["label"]])[:max_figures]):
+        written.append(save_figure(explanation_figure(explained, i), folder / f"{name}.png"))
+    return written
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> list[Path]:
+    """Rows at full precision as CSV and JSON, each whole or not at all; gives the paths.
+
+    Args:
+        path: of both files, without a suffix.
+        rows: with the same columns each; what is no number becomes empty, or null.
+    """
+    finite = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in rows
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(finite)
+    paths = [path.with_suffix(suffix) for suffix in (".csv", ".json")]
+    replace_text(paths[0], text.getvalue())
+    replace_text(paths[1], json.dumps(finite, indent=1))
+    return paths
+
+
+def _part(explained: Result, i: int, s: int) -> str:
+    text = f"{explained['source'][s]} {style.number(explained['contribution'][i, s])}"
+    if "lesioned_response" in explained.variables:
+        left = float(explained["lesioned_response"][i, s])
+        text += f" ({100 * left:.0f} %)" if np.isfinite(left) else ""
+    return text
