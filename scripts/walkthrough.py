@@ -31,6 +31,7 @@ from pathlib import Path
 from PIL import Image
 
 import stimopt
+from stimopt.report.figures import optima_figure
 
 CELL_TYPE = os.environ.get("STIMOPT_CELL_TYPE", "T4c")
 NETWORK = os.environ.get("STIMOPT_NETWORK")
@@ -144,7 +145,7 @@ show(stimopt.save_figure(figure, OUTPUT / "losses.png"))
 # %% [markdown]
 # ## The three over each other
 #
-# One file, and a page `gallery/index.html` with a figure of each cell type.
+# One file, and a page `page/index.html` to look around in.
 
 # %%
 optima = stimopt.ThreeOptima(naturalistic, regularized, artificial)
@@ -153,6 +154,5 @@ for name, optimum in optima[0].optima.items():
     print(f"{name}: peak {optimum.peak:.3f}")
 
 # %%
-page, picture = stimopt.write_gallery(optima, OUTPUT / "gallery")
-print(page)
-show(picture)
+print(stimopt.write_page(optima, OUTPUT / "page"))
+show(stimopt.save_figure(optima_figure(optima, 0), OUTPUT / "optima.png"))

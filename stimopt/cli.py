@@ -12,7 +12,7 @@ from typing import Any
 
 COMMANDS = (
     *("generate", "regularize", "search", "render", "optima", "campaign", "export", "compare"),
-    *("discriminate", "explain", "check"),
+    *("discriminate", "explain", "check", "page"),
 )
 USAGE_ERROR = 2
 """Exit code for bad input, as argparse's."""

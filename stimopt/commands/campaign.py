@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +16,9 @@ from stimopt import expect
 from stimopt.commands import options
 from stimopt.commands.search import print_table
 from stimopt.items import make_items
-from stimopt.report.figures import safe_names
-from stimopt.report.gallery import page
+from stimopt.report.page import write_page
 from stimopt.report.tables import optima_table
 from stimopt.results import ThreeOptima, read
-from stimopt.results.campaign import Manifest
 from stimopt.runs.campaign import Chunk, claim, plan_chunks, run_chunks, standing_alone
 from stimopt.storage.files import replace_text
 
@@ -45,7 +42,7 @@ cell type as for all, so that it is split by networks alone."""
 
 OF_RUNS = (
     *("network.path", "network.connectome", "network.backend", "network.segment", "output"),
-    *("trainer.", "checkpoint_every_", "pictures_every_", "ckpt_path", "animate"),
+    *("trainer.", "checkpoint_every_", "pictures_every_", "ckpt_path", "animate", "page"),
 )
 """Beginnings of options that decide where and how a campaign runs, but not what it is of."""
 
@@ -129,7 +126,7 @@ class _Campaign:
         result = read(self.output)
         if isinstance(result, ThreeOptima):
             print_table(optima_table(result))
-            print(write_gallery(result, self.output))
+        print(write_page(result, self.output / "page"))
         print(self.output)
         return 0
 
@@ -155,30 +152,14 @@ class _Campaign:
         items |= {"seeds": list(chunk.seeds)} if self.grid.seeds else {}
         group = self.grid.group
         chosen |= {group: {**chosen[group], **items}} if group else items
+        if "page" in chosen:
+            chosen["page"] = False  # One page shows all chunks.
         config = folder.with_name(folder.name + ".yaml")
         replace_text(config, yaml.safe_dump(chosen))
         module = importlib.import_module(f"stimopt.commands.{self.command}")
         with contextlib.redirect_stdout(io.StringIO()):
             module.run([f"--config={config}"])
         config.unlink()
-
-
-def write_gallery(optima: ThreeOptima, folder: Path) -> Path:
-    """One page of all optima, with the pictures that the chunks drew."""
-    names = safe_names([item.label for item in optima])
-    left = iter(zip(names, optima, strict=True))
-    for chunk in Manifest.read(folder).chunks:
-        drawn = folder / "chunks" / chunk
-        for own in safe_names([item.label for item in ThreeOptima.read(drawn / "optima.h5")]):
-            name, item = next(left)
-            for kind in ("", *(f"_{kind}" for kind in item.optima)):
-                place = "thumbnails" if kind else "figures"
-                target = folder / "gallery" / place / f"{name}{kind}.png"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(drawn / "gallery" / place / f"{own}{kind}.png", target)
-    path = folder / "gallery" / "index.html"
-    replace_text(path, page(optima, names))
-    return path
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

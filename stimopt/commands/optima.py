@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jsonargparse import ArgumentParser, Namespace
-from PIL import Image
 
 from stimopt import expect
 from stimopt.commands import generate, options, regularize
@@ -21,9 +19,10 @@ from stimopt.movies.eye import RenderSettings
 from stimopt.optimize.at_level import GreyestAtLevel
 from stimopt.optimize.ceiling import RANGE_STARTS
 from stimopt.optimize.module import StimulusModule
-from stimopt.report.figures import safe_names, write_animations
-from stimopt.report.gallery import write_gallery
+from stimopt.plotting import FitPictures, save_figure
+from stimopt.report.figures import optima_figure, safe_names, write_animations
 from stimopt.report.optima_tuning import with_tuning
+from stimopt.report.page import write_page
 from stimopt.report.tables import optima_table
 from stimopt.results import ThreeOptima
 from stimopt.results.result import Result, read
@@ -41,6 +40,9 @@ METHODS = {
 _SHARED = {"cell_types", "seeds", "networks", "u", "v"}
 _SKIPPED = {"regularize": {*_SHARED, "init"}, "generate": {*_SHARED, "ceiling"}}
 
+_FIGURE_DPI = 130
+"""A figure 8.2 inches wide fills a usual screen."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run or resume the three stages, and print the responses and the files."""
@@ -54,8 +56,11 @@ def run(arguments: Sequence[str]) -> int:
         optima = _Stages(config, output).run()
         # The old options describe the folder until every stage has accepted the new ones.
         replace_text(config_file, text)
-        written = [optima.write(output / "optima.h5"), *write_gallery(optima, output / "gallery")]
-        _log_figures(output / "optima", [path for path in written if path.suffix == ".png"])
+        written = [optima.write(output / "optima.h5")]
+        if config.page:
+            written.append(write_page(optima, output / "page"))
+        written += _write_figures(optima, output / "figures")
+        _log_pictures(optima, output / "optima")
         if config.animate:
             written += write_animations(optima, output / "animations")
     print_table(optima_table(optima))
@@ -156,14 +161,35 @@ class _Stages:
         )
 
 
-def _log_figures(folder: Path, figures: list[Path]) -> None:
-    """The finished figures beside the scalars of the stages in TensorBoard."""
+def _write_figures(optima: ThreeOptima, folder: Path) -> list[Path]:
+    """The three optima of each item as `<item>.png`."""
+    return [
+        save_figure(optima_figure(optima, i), folder / f"{name}.png", dpi=_FIGURE_DPI)
+        for i, name in enumerate(safe_names([item.label for item in optima]))
+    ]
+
+
+def _log_pictures(optima: ThreeOptima, folder: Path) -> None:
+    """The optima beside the scalars of the stages in TensorBoard, in the size it shows."""
     from torch.utils.tensorboard import SummaryWriter
 
+    pictures = FitPictures(optima.lattice, optima.dt)
     with SummaryWriter(str(folder)) as writer:
-        for path in figures:
-            pixels = np.asarray(Image.open(path).convert("RGB"))
-            writer.add_image(f"optima/{path.stem}", pixels, dataformats="HWC")
+        for item in optima:
+            traces = {kind: optimum.central_response for kind, optimum in item.optima.items()}
+            peaks = {kind: optimum.peak_frame for kind, optimum in item.optima.items()}
+            drawn = {
+                kind: pictures.strip(
+                    optimum.stimulus,
+                    optimum.response,
+                    title=f"{item.label}, {kind}",
+                    peak_frame=optimum.peak_frame,
+                )
+                for kind, optimum in item.optima.items()
+            }
+            drawn["responses"] = pictures.trace(traces, peaks=peaks)
+            for name, picture in drawn.items():
+                writer.add_image(f"optima/{item.label}/{name}", picture, dataformats="HWC")
 
 
 # -- options --------------------------------------------------------------------------------------
@@ -204,8 +230,9 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     )
     options.add_intervals(parser, steps=True, batches=True)
     options.add_trainer(parser, FIT_DEFAULTS, options.OF_STAGES)
-    contents = "search/, regularize/, ceiling/, generate/, optima.h5, gallery/, config.yaml"
+    contents = "search/, regularize/, ceiling/, generate/, optima.h5, page/, figures/, config.yaml"
     add("--output", type=str | None, default=None, help=f"folder of this run: {contents}")
+    add("--page", type=bool, default=True, help="write the page of all optima")
     add("--animate", type=bool, default=False, help="write a GIF of each optimum too")
     options.set_preset(parser, early)
     return parser

@@ -11,7 +11,7 @@ from stimopt.plotting.animation import animate
 from stimopt.plotting.files import figure_image, save_figure
 from stimopt.plotting.hexagons import hex_frame
 from stimopt.plotting.selection import StripOptions, strip_frames
-from stimopt.plotting.strips import StimResponsePlot, plot_stim_response, plot_thumbnail
+from stimopt.plotting.strips import StimResponsePlot, plot_stim_response
 from stimopt.plotting.tensorboard import FitPictures
 from stimopt.plotting.three_optima import plot_optima
 from stimopt.plotting.traces import plot_ladder, plot_losses, plot_traces, plot_tradeoff
@@ -29,7 +29,6 @@ __all__ = [
     "plot_losses",
     "plot_optima",
     "plot_stim_response",
-    "plot_thumbnail",
     "plot_tradeoff",
     "plot_traces",
     "plot_tuning",

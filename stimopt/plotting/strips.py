@@ -22,7 +22,7 @@ from stimopt.plotting.hexagons import (
     hex_frame,
     label_colorbar,
 )
-from stimopt.plotting.selection import Strip, StripOptions, select_strip, strip_frames
+from stimopt.plotting.selection import Strip, StripOptions, select_strip
 
 # Inches: room for the row names, the colour bars, the title and the time axis at the font sizes
 # of `style`, and the size of a frame in a new figure.
@@ -31,10 +31,6 @@ FRAME_WIDTH = 0.62
 GAP = 0.045
 _MIN_FRAME_WIDTH = 0.15
 _MIN_FIGURE_WIDTH = 3.2
-
-_THUMBNAIL_FRAMES, _THUMBNAIL_INCHES = 4, 0.6
-_PAPER = "#d5e3f2"
-"""Light blue, so that white, grey and black columns all stand out."""
 
 
 @dataclass
@@ -168,27 +164,6 @@ def draw_strip(
         title=_draw_title(fig, layout, title, title_color, strip),
         strip=strip,
     )
-
-
-def plot_thumbnail(stimulus: ArrayLike, peak_frame: int, lattice: HexLattice, dt: float) -> Figure:
-    """Draw a stimulus in the last 200 ms before a peak, 50 ms from frame to frame.
-
-    Args:
-        stimulus: luminance in [0, 1], `(frames, columns)`.
-        peak_frame: the last frame drawn.
-        lattice: the columns.
-        dt: duration of a frame in seconds.
-    """
-    luminance = np.asarray(stimulus, dtype=np.float64)
-    frames = strip_frames(peak_frame, dt, 0.2, _THUMBNAIL_FRAMES)
-    fig = Figure(
-        figsize=(_THUMBNAIL_FRAMES * _THUMBNAIL_INCHES, 1.06 * _THUMBNAIL_INCHES), facecolor=_PAPER
-    )
-    first = _THUMBNAIL_FRAMES - len(frames)  # an early peak leaves the left empty
-    for i, frame in enumerate(frames):
-        ax = fig.add_axes(((first + i) / _THUMBNAIL_FRAMES, 0, 1 / _THUMBNAIL_FRAMES, 1))
-        hex_frame(ax, lattice, luminance[frame], vmin=0.0, vmax=1.0, cmap=style.STIMULUS_CMAP)
-    return fig
 
 
 def region_height(frame_width: float, lattice: HexLattice, max_extent: int | None) -> float:

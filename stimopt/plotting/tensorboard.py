@@ -6,10 +6,13 @@ drawing one again, so figures are created once and their artists updated.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
 from stimopt.lattice import HexLattice
@@ -27,10 +30,14 @@ from stimopt.plotting.traces import plot_traces, short_ticks
 
 Pixels = NDArray[np.uint8]
 
-# A card of TensorBoard is about 330 pixels wide and scales by repeating or leaving out pixels, so
-# only a picture of that size keeps its text legible.
-_WIDTH, _DPI = 3.3, 100
-_MARGINS = 0.24, 0.8
+# A card of TensorBoard is 350 pixels wide, and the browser scales by repeating or leaving out whole
+# lines of pixels. So a picture is drawn in that size, in few inches, which makes its text large,
+# and with strokes of more than a pixel: else a scaled minus sign can vanish.
+_WIDTH, _DPI = 3.0, 350 / 3.0
+_STROKE = 0.4  # points
+_MARGINS = 0.24, 0.84
+# Short, since the row is named already.
+_RESPONSE_LABEL = style.RESPONSE_LABEL.replace("response ", "\N{INCREMENT} ")
 _STRIPS = StripOptions(n_strips=4)
 
 
@@ -41,7 +48,7 @@ class FitPictures:
         >>> lattice = HexLattice(8)
         >>> stimulus, response = np.random.default_rng(0).random((2, 40, lattice.n_columns))
         >>> FitPictures(lattice, dt=0.01).strip(stimulus, response).shape[1:]
-        (330, 3)
+        (350, 3)
 
     Args:
         lattice: the columns.
@@ -79,6 +86,7 @@ class FitPictures:
         # An early peak leaves fewer frames, and another cell type has cells in other columns.
         key = len(strip.frames), np.isfinite(strip.response).all(axis=0).tobytes()
         if key not in self._plots:
+            strip = dataclasses.replace(strip, response_label=_RESPONSE_LABEL)
             slots = self.options.n_strips
             frame_width = (_WIDTH - sum(_MARGINS)) / slots - GAP
             height = region_height(frame_width, self.lattice, self.options.max_extent)
@@ -86,7 +94,7 @@ class FitPictures:
             self._plots[key] = fig, draw_strip(strip, slots=slots, margins=_MARGINS, fig=fig)
         fig, plot = self._plots[key]
         plot.show(strip, title)
-        return figure_image(fig)
+        return _image(fig)
 
     def trace(self, traces: Mapping[str, ArrayLike], *, peaks: Mapping[str, int]) -> Pixels:
         """Central traces over time with their peaks marked, `(height, width, 3)`.
@@ -115,4 +123,12 @@ class FitPictures:
         for text in legend.get_texts():
             style.fit_width(text, width - 0.35)
         short_ticks(ax)
-        return figure_image(fig)
+        return _image(fig)
+
+
+def _image(fig: Figure) -> Pixels:
+    """The pixels of a figure, with its text in thicker strokes."""
+    for text in fig.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_path_effects([withStroke(linewidth=_STROKE, foreground=text.get_color())])
+    return figure_image(fig)

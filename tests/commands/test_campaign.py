@@ -144,26 +144,25 @@ def test_bad_input_is_refused_before_the_first_chunk(
     assert not output.exists()
 
 
-def test_the_optima_of_several_networks_and_their_gallery(
+def test_the_optima_of_several_networks_and_their_page(
     store: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     short = ["--regularize.max_steps=3", "--generate.max_steps=3", "--generate.t_stim=0.1"]
     options = [*SMALL, *short, f"--data.stores=[{store}]", "--cell_types=T4c"]
     assert campaign(*options, f"--output={tmp_path / 'all'}") == 0
     printed = capsys.readouterr().out
-    assert printed.count("T4c-builtin") == 2 and str(tmp_path / "all/gallery/index.html") in printed
+    assert printed.count("T4c-builtin") == 2 and str(tmp_path / "all/page/index.html") in printed
     assert main(["optima", *options, f"--output={tmp_path / 'once'}"]) == 0
     joined, once = stimopt.read(tmp_path / "all"), stimopt.read(tmp_path / "once" / "optima.h5")
     assert isinstance(joined, ThreeOptima) and isinstance(once, ThreeOptima)
     for kind in ("naturalistic", "regularized", "artificial"):
         assert_same(getattr(joined, kind), getattr(once, kind))
-    pages = [(tmp_path / name / "gallery" / "index.html").read_text() for name in ("all", "once")]
-    assert pages[0] == pages[1]
-    pictures = [
-        sorted(p.relative_to(tmp_path / name) for p in (tmp_path / name / "gallery").rglob("*.png"))
+    files = [
+        {path.name: path.read_bytes() for path in (tmp_path / name / "page").rglob("*.*")}
         for name in ("all", "once")
     ]
-    assert pictures[0] == pictures[1] and len(pictures[0]) == 2 + 6
+    assert files[0] == files[1] and "0001.js" in files[0]
+    assert not list((tmp_path / "all" / "chunks").rglob("index.html"))
 
 
 def test_a_search_is_split_by_networks(store: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["create"]) == 2
     assert capsys.readouterr().err == (
         "stimopt: error: expected a command of generate, regularize, search, render, optima, "
-        "campaign, export, compare, discriminate, explain, check, got 'create'; "
+        "campaign, export, compare, discriminate, explain, check, page, got 'create'; "
         "see stimopt --help\n"
     )
 

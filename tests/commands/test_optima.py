@@ -111,8 +111,8 @@ def test_a_run_leaves_what_it_promises(whole: Path) -> None:
         assert (whole / stage / "result.h5").is_file()
         assert (whole / stage / "checkpoints" / "last.ckpt").is_file()
     for name in ("T4c", "T5a"):
-        assert (whole / "gallery" / "figures" / f"{name}.png").is_file()
-    assert "T5a" in (whole / "gallery" / "index.html").read_text(encoding="utf-8")
+        assert (whole / "figures" / f"{name}.png").is_file()
+    assert "T5a" in (whole / "page" / "data" / "index.js").read_text(encoding="utf-8")
     text = (whole / "config.yaml").read_text(encoding="utf-8")
     assert "cell_types: T4c,T5a" in text and "method: efficient" in text
     assert not list(whole.rglob("*.part-*"))
@@ -125,8 +125,11 @@ def test_tensorboard_has_a_run_of_each_stage(whole: Path) -> None:
         ("generate", "loss/total/T5a"),
     ):
         assert board_of(whole / stage).Scalars(tag), stage
-    figures = board_of(whole / "optima").Images("optima/T4c")
-    assert figures[0].encoded_image_string.startswith(b"\x89PNG")
+    board = board_of(whole / "optima")
+    for name in (*KINDS, "responses"):
+        (picture,) = board.Images(f"optima/T4c/{name}")
+        # In the width of a card, so that its text is not scaled.
+        assert picture.encoded_image_string.startswith(b"\x89PNG") and picture.width == 350
 
 
 def test_stages_are_those_of_the_single_commands(store: Path, whole: Path, tmp_path: Path) -> None:
@@ -243,7 +246,7 @@ def test_cell_types_from_a_config_and_a_search_from_elsewhere(
     assert [item.cell_type for item in three] == ["T4a", "T4b"]
     assert len(three[0].artificial.losses) == 3
     printed = capsys.readouterr().out.splitlines()
-    assert str(output / "optima.h5") in printed and str(output / "gallery/index.html") in printed
+    assert str(output / "optima.h5") in printed and str(output / "page/index.html") in printed
     # The search was for all cell types, so another run can take it over.
     other = tmp_path / "other"
     search = f"--search_result={output / 'search' / 'result.h5'}"
@@ -325,7 +328,7 @@ def test_several_networks_and_seeds_are_items_of_one_fit(
             torch.tensor([item.network]),
         )
         np.testing.assert_allclose(responses[0, :, 0], item.artificial.central_response, atol=1e-5)
-    assert len(list((tmp_path / "gallery" / "figures").iterdir())) == 4
+    assert len(list((tmp_path / "figures").iterdir())) == 4
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from stimopt.lattice import HexLattice
-from stimopt.plotting import StripOptions, figure_image, plot_stim_response, plot_thumbnail
+from stimopt.plotting import StripOptions, plot_stim_response
 from tests.plotting.cases import LATTICE, example, inner_columns, strips
 
 
@@ -123,20 +123,6 @@ def test_recorded_optimum_of_t4c(shared: Path) -> None:
     around = [path.contains_point((0, 0), radius=3) for path in plot.artists[0, 0].get_paths()]
     luminance = [artist.get_array()[around].mean() for artist in plot.artists[0]]
     assert luminance[0] < 0.2 < 0.8 < luminance[-2]
-
-
-def test_a_thumbnail_ends_with_the_peak() -> None:
-    def middles(peak_frame: int) -> list[int]:
-        pixels = figure_image(plot_thumbnail(stimulus, peak_frame, LATTICE, 0.01), dpi=150)
-        columns = ((np.arange(4) + 0.5) * pixels.shape[1] / 4).astype(int)
-        return pixels[pixels.shape[0] // 2, columns, 0].tolist()
-
-    stimulus = np.full((40, LATTICE.n_columns), 0.5)
-    stimulus[22], stimulus[7] = 1.0, 0.0
-    # 15, 10 and 5 frames before the peak, then the peak.
-    assert middles(22) == pytest.approx([0, 128, 128, 255], abs=2)
-    paper = 0xD5
-    assert middles(3) == pytest.approx([paper, paper, paper, 128], abs=2)
 
 
 @pytest.mark.parametrize(

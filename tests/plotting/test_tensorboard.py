@@ -29,7 +29,7 @@ def test_a_figure_drawn_again_equals_a_new_one() -> None:
         arguments: dict[str, Any] = {"stimulus": stimulus, "response": response, **change}
         new = FitPictures(LATTICE, 0.01).strip(**arguments)
         np.testing.assert_array_equal(pictures.strip(**arguments), new)
-        assert new.shape[1:] == (330, 3) and new.dtype == np.uint8
+        assert new.shape[1:] == (350, 3) and new.dtype == np.uint8
     # Another stimulus gives another picture.
     assert (pictures.strip(1 - stimulus, response, column=5) != new).any()
 
@@ -38,7 +38,7 @@ def test_the_trace_marks_the_frame_of_the_peak() -> None:
     pictures = FitPictures(LATTICE, 0.01)
     trace = {"T4c": np.array([0.0, 1.0, -2.0, 0.5])}
     highest, lowest = (pictures.trace(trace, peaks={"T4c": frame}) for frame in (1, 2))
-    assert highest.shape == (200, 330, 3)
+    assert highest.shape == (233, 350, 3)
     # Below the label they differ by the mark alone: at 10 ms and at 20 ms of 30.
     x = np.flatnonzero((lowest != highest)[30:].any(axis=(0, 2)))
     left, right = x[x < x.mean()], x[x > x.mean()]
@@ -61,3 +61,19 @@ def test_all_text_is_legible(scale: float, illegible: Callable[[Any], list[str]]
         picture = draw()
         for rim in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
             assert (rim == 255).all()
+
+
+def test_a_minus_sign_survives_the_scaling_of_the_browser() -> None:
+    pictures = FitPictures(LATTICE, 0.01)
+    # T4a of one trained network: its lowest tick read 5 for -5.
+    picture = pictures.trace({"T4a": np.linspace(-5.1, 0.7, 80)}, peaks={"T4a": 79})
+    (ax,) = pictures._traces.axes
+    low, high = ax.get_ylim()
+    labels = [text for text in ax.get_yticklabels() if low <= text.get_position()[1] < min(0, high)]
+    assert labels[0].get_text() == "\N{MINUS SIGN}4"
+    for label in labels:
+        box = label.get_window_extent()
+        rows = slice(round(picture.shape[0] - box.y1), round(picture.shape[0] - box.y0))
+        sign = picture[rows, round(box.x0) : round(box.x0 + box.width / 3)].mean(axis=-1)
+        # Scaling leaves out whole lines of pixels, at most one of two neighbours.
+        assert (sign.min(axis=1) < 128).sum() >= 2

@@ -24,7 +24,7 @@ PICTURES = (
     "target_and_predicted",
     "artificial",
     "losses",
-    "gallery/figures/T4c",
+    "optima",
 )
 
 

@@ -392,7 +392,7 @@ const stimopt = (() => {
     byId("list").hidden = true;
     byId("item").hidden = false;
     byId("title").textContent = row.label;
-    document.title = `${row.label} \u00b7 Optimal stimuli`;
+    document.title = `${row.label} \u00b7 ${page.title}`;
     const told = [page.networks.length > 1 ? `network ${row.network}` : null,
       row.stable ? null : "the network is not stable: its responses mean nothing",
       row.ceiling === null ? null : `ceiling ${number(row.ceiling)}, at grey ${number(row.grey)}`,
@@ -575,11 +575,12 @@ const stimopt = (() => {
     Object.assign(player, {row: null, playing: false});
     byId("item").hidden = true;
     byId("list").hidden = false;
-    document.title = "Optimal stimuli";
+    document.title = page.title;
   }
 
   function start() {
     page.columns = columnsOfTable();
+    byId("heading").textContent = page.title;
     byId("facts").textContent = page.facts;
     byId("foot").textContent = page.foot;
     byId("heads").append(...page.columns.map(column => {

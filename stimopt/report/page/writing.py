@@ -71,6 +71,8 @@ def write_page(
     results: Result | ThreeOptima | Iterable[Result | ThreeOptima],
     folder: str | Path,
     add: Callable[[PageItem], Addition | None] | None = None,
+    *,
+    title: str = "Optimal stimuli",
 ) -> Path:
     """Write a page of results of any kind, and return the path of its `index.html`.
 
@@ -84,6 +86,7 @@ def write_page(
         results: one or several; stimuli of one cell are shown together.
         folder: gets the page; other files in it are left alone.
         add: called for each cell; adds columns to the table and sections to the cell.
+        title: heading.
     """
     folder = Path(folder)
     # The three optima are a sequence too.
@@ -106,7 +109,7 @@ def write_page(
     _write_call(
         folder / "data" / "index.js",
         "index",
-        {**_about(items, names), "rows": rows, "extra": extra},
+        {**_about(items, names), "title": title, "rows": rows, "extra": extra},
     )
     for name in _FILES:
         source = resources.files("stimopt.report.page").joinpath(name)
@@ -127,13 +130,14 @@ def _write_item(
         {**packed_panel(panel), "value": panel.peak, "fraction": item.fraction(panel.peak)}
         for panel in panels
     ]
-    sections = []
+    sections: list[dict[str, Any]] = []
+    n_figures = 0
     for section in addition.sections:
-        figures = []
+        figures: list[dict[str, str]] = []
         for alt, figure in section.figures.items():
-            drawn = sum(len(each["figures"]) for each in sections) + len(figures)
-            path = save_figure(figure, folder / "data" / f"{file}-{drawn}.png")
+            path = save_figure(figure, folder / "data" / f"{file}-{n_figures}.png")
             figures.append({"file": path.name, "alt": alt})
+            n_figures += 1
         tables = [
             {
                 "caption": t.caption,

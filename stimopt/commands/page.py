@@ -1,0 +1,34 @@
+"""`stimopt page`: results in a folder that opens in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser
+
+from stimopt.report.page import write_page
+from stimopt.results import read
+
+
+def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
+    """The options."""
+    parser = ArgumentParser(
+        prog="stimopt page",
+        exit_on_error=False,
+        allow_abbrev=False,
+        description="Show results of any kind in a page that needs no server and no network.",
+    )
+    add = parser.add_argument
+    add("-c", "--config", action="config", help="options as a YAML file")
+    add("results", nargs="+", type=str, help="result.h5, optima.h5, or folders of campaigns")
+    add("--title", type=str, default="Optimal stimuli", help="heading of the page")
+    add("--output", type=str, default="logs/page", help="folder of the page")
+    return parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Write the page and print the path of the file to open."""
+    config = parser().parse_args(list(arguments))
+    results = [read(path) for path in config.results]
+    print(write_page(results, config.output, title=config.title))
+    return 0
