@@ -86,6 +86,8 @@ class VariedGenerator(GreyestAtLevel):
         True
     """
 
+    efficient: Tensor
+
     def __init__(
         self,
         network: ResponseModel,
@@ -204,7 +206,8 @@ class VariedGenerator(GreyestAtLevel):
 
     def _common(self, luminance: Tensor) -> Tensor:
         """Mean of each group, `(cells, frames, columns)`."""
-        return luminance.unflatten(0, (-1, self._size))[:, 1:].mean(dim=1)
+        groups = luminance.reshape(-1, self._size, *luminance.shape[1:])
+        return groups[:, 1:].mean(dim=1)
 
     def _of_efficient(self, luminance: Tensor) -> Tensor:
         """The efficient one of each item's cell, `(items, frames, columns)`."""
