@@ -1,8 +1,7 @@
-"""What the benchmark measures and in which order: both programs in turn, so that load hits both."""
+"""What the benchmark measures and in which order: programs in turn, so that load hits all alike."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pipe import Program
-
-FLYVIS_BYTES = 56e6
-"""What flyvis keeps for the gradient, per item and frame: measured, 4.46 GB for one of 80."""
 
 Say = Callable[[str], None]
 
@@ -22,41 +18,42 @@ class Plan:
     """How much is measured.
 
     Args:
-        quick: leave out what takes minutes: 65 types by 200 steps, flyvis's 200 steps, all clips.
+        quick: leave out the bars that only a whole run can tell.
         frames: frames of a stimulus.
-        steps: steps of a fit of one type.
-        flyvis_steps: steps of flyvis's; as many as ours but in a quick run, as its steps grow.
-        many_steps: steps of a fit of `many` types.
-        rounds: how often each figure is taken, both programs in turn.
+        steps: steps of a fit of one type, and of flyvis's; the latter once, as it takes minutes.
+        flyvis_steps: steps of flyvis's; fewer in a quick run, as its steps grow.
+        adam_steps: steps of Adam on all types, whose losses are flyvis's.
+        region_steps: steps of `--method region` on all types.
+        rounds: how often each figure is taken, the programs in turn.
         seconds: for how long a short call is repeated in a round.
-        many: types of a fit of many.
+        many: items of a batch beside one and 65.
         clips: clips searched; None is all.
         flyvis_clips: clips flyvis simulates in a round.
-        memory_bytes: what flyvis may fill in a measurement with several items.
     """
 
     quick: bool = False
     frames: int = 80
     steps: int = 200
     flyvis_steps: int = 200
-    many_steps: int = 200
+    adam_steps: int = 200
+    region_steps: int = 30
     rounds: int = 3
     seconds: float = 1.0
     many: int = 16
     clips: int | None = None
     flyvis_clips: int = 9
-    memory_bytes: float = 6e9
 
 
 QUICK = Plan(
     quick=True,
-    steps=40,
+    steps=20,
     flyvis_steps=4,
-    many_steps=10,
+    adam_steps=10,
+    region_steps=5,
+    rounds=1,
     seconds=0.1,
     clips=48,
     flyvis_clips=3,
-    memory_bytes=1.5e9,
 )
 
 
@@ -79,118 +76,108 @@ class Subject:
     cell_type: str
 
 
+@dataclass(frozen=True)
+class Programs:
+    """What is measured.
+
+    Args:
+        stimopt: this one.
+        flyvis: None where it is absent.
+        before: version 0.1; None where it is absent.
+        fresh: starts another process of this one, so that its peak of memory is that of one fit.
+    """
+
+    stimopt: Program
+    flyvis: Program | None
+    before: Program | None
+    fresh: Callable[[], Program]
+
+
 def measure(
-    plan: Plan,
-    subject: Subject,
-    ours: Program,
-    theirs: Program | None,
-    threads: int,
-    work: Path,
-    say: Say,
+    plan: Plan, subject: Subject, programs: Programs, threads: int, work: Path, say: Say
 ) -> dict[str, Any]:
     """All raw figures: seconds as they were taken, by name; `table.rows` makes a table of them."""
     found: dict[str, Any] = {"plan": asdict(plan), "subject": asdict(subject)}
+    ours, flyvis = programs.stimopt, programs.flyvis
     say("opening the network")
-    found["network"] = ours(
-        "open",
-        network=subject.network,
-        connectome=subject.connectome,
-        extent=subject.extent,
-        threads=threads,
-        work=str(work),
-    )
-    if theirs is not None:
+    source = {"network": subject.network, "connectome": subject.connectome}
+    opening = {**source, "extent": subject.extent, "threads": threads, "work": str(work)}
+    found["network"] = ours("open", **opening)
+    if programs.before is not None:
+        programs.before("open", **opening)
+    if flyvis is not None:
         parameters = str(work / "parameters.npz")
-        ours("export", network=subject.network, connectome=subject.connectome, path=parameters)
+        ours("export", **source, path=parameters)
         say("opening flyvis's network (its connectome is compiled on the first run)")
-        found["flyvis"] = theirs("open", parameters=parameters, threads=threads)
-    # First, so that the peak of memory is that of this run.
-    say("first run of each: memory, growth of a step")
-    found["first"] = _both(
-        ours,
-        theirs,
-        "generate",
-        {"cell_types": subject.cell_type, "frames": plan.frames, "steps": plan.steps},
-        {"cell_type": subject.cell_type, "frames": plan.frames, "steps": plan.flyvis_steps},
-    )
+        found["flyvis"] = flyvis("open", parameters=parameters, threads=threads)
     found["peaks"] = ours("machine")
-    _generate(found, plan, subject, ours, theirs, say)
-    _steps(found, plan, ours, theirs, say)
-    _search(found, plan, subject, ours, theirs, work, say)
+    say(f"one type, {plan.steps} steps")
+    question = {"frames": plan.frames, "steps": plan.steps}
+    one = {"cell_types": subject.cell_type, **question}
+    # First, so that the peak of memory is that of this run.
+    found["one"] = [ours("generate", **one)]
+    if flyvis is not None:
+        say(f"flyvis, one type, {plan.flyvis_steps} steps (about 2 s each)")
+        asked = {**question, "steps": plan.flyvis_steps}
+        found["one_flyvis"] = flyvis("generate", cell_type=subject.cell_type, **asked)
+    for _ in range(plan.rounds):
+        _add(found, "overhead", ours("overhead", **one))
+    found["one"] += [ours("generate", **one) for _ in range(plan.rounds - 1)]
+    _loops(found, plan, programs, say)
+    _whole(found, plan, programs, opening, say)
+    _search(found, plan, subject, programs, work, say)
     _slopes(found, plan, ours, say)
-    if not plan.quick:
-        say("all types, 200 steps each, in one fit")
-        found["all"] = [
-            ours("generate", cell_types="all", frames=plan.frames, steps=200)
-            for _ in range(plan.rounds)
-        ]
     return found
 
 
-def _generate(
-    found: dict[str, Any],
-    plan: Plan,
-    subject: Subject,
-    ours: Program,
-    theirs: Program | None,
-    say: Say,
-) -> None:
-    """One type, many types, and what the Trainer adds to a step."""
-    many = ",".join(_many(found, plan.many, subject.cell_type))
-    single = {"cell_types": subject.cell_type, "frames": plan.frames}
-    for turn in range(plan.rounds):
-        say(f"generation, round {turn + 1} of {plan.rounds}")
-        _add(found, "one", ours("generate", **single, steps=plan.steps))
-        if theirs is not None:
-            question = {"cell_type": subject.cell_type, "frames": plan.frames}
-            # Minutes long: the first run counts as the first round's.
-            again = turn or plan.quick
-            run = theirs("generate", **question, steps=plan.flyvis_steps) if again else None
-            _add(found, "one_flyvis", run or found["first"]["flyvis"])
-        fit = ours("generate", cell_types=many, frames=plan.frames, steps=plan.many_steps)
-        _add(found, "many", fit)
-        _add(found, "overhead", ours("overhead", **single, steps=plan.steps))
-
-
-def _steps(
-    found: dict[str, Any], plan: Plan, ours: Program, theirs: Program | None, say: Say
-) -> None:
-    """The time loop with one, some and all items."""
+def _loops(found: dict[str, Any], plan: Plan, programs: Programs, say: Say) -> None:
+    """The time loop with one, some and 65 items."""
     for items in (1, plan.many, 65):
-        # With 16 items flyvis's 80 frames would take 72 GB: fewer frames, and the time per frame.
-        fitting = int(max(1, min(plan.frames, plan.memory_bytes // (items * FLYVIS_BYTES))))
         say(f"time loop, {items} items")
+        asked = {"items": items, "seconds": plan.seconds, "frames": plan.frames}
+        # Of several items flyvis would keep tens of GB.
+        flyvis = programs.flyvis if items == 1 else None
         for _ in range(plan.rounds):
             for kind in ("forward", "gradient"):
-                asked = {"items": items, "seconds": plan.seconds}
-                answer = {"stimopt": ours(kind, **asked, frames=plan.frames)}
-                if theirs is not None:
-                    # Out of memory is an outcome: the table then says "absent".
-                    with contextlib.suppress(RuntimeError):
-                        answer["flyvis"] = theirs(kind, **asked, frames=fitting)
-                answer["frames"] = {"stimopt": plan.frames, "flyvis": fitting}
+                answer = {"stimopt": programs.stimopt(kind, **asked)}
+                if programs.before is not None:
+                    answer["before"] = programs.before(kind, **asked)
+                if flyvis is not None:
+                    answer["flyvis"] = flyvis(kind, **asked)
                 _add(found, f"{kind}_{items}", answer)
 
 
+def _whole(
+    found: dict[str, Any], plan: Plan, programs: Programs, opening: dict[str, Any], say: Say
+) -> None:
+    """All types in one fit: by the steps of flyvis once, and by `--method region`."""
+    every = {"cell_types": "all", "frames": plan.frames}
+    say(f"all types, {plan.adam_steps} steps of Adam")
+    found["adam"] = programs.stimopt("generate", **every, steps=plan.adam_steps)
+    for turn in range(plan.rounds):
+        say(f"all types, --method region, round {turn + 1} of {plan.rounds}")
+        with programs.fresh() as fresh:
+            fresh("open", **opening)
+            fresh("gradient", items=8, frames=2, seconds=0.0)  # reads the compiled kernels
+            _add(found, "region", fresh("region", **every, steps=plan.region_steps))
+
+
 def _search(
-    found: dict[str, Any],
-    plan: Plan,
-    subject: Subject,
-    ours: Program,
-    theirs: Program | None,
-    work: Path,
-    say: Say,
+    found: dict[str, Any], plan: Plan, subject: Subject, programs: Programs, work: Path, say: Say
 ) -> None:
     """Clips past the network, the peaks of all types read."""
     say("search")
     path = str(work / "clips.npy")
     clips = {"movies": subject.movies, "count": plan.flyvis_clips, "path": path}
     clips["frames"] = plan.frames
-    found["clips"] = ours("clips", **clips)
+    found["clips"] = programs.stimopt("clips", **clips)
+    asked = {"movies": subject.movies, "clips": plan.clips, "batch": 16}
     for _ in range(plan.rounds):
-        _add(found, "search", ours("search", movies=subject.movies, clips=plan.clips))
-        if theirs is not None:
-            _add(found, "search_flyvis", theirs("search", clips=path))
+        _add(found, "search", programs.stimopt("search", **asked))
+        if programs.before is not None:
+            _add(found, "search_before", programs.before("search", **asked))
+        if programs.flyvis is not None:
+            _add(found, "search_flyvis", programs.flyvis("search", clips=path))
 
 
 def _slopes(found: dict[str, Any], plan: Plan, ours: Program, say: Say) -> None:
@@ -210,22 +197,6 @@ def _slopes(found: dict[str, Any], plan: Plan, ours: Program, say: Say) -> None:
         name: [{**point, **ours("gradient", **point, seconds=plan.seconds)} for point in points]
         for name, points in series.items()
     }
-
-
-def _many(found: dict[str, Any], count: int, first: str) -> list[str]:
-    types = found["network"]["cell_types"]
-    motion = [name for name in types if name[:2] in ("T4", "T5")]
-    chosen = dict.fromkeys([first, *motion, *types])
-    return list(chosen)[:count]
-
-
-def _both(
-    ours: Program, theirs: Program | None, do: str, mine: dict[str, Any], other: dict[str, Any]
-) -> dict[str, Any]:
-    answer = {"stimopt": ours(do, **mine)}
-    if theirs is not None:
-        answer["flyvis"] = theirs(do, **other)
-    return answer
 
 
 def _add(found: dict[str, Any], name: str, answer: dict[str, Any]) -> None:

@@ -48,6 +48,18 @@ class StepClock(pl.Callback):
         self.stamps.append(time.perf_counter())
 
 
+class FitClock(pl.Callback):
+    """From the moment `trainer.fit` sets up to the moment it has torn down."""
+
+    def setup(self, *_: Any) -> None:
+        """Note it."""
+        self._began = time.perf_counter()
+
+    def teardown(self, *_: Any) -> None:
+        """Note it."""
+        self.seconds = time.perf_counter() - self._began
+
+
 class BareStepBefore(pl.Callback):
     """Before every step of a fit one of another stimulus without Trainer, each timed by itself.
 
@@ -156,8 +168,26 @@ class Stimopt:
             "seconds": seconds,
             "step_seconds": np.diff(clock.stamps).tolist(),
             "losses": module.record.history[TOTAL][:-1, 0].tolist(),
+            "best": module.record.best_score.tolist(),
             "items": len(module.items),
+            "steps": steps,
             "bytes_written": written,
+        }
+
+    def region(self, cell_types: str, frames: int, steps: int) -> dict[str, Any]:
+        """`stimopt generate --method region`: seconds of `trainer.fit` and of the whole call."""
+        clock = FitClock()
+        start = time.perf_counter()
+        module = stimopt.RegionGenerator(
+            self.network, cell_types, t_stim=frames * 0.01, anneal=steps
+        )
+        with self._folder("region") as folder:
+            stimopt.fit(module, steps, folder, accelerator="cpu", callbacks=[clock])
+        return {
+            "seconds": time.perf_counter() - start,
+            "fit_seconds": clock.seconds,
+            "best": module.record.best_score.tolist(),
+            "items": len(module.items),
         }
 
     def overhead(self, cell_types: str, frames: int, steps: int) -> dict[str, Any]:
@@ -177,9 +207,9 @@ class Stimopt:
     def _generator(self, cell_types: str, frames: int) -> stimopt.StimulusGenerator:
         return stimopt.StimulusGenerator(self.network, cell_types, t_stim=frames * 0.01)
 
-    def search(self, movies: str | None, clips: int | None) -> dict[str, Any]:
+    def search(self, movies: str | None, clips: int | None, batch: int) -> dict[str, Any]:
         """`stimopt search` for all cell types, once the network is open, over so many clips."""
-        data = self._data(movies, clips)
+        data = self._data(movies, clips, batch)
         with self._folder("search") as folder:
             start = time.perf_counter()
             search = stimopt.NaturalisticSearch(self.network)
@@ -201,14 +231,16 @@ class Stimopt:
             responses = self.network.respond(luminance, Protocol(), cells)
         return {"frames": frames, "peaks": responses.amax(dim=1).tolist()}
 
-    def _data(self, movies: str | None, clips: int | None) -> stimopt.StimulusDataModule:
+    def _data(
+        self, movies: str | None, clips: int | None, batch: int = 16
+    ) -> stimopt.StimulusDataModule:
         store, settings = (
             self.work / "movies.h5",
             stimopt.RenderSettings(self.network.lattice.extent),
         )
         # An existing store is left as it is.
         stimopt.render(movies or "procedural", store, settings, progress=False)
-        return stimopt.StimulusDataModule(str(store), stop_sample=clips)
+        return stimopt.StimulusDataModule(str(store), stop_sample=clips, batch_size=batch)
 
     # -- the time loop --------------------------------------------------------------------------
 
@@ -262,5 +294,5 @@ class Stimopt:
 
 if __name__ == "__main__":
     stimopt_half = Stimopt()
-    names = ("open", "export", "machine", "generate", "overhead", "search", "clips", "forward")
-    serve({name: getattr(stimopt_half, name) for name in (*names, "gradient")})
+    names = ("open", "export", "machine", "generate", "region", "overhead", "search", "clips")
+    serve({name: getattr(stimopt_half, name) for name in (*names, "forward", "gradient")})

@@ -51,18 +51,43 @@ def test_a_machine_that_changes_its_speed_does_not_change_the_overhead(table: Mo
     assert table.overhead(answer, statistics.fmean) == pytest.approx(20 + 100 * 0.31 / 0.465)
 
 
-def test_a_missing_argument_is_named_in_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, str(BENCHMARKS / "run.py"), "--network=flow/0000/000"]
+def test_a_loss_counts_that_is_one_per_cent_worse_but_not_more(table: ModuleType) -> None:
+    reference = [-100.0, -100.0, 2.0, 2.0]
+    assert table.within([-99.01, -98.9, 2.019, 2.021], reference) == 2
+
+
+def test_the_table_of_the_readme(table: ModuleType) -> None:
+    shown = table.Row("a step", 2.0, "ms", 80.0, 40.0, 5.0, 2.5, ">= 2 x", True, readme=True)
+    alone = table.Row("start", 0.25, "s", readme=True)
+    left_out = table.Row("growth", 1.0, "%")
+    assert table.markdown([shown, left_out, alone]).splitlines()[2:] == [
+        "| a step | 2 ms | 80 ms | 40 x | 5 ms | 2.5 x |",
+        "| start | 0.25 s | - | - | - | - |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--network=flow/0000/000"], r"expected --connectome .*, got .*; .*"),
+        (["--flyvis-python=none"], "expected a Python for --flyvis-python, got none; .*"),
+        (["--before-python=none"], "expected a Python for --before-python, got none; .*"),
+    ],
+)
+def test_a_missing_argument_is_named_in_one_line(
+    arguments: list[str], line: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(BENCHMARKS / "run.py"), *arguments]
     without = {name: value for name, value in os.environ.items() if name != "FLYVIS_ROOT_DIR"}
     done = subprocess.run(command, cwd=tmp_path, env=without, capture_output=True, text=True)
-    (line,) = done.stderr.splitlines()
+    (said,) = done.stderr.splitlines()
     assert done.returncode == 2
-    assert re.match(r"run\.py: error: expected --connectome .*, got .*; .*", line)
+    assert re.fullmatch(rf"run\.py: error: {line}", said)
 
 
 def test_a_small_run_without_flyvis(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
-    small = ["--quick", "--extent=3", "--frames=12", "--steps=12", "--rounds=1", "--many=2"]
+    small = ["--quick", "--extent=3", "--frames=12", "--steps=12", "--many=2"]
     # Any Python: flyvis is not asked for a network it has not.
     files = [f"--json={path}", f"--work={tmp_path / 'work'}", f"--flyvis-python={sys.executable}"]
     done = subprocess.run(
@@ -72,20 +97,26 @@ def test_a_small_run_without_flyvis(tmp_path: Path) -> None:
         check=True,
     )
     assert "flyvis is absent: it has no built-in network" in done.stderr
-    assert "absent" in done.stdout and str(path) in done.stdout
+    assert "0.1 is absent: give --before-python or --make-before" in done.stderr
+    assert str(path) in done.stdout
     figures = json.loads(path.read_text())
     assert figures["machine"]["cores"] >= 1 and figures["machine"]["cpu"]
     rows = {row["name"]: row for row in figures["rows"]}
     assert all(row["flyvis"] is None and row["ratio"] is None for row in rows.values())
+    assert all(row["before"] is None for row in rows.values())
     assert not any(row["met"] for row in rows.values() if row["target"].endswith(" x"))
     measured = figures["measured"]
-    steps = measured["first"]["stimopt"]["step_seconds"]
+    steps = measured["one"][0]["step_seconds"]
     assert len(steps) == 12 and min(steps) > 0
-    assert measured["many"][0]["items"] == 2
     assert len(measured["search"]) == 1 and measured["search"][0]["clips"] == 48
-    # A figure of the table against the raw ones it is made of.
+    # Figures of the table against the raw ones that they are made of.
     (overhead,) = (row for name, row in rows.items() if name.startswith("Trainer overhead"))
     assert overhead["stimopt"] > -50
     (search,) = (row for name, row in rows.items() if name.startswith("search"))
     raw = measured["search"][0]
     assert search["stimopt"] == pytest.approx(1e3 * raw["seconds"] / raw["frames"] * 12)
+    (region,) = measured["region"]
+    assert region["items"] == len(region["best"]) == len(measured["adam"]["best"])
+    (whole,) = (row for name, row in rows.items() if name.endswith("12 steps in one fit"))
+    assert whole["stimopt"] == region["fit_seconds"] < region["seconds"]
+    assert rows["first step of stimopt generate"]["stimopt"] > rows["stimopt --help"]["stimopt"] > 0
