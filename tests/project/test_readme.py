@@ -68,8 +68,15 @@ def test_commands_on_the_trained_network(
 
 def test_the_scripts_of_the_readme_are_run_by_the_continuous_integration() -> None:
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    ci += (ROOT / ".github" / "workflows" / "checks.yml").read_text(encoding="utf-8")
     scripts = [line for line in COMMANDS if line.startswith("bash ")]
     assert scripts and all(line in ci for line in scripts)
+
+
+def test_every_file_the_readme_names_is_there() -> None:
+    files = re.findall(r"\]\(((?!http)[^)#]+)\)", README)
+    assert "docs/why.md" in files
+    assert not [name for name in files if not (ROOT / name).exists()]
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
