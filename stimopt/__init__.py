@@ -38,9 +38,14 @@ if TYPE_CHECKING:
     from stimopt.optimize.efficient import ResponseLadder as ResponseLadder
     from stimopt.optimize.generate import RegionGenerator as RegionGenerator
     from stimopt.optimize.generate import StimulusGenerator as StimulusGenerator
+    from stimopt.optimize.limited import LimitedRange as LimitedRange
+    from stimopt.optimize.limited import discriminating as discriminating
+    from stimopt.optimize.minimal import MinimalGenerator as MinimalGenerator
     from stimopt.optimize.module import StimulusModule as StimulusModule
+    from stimopt.optimize.normalized import NormalizedPool as NormalizedPool
     from stimopt.optimize.regularize import PenalizedRegularizer as PenalizedRegularizer
     from stimopt.optimize.regularize import StimulusRegularizer as StimulusRegularizer
+    from stimopt.optimize.varied import VariedGenerator as VariedGenerator
     from stimopt.plotting import Figure as Figure
     from stimopt.plotting import animate as animate
     from stimopt.plotting import plot_losses as plot_losses
@@ -88,7 +93,12 @@ _HOMES = {
     "ResponseRange": "optimize.ceiling",
     "EfficientGenerator": "optimize.efficient",
     "ResponseLadder": "optimize.efficient",
+    "MinimalGenerator": "optimize.minimal",
+    "VariedGenerator": "optimize.varied",
     "RegionGenerator": "optimize.generate",
+    "LimitedRange": "optimize.limited",
+    "NormalizedPool": "optimize.normalized",
+    "discriminating": "optimize.limited",
     "StimulusGenerator": "optimize.generate",
     "StimulusModule": "optimize.module",
     "StimulusRegularizer": "optimize.regularize",

@@ -6,6 +6,7 @@ relative to its value at grey; tuning indices count negative responses as zero.
 """
 
 from stimopt.analysis.central_response import central_traces, grey_voltage
+from stimopt.analysis.discriminate import choose_questions, identification, named_right
 from stimopt.analysis.edge_tuning import EDGE_SPEEDS, EdgeTuning, edge_tuning, moving_edge
 from stimopt.analysis.explain import explain
 from stimopt.analysis.flyvis_indices import ProbeResponses, probe_responses
@@ -40,6 +41,7 @@ __all__ = [
     "angle_between",
     "central_traces",
     "change_drive",
+    "choose_questions",
     "check_optima",
     "direction_tuning",
     "edge_tuning",
@@ -47,6 +49,8 @@ __all__ = [
     "grey_voltage",
     "group_networks",
     "moving_edge",
+    "identification",
+    "named_right",
     "normalized_responses",
     "path_similarity",
     "percentile_of",

@@ -238,13 +238,20 @@ class _Experiment:
         write_csv(self.folder / "questions.csv", questions)
         save_figure(plot_identification(curves, chance), self.folder / "identification.png")
         half = self.config.trials // 2
+        print(f"named right after {half + 1} trials, and how many more by {MADE} (95 % interval):")
+        made = np.concatenate(together[MADE])
         for key, curve in curves[ALL_TYPES].items():
-            low, high = curve.low[half], curve.high[half]
+            # The same flies answer to all sets, so that each is compared with itself.
+            more = identification(made - np.concatenate(together[key]), self.config.seed)
             print(
-                f"{key}: {100 * curve.fraction[half]:.0f} % named right after {half + 1} trials "
-                f"(95 % interval {100 * low:.0f} to {100 * high:.0f})"
+                f"{key:>15}  {_percent(curve, half)}  {'' if key == MADE else _percent(more, half)}"
             )
         print(self.folder)
+
+
+def _percent(curve: Identification, trial: int) -> str:
+    fraction, low, high = (100 * values[trial] for values in curve)
+    return f"{fraction:4.0f} % ({low:.0f} to {high:.0f})"
 
 
 def _flash(lattice: HexLattice, radius: int, intensity: float, on: int) -> Floats:

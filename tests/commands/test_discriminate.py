@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ def test_lesioned_copies_play_the_fly(
     ]
     options = ["--cell_types=T4c", *SHORT, f"--output={tmp_path}"]
     assert main(["discriminate", *network, *options]) == 0
-    assert "named right after 4 trials" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "named right after 4 trials" in printed and re.search(r"edges +\d+ % \(.*\d+ %", printed)
     table = rows(tmp_path / "identification.csv")
     sets = ["discriminating", "clips", "edges", "flashes"]
     assert [
