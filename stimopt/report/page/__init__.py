@@ -1,6 +1,6 @@
 """A folder that opens in a browser: a table of all cells, and a player of each cell's optima.
 
-    index.html, page.css, page.js    the same for all results
+    index.html, page.css, *.js       the same for all results
     data/index.js                    the table
     data/0000-small.js               pictures of one cell in the table, loaded when it is in view
     data/0000.js                     stimuli and responses of one cell, loaded when it is opened

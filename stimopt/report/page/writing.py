@@ -23,7 +23,7 @@ from stimopt.results.result import Result
 from stimopt.results.three_optima import ThreeOptima
 from stimopt.storage.files import replace_bytes, replace_text
 
-_FILES = ("page.css", "page.js", "icon.svg", "index.html")
+_FILES = ("page.css", "drawing.js", "page.js", "icon.svg", "index.html")
 _OWN_DATA = re.compile(r"\d+(-small)?\.js|\d+-\d+\.png")
 Value = float | str | None
 

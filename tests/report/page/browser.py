@@ -39,11 +39,15 @@ class Visit:
         requests: addresses asked for.
     """
 
-    def __init__(self, chromium: Any, folder: Path, width: int = 1300, hash: str = "") -> None:
+    def __init__(
+        self, chromium: Any, folder: Path, width: int = 1300, hash: str = "", policy: bool = False
+    ) -> None:
         self.folder = folder
         self.problems: list[str] = []
         self.requests: list[str] = []
-        self.view = chromium.new_page(viewport={"width": width, "height": 900})
+        size = {"width": width, "height": 900}
+        # Playwright waits by `eval`, which the page's own policy forbids.
+        self.view = chromium.new_page(viewport=size, bypass_csp=not policy)
         self.view.set_default_timeout(20_000)
         self.view.on("console", lambda message: self.problems.append(message.text))
         self.view.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -72,6 +76,16 @@ class Visit:
         }"""
         color: list[int] = canvas.evaluate(code, [x, y])
         return color
+
+    def changes(self, selector: str, name: str, times: int = 4) -> None:
+        """Wait until a property, or what a method returns, has had several values."""
+        code = """([selector, name, times]) => {
+            const element = document.querySelector(selector), value = element[name];
+            const seen = (element.seen ??= new Set());
+            seen.add(typeof value === "function" ? element[name]() : value);
+            return seen.size >= times;
+        }"""
+        self.view.wait_for_function(code, arg=[selector, name, times])
 
     def leave(self) -> None:
         """Close the window; nothing went wrong, and no request left the folder."""
