@@ -62,6 +62,7 @@ nb_execution_timeout = 600
 # Progress bars; docs/startup/ makes a warning an error.
 nb_output_stderr = "remove"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # with tables
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
