@@ -144,12 +144,13 @@ def figure(rows: list[Row]) -> stimopt.Figure:
     left.plot([low, high], [low, high], color="0.6", lw=0.7, zorder=0)
     left.legend(title="left out", fontsize=7, title_fontsize=7, frameon=False)
     left.set(xlabel="median single optimum", ylabel="consensus")
-    sizes = sorted({row.made_for for row in rows})
+    # Only sizes that every network left out has: means over others would not compare.
+    sizes = range(1, 1 + min(row.made_for for row in largest(rows)))
     for key in ("consensus", "median_single"):
         values = [np.mean([getattr(r, key) for r in rows if r.made_for == n]) for n in sizes]
         right.plot(sizes, values, "o-", ms=4, label=key.replace("_", " ").removesuffix(" single"))
     right.set(xlabel="networks made for", ylabel="response of the network left out")
-    right.set_xticks(sizes)
+    right.set_xticks(list(sizes))
     right.legend(fontsize=7, frameon=False)
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)

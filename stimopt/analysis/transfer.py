@@ -43,7 +43,8 @@ class ResponseScale(NamedTuple):
         """Read the scale from a result that has it.
 
         Args:
-            ranges: of `ResponseRange` or `EfficientGenerator`.
+            ranges: of `ResponseRange` or `EfficientGenerator`; or of `LimitedRange`, whose extremes
+                are those at its contrast.
             cell_types: names.
             networks: positions along the network axis.
             sign: 1 for the ceiling, -1 for the floor.
@@ -51,7 +52,7 @@ class ResponseScale(NamedTuple):
         Raises:
             ValueError: if a cell is missing, or light does not move its response.
         """
-        extreme = "objective" if ranges.kind == "range" else "ceiling"
+        extreme = "ceiling" if "ceiling" in ranges.variables else "objective"
         expect.that(
             {extreme, "grey_objective"} <= ranges.variables.keys(),
             "a result of ResponseRange or EfficientGenerator",
