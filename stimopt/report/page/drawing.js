@@ -15,7 +15,7 @@ const drawing = (() => {
     return node;
   }
 
-  const minus = text => text.replace("-", "\u2212");
+  const minus = text => text.replaceAll("-", "\u2212");
 
   function number(x) {                   // three digits, as in the figures
     if (x === null || !Number.isFinite(x)) return "\u2013";

@@ -108,7 +108,9 @@ class PageItem:
         """Responses at grey and at the ceiling; NaN where they are unknown."""
         for _, result, row in self.sources:
             names = result.variables
-            if "grey_objective" not in names:
+            # A mean over a window is no response of one frame, which peaks could be compared with.
+            one_frame = result.config.get("objective", "last_frame") == "last_frame"
+            if "grey_objective" not in names or not one_frame:
                 continue
             grey = float(result["grey_objective"][row])
             if "ceiling" in names:

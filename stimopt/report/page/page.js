@@ -23,7 +23,7 @@ const stimopt = (() => {
         el("a", {href: `#${row.file}`}, row.label), el("small", {}, several ? row.network : ""),
         row.stable ? null : el("span", {className: "warning",
           title: "the network cannot be simulated at this step: its responses mean nothing"}, "not stable"))},
-      ...some(row => row.ceiling !== null) ? [{name: "ceiling", title: "the largest response that any stimulus gives",
+      ...some(row => row.ceiling !== null) && !page.names.includes("ceiling") ? [{name: "ceiling", title: "the largest response that any stimulus gives",
         value: row => row.ceiling, cell: row => el("td", {}, number(row.ceiling))}] : [],
       ...page.names.map((name, i) => ({name, title: "response at the peak; of the way from grey to the ceiling",
         value: row => row.fractions[i] ?? row.peaks[i], cell: row => pictureCell(row, name, i)})),
@@ -173,7 +173,7 @@ const stimopt = (() => {
     byId("legend").replaceChildren(...player.panels.map((panel, k) => {
       const swatch = el("i");
       swatch.style.background = series(k);
-      return el("span", {}, swatch, `${panel.name} ${number(panel.value)}`);
+      return el("span", {}, swatch, `${panel.name}: ${number(panel.value)}`);
     }));
     byId("sections").replaceChildren(...sections.map(sectionOf));
     play(!still);

@@ -190,14 +190,15 @@ def _about(items: Sequence[PageItem], names: Sequence[str]) -> dict[str, Any]:
         f"{1000 * result.protocol.dt:g} ms a frame after {result.protocol.t_pre:g} s of grey",
     ]
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    foot = (
+    tuning = (
         "Direction, selectivity and polarity are measured with the artificial optimum: rotated by "
         "multiples of 60°, mirrored, contrast-inverted and reversed in time. Directions of cells "
-        f"with a selectivity of {SELECTIVE} and less are pale. {versions}"
+        f"with a selectivity of {SELECTIVE} and less are pale. "
     )
+    tuned = any(not math.isnan(item.tuning.selectivity) for item in items)
     return {
         "facts": " · ".join(facts),
-        "foot": foot,
+        "foot": f"{tuning if tuned else ''}{versions}",
         "names": list(names),
         "networks": networks,
         "selective": SELECTIVE,

@@ -54,6 +54,9 @@ def test_the_ceiling_is_that_of_the_optimum_or_of_a_range() -> None:
         efficient.variables[name] = Variable(("item",), np.array([value]))
     (item,) = page_items([efficient])
     assert item.range == (1.0, 5.0) and item.fraction(3.0) == 0.5
+    # A mean over a window is no response of one frame.
+    efficient.config["objective"] = "window_mean"
+    assert math.isnan(item.fraction(3.0))
     spans = result_of("range", ["T4c", "T4c"], [5.0, -2.0])
     for name, values in {
         "grey_objective": [1.0, 1.0],
