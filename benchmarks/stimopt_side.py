@@ -51,11 +51,11 @@ class StepClock(pl.Callback):
 class FitClock(pl.Callback):
     """From the moment `trainer.fit` sets up to the moment it has torn down."""
 
-    def setup(self, *_: Any) -> None:
+    def setup(self, *_: Any, **__: Any) -> None:
         """Note it."""
         self._began = time.perf_counter()
 
-    def teardown(self, *_: Any) -> None:
+    def teardown(self, *_: Any, **__: Any) -> None:
         """Note it."""
         self.seconds = time.perf_counter() - self._began
 
