@@ -31,10 +31,10 @@ class Blocks:
 
     *Padded*, for reading by taps: for each row of the lattice the types one after another, with a
     border of zeros as wide as the longest tap, so that a tap never needs to ask whether its source
-    exists. *Packed*, for all else: cells in the order in which blocks are worked on. That is row by
-    row, and in a row a piece of every type, then the next piece of every type: what the taps read
-    for a piece fits in the second-level cache, and pieces of one width are worked on in a strip
-    without a choice between.
+    exists. *Packed*, for the gates: cells in the order in which blocks are worked on. That is row
+    by row, and in a row a piece of every type, then the next piece of every type: what the taps
+    read for a piece fits in the second-level cache, and pieces of one width are worked on in a
+    strip without a choice between.
 
     A place is that of a vector with a number for each of the eight items.
 
@@ -48,8 +48,10 @@ class Blocks:
         cell: its first cell, `(blocks,)`.
         count: its number of cells, `(blocks,)`.
         first: packed place of its first cell, and the number of cells, `(blocks + 1,)`.
-        strip: first block after it of another count or piece, `(blocks,)`.
+        strip: first block of each strip, which has blocks of one piece and count, and the number of
+            blocks, `(strips + 1,)`.
         packed: packed place of each cell, `(cells,)`.
+        place: padded place of each cell, `(cells,)`.
         position_of_column: padded place of each column, for the first type, `(columns,)`.
     """
 
@@ -64,6 +66,7 @@ class Blocks:
     first: Ints
     strip: Ints
     packed: Ints
+    place: Ints
     position_of_column: Ints
 
     @classmethod
@@ -97,15 +100,16 @@ class Blocks:
             cell=cell,
             count=count,
             first=first,
-            strip=ends[np.searchsorted(ends, np.arange(len(kind)))] + 1,
+            strip=np.concatenate([[0], ends + 1]),
             packed=packed,
+            place=position[layout.column_of_cell] + layout.type_of_cell * stride,
             position_of_column=position,
         )
 
     def split(self, table: TapTable, parts: int) -> Ints:
-        """Bounds that cut the blocks into `parts` runs of about equal work, `(parts + 1,)`."""
+        """Bounds that cut the strips into `parts` runs of about equal work, `(parts + 1,)`."""
         work = np.concatenate([[0], np.cumsum(self.work(table))])
-        bounds: Ints = np.searchsorted(work, work[-1] * np.arange(parts + 1) / parts)
+        bounds: Ints = np.searchsorted(work[self.strip], work[-1] * np.arange(parts + 1) / parts)
         return bounds
 
     def work(self, table: TapTable) -> Ints:

@@ -27,21 +27,22 @@ from stimopt.dynamics.padded_grid import LANES
 from stimopt.dynamics.simd import (
     accumulate,
     add,
+    add_all,
     at,
     fetch,
     fill,
+    from_lanes,
     jitable,
     load,
     meet,
-    multiply,
     multiply_add,
     pointer,
     positive,
     put,
-    rectify,
     spread,
     store,
     subtract,
+    to_lanes,
     where,
 )
 
@@ -50,23 +51,19 @@ FORWARD, TRANSPOSED = -1, 1
 
 
 @jitable
-def _advance(total, i, old, new, rate, v, rectified, gate):
-    """One vector: store its gate, move V towards the total, store max(V, 0) for the next frame."""
-    now = load(v, i * LANES)
-    if gate[1] >= 0:
-        put(gate[0], gate[1] + i, positive(now))
-    now = multiply_add(rate, subtract(total, now), now)
-    store(v, i * LANES, now)
-    store(rectified, new * LANES, rectify(now))
+def _advance(total, i, old, new, rate, state, gate):
+    """One vector: store its gate and move V towards the total."""
+    now = load(state, old * LANES)
+    put(gate[0], gate[1] + i, positive(now))
+    store(state, new * LANES, multiply_add(rate, subtract(total, now), now))
 
 
 @jitable
-def _retreat(total, i, old, new, rate, g, driven, gate):
-    """One vector of g: leak, add what came back through the gate, store a g for the next frame."""
-    now = subtract(load(g, i * LANES), load(driven, old * LANES))
-    now = add(now, where(at(gate[0], gate[1] + i), total))
-    store(g, i * LANES, now)
-    store(driven, new * LANES, multiply(rate, now))
+def _retreat(total, i, old, new, rate, state, gate):
+    """One vector of a g: move it towards a times what came back through the gate."""
+    now = load(state, old * LANES)
+    total = where(at(gate[0], gate[1] + i), total)
+    store(state, new * LANES, multiply_add(rate, subtract(total, now), now))
 
 
 def _strip(width, direction):
@@ -74,36 +71,35 @@ def _strip(width, direction):
     finish = _advance if direction == FORWARD else _retreat
 
     @jitable
-    def strip(b, stop, plan, rule, drive, light, state, padded, old, new, gate):
+    def strip(b, stop, plan, rule, drive, light, state, old, new, gate):
         first_run, length, shift, first_tap, weight = rule
         leak, start, is_lit = drive
         kinds, position, column, first, stride = plan
         position, column, i = at(position, b), at(column, b), at(first, b)
         for block in range(b, stop):
             kind = at(kinds, block)
+            own = position + kind * stride
+            fetch(width, state, (new + own) * LANES)
             s = fill(width, spread(at(start, kind)))
             j = at(first_tap, kind)
             for run in range(at(first_run, kind), at(first_run, kind + 1)):
                 place = (old + position + at(shift, run)) * LANES
                 n = at(length, run)
-                fetch(width, padded, (old + position + at(shift, run + AHEAD)) * LANES)
+                fetch(width, state, (old + position + at(shift, run + AHEAD)) * LANES)
                 if n == 1:
-                    s = accumulate(1, direction, s, padded, place, weight, j)
+                    s = accumulate(1, direction, s, state, place, weight, j)
                 elif n == 2:
-                    s = accumulate(2, direction, s, padded, place, weight, j)
+                    s = accumulate(2, direction, s, state, place, weight, j)
                 elif n == 3:
-                    s = accumulate(3, direction, s, padded, place, weight, j)
+                    s = accumulate(3, direction, s, state, place, weight, j)
                 else:
-                    s = accumulate(4, direction, s, padded, place, weight, j)
+                    s = accumulate(4, direction, s, state, place, weight, j)
                 j += n
-            lit = at(is_lit, kind) != 0
+            if at(is_lit, kind) != 0:
+                s = add_all(s, light, column * LANES)
             rate = spread(at(leak, kind))
-            own = position + kind * stride
             for k in range(width):
-                total = s[k]
-                if lit:
-                    total = add(total, load(light, (column + k) * LANES))
-                finish(total, i + k, old + own + k, new + own + k, rate, state, padded, gate)
+                finish(s[k], i + k, old + own + k, new + own + k, rate, state, gate)
             i += width
 
     return strip
@@ -131,110 +127,128 @@ def _strips(widths, direction):
     return choose
 
 
-_forward_strips = _strips(WIDTHS, FORWARD)
-_adjoint_strips = _strips(WIDTHS, TRANSPOSED)
+def _frame(direction):
+    """A function for one frame of the strips from `low` to before `high`."""
+    strips = _strips(WIDTHS, direction)
+
+    @jitable
+    def frame(t, low, high, bounds, count, *rest):
+        for number in range(low, high):
+            # To and fro: what one frame worked on last is still near when the next begins.
+            s = number if t % 2 == 0 else low + high - 1 - number
+            b = at(bounds, s)
+            strips(at(count, b), b, at(bounds, s + 1), *rest)
+
+    return frame
+
+
+_forward_frame = _frame(FORWARD)
+_adjoint_frame = _frame(TRANSPOSED)
 
 
 @jitable
-def _rule(rule):
-    first, length, shift, first_tap, weight = rule
-    return pointer(first), pointer(length), pointer(shift), pointer(first_tap), pointer(weight)
+def _pointers(arrays):
+    a, b, c, d, e = arrays
+    return pointer(a), pointer(b), pointer(c), pointer(d), pointer(e)
 
 
 @jitable
-def _gather(numbers, items, state, blocks, low, high):
-    """Numbers of the items, `(., cells)`, into the lanes of a state; zero in those left over."""
-    cell, count, first = blocks
-    state_, numbers_ = pointer(state), pointer(numbers)
-    for b in range(low, high):
+def _rows(items, length):
+    """Start of each lane's row among rows of so many numbers; lanes left over repeat an item."""
+    rows = np.empty(LANES, np.int64)
+    for lane in range(LANES):
+        rows[lane] = items[min(lane, items.shape[0] - 1)] * length
+    return rows
+
+
+@jitable
+def _to_lanes(numbers, rows, start, n, lanes, place):
+    """`n` numbers of each row into the lanes of as many vectors."""
+    numbers_, rows_, lanes_ = pointer(numbers), pointer(rows), pointer(lanes)
+    if n < LANES:
         for lane in range(LANES):
-            place = first[b] * LANES + lane
-            if lane < items.shape[0]:
-                start = items[lane] * numbers.shape[1] + cell[b]
-                for k in range(count[b]):
-                    put(state_, place + k * LANES, at(numbers_, start + k))
-            else:
-                for k in range(count[b]):
-                    put(state_, place + k * LANES, 0)
+            for k in range(n):
+                put(lanes_, (place + k) * LANES + lane, at(numbers_, rows[lane] + start + k))
+    else:
+        for k in range(0, n, LANES):
+            k = min(k, n - LANES)
+            to_lanes(numbers_, rows_, start + k, lanes_, (place + k) * LANES)
 
 
 @jitable
-def _scatter(state, numbers, items, blocks, low, high):
-    """The reverse of `_gather`."""
-    cell, count, first = blocks
-    state_, numbers_ = pointer(state), pointer(numbers)
-    for b in range(low, high):
-        for lane in range(items.shape[0]):
-            place = first[b] * LANES + lane
-            start = items[lane] * numbers.shape[1] + cell[b]
-            for k in range(count[b]):
-                put(numbers_, start + k, at(state_, place + k * LANES))
+def _from_lanes(lanes, place, n, numbers, rows, start):
+    """The reverse of `_to_lanes`."""
+    numbers_, rows_, lanes_ = pointer(numbers), pointer(rows), pointer(lanes)
+    if n < LANES:
+        for lane in range(LANES):
+            for k in range(n):
+                put(numbers_, rows[lane] + start + k, at(lanes_, (place + k) * LANES + lane))
+    else:
+        for k in range(0, n, LANES):
+            k = min(k, n - LANES)
+            from_lanes(lanes_, (place + k) * LANES, numbers_, rows_, start + k)
 
 
 def forward_items(
-    luminance, initial, voltages, final, gates, items, scratch, rule, drive, blocks, readout, share
+    luminance, initial, voltages, final, gates, items, state, rule, drive, blocks, readout, share
 ):
-    """All frames of up to eight items, for a run of blocks.
+    """All frames of up to eight items, for a run of strips.
 
     Args:
         luminance: `(all items, frames, columns)`.
         initial: `(all items, cells)`.
         voltages: written, `(all items, frames, k)`.
         final: written, `(all items, cells)`.
-        gates: written, a bit for each lane: V > 0 before each frame, `(frames or 0, cells)`.
-        items: which of all items, `(up to 8,)`.
-        scratch: shared by the calls on these items: V in packed order, and max(V, 0) before and
-            after a frame in padded order, `(2, size)`, with zeros where there is no cell.
+        gates: written, a bit for each lane: V > 0 before each frame, `(frames, cells)`; or one row,
+            which all frames write to.
+        items: which of all items, `(up to 8,)`; lanes left over repeat the last.
+        state: shared by the calls on these items: V before and after a frame in padded order,
+            `(2, size)`, with zeros where there is no cell.
         rule: first, length and shift of the runs, first tap of each type, and weight of the taps.
         drive: leak and bias, and whether the type is a photoreceptor, `(types,)` each.
-        blocks: kind, position, column, cell, count, first, strip, packed, position_of_column and
-            stride; see `Blocks`.
+        blocks: arrays of `Blocks`, in the order of its arguments from `kind`, and its stride.
         readout: cells to report, `(all items, k)`.
-        share: first block, one past the last, number of this call and of all calls on the items
+        share: first strip, one past the last, number of this call and of all calls on the items
             (each in a thread of its own), and two counters at zero that they share.
     """
     leak, bias, is_input = drive
-    kind, position, column, cell, count, first, strip, packed, _, stride = blocks
+    kind, position, column, cell, count, first, strip, packed, place, _, _, stride = blocks
     low, high, _, parts, counters = share
-    v, rectified = scratch
+    low_block, high_block = strip[low], strip[high]
     n_frames, n_columns = luminance.shape[1:]
-    size = rectified.shape[1] // LANES
-    light = np.zeros(n_columns * LANES, v.dtype)
-    any_lit = (is_input[kind[low:high]] != 0).any()
+    size, state = state.shape[1] // LANES, state.reshape(-1)
+    light = np.empty(n_columns * LANES, state.dtype)
+    gates_step = gates.shape[1] if gates.shape[0] > 1 else 0
+    any_lit = is_input[kind[low_block:high_block]].any()
     plan = (pointer(kind), pointer(position), pointer(column), pointer(first), stride)
-    rule_ = _rule(rule)
-    drive_ = (pointer(leak), pointer(bias), pointer(is_input))
-    v_, rectified_, light_, gates_ = pointer(v), pointer(rectified), pointer(light), pointer(gates)
-    luminance_, counters_ = pointer(luminance), pointer(counters)
-    _gather(initial, items, v, (cell, count, first), low, high)
-    for b in range(low, high):
-        for k in range(count[b]):
-            place = position[b] + kind[b] * stride + k
-            store(rectified_, place * LANES, rectify(load(v_, (first[b] + k) * LANES)))
+    rule_, drive_ = _pointers(rule), (pointer(leak), pointer(bias), pointer(is_input))
+    strip_, count_, counters_ = pointer(strip), pointer(count), pointer(counters)
+    state_, light_, gates_ = pointer(state), pointer(light), pointer(gates)
+    rows = _rows(items, initial.shape[1])
+    for b in range(low_block, high_block):
+        own = position[b] + kind[b] * stride
+        _to_lanes(initial, rows, cell[b], count[b], state, own)
+    lit_rows = _rows(items, n_frames * n_columns)
     for t in range(n_frames):
         if not meet(counters_, parts, t + 1):
             return
         old = (t % 2) * size
-        gate = (gates_, t * gates.shape[1] if gates.shape[0] > 0 else -1)
+        new = size - old
+        gate = (gates_, t * gates_step)
         if any_lit:
-            for lane in range(items.shape[0]):
-                frame = (items[lane] * n_frames + t) * n_columns
-                for c in range(n_columns):
-                    light[c * LANES + lane] = at(luminance_, frame + c)
-        b = low
-        while b < high:
-            stop = min(strip[b], high)
-            halves = (old, size - old)
-            _forward_strips(
-                count[b], b, stop, plan, rule_, drive_, light_, v_, rectified_, *halves, gate
-            )
-            b = stop
+            _to_lanes(luminance, lit_rows, t * n_columns, n_columns, light, 0)
+        _forward_frame(
+            t, low, high, strip_, count_, plan, rule_, drive_, light_, state_, old, new, gate
+        )
         for lane in range(items.shape[0]):
             for i in range(readout.shape[1]):
-                place = packed[readout[items[lane], i]]
-                if first[low] <= place < first[high]:
-                    voltages[items[lane], t, i] = v[place * LANES + lane]
-    _scatter(v, final, items, (cell, count, first), low, high)
+                c = readout[items[lane], i]
+                if first[low_block] <= packed[c] < first[high_block]:
+                    voltages[items[lane], t, i] = state[(new + place[c]) * LANES + lane]
+    last = (n_frames % 2) * size
+    for b in range(low_block, high_block):
+        own = last + position[b] + kind[b] * stride
+        _from_lanes(state, own, count[b], final, rows, cell[b])
 
 
 def adjoint_items(
@@ -244,7 +258,7 @@ def adjoint_items(
     grad_initial,
     gates,
     items,
-    scratch,
+    state,
     rule,
     drive,
     blocks,
@@ -255,72 +269,75 @@ def adjoint_items(
 
     Args:
         grad_voltages: `(all items, frames, k)`.
-        grad_final: `(all items, cells)`.
+        grad_final: a times the derivatives with respect to the last state, `(all items, cells)`.
         grad_luminance: written, `(all items, frames, columns)`.
-        grad_initial: written, `(all items, cells)`.
-        gates: as `forward_items` left them.
+        grad_initial: written, a times the gradient, `(all items, cells)`.
+        gates: as `forward_items` left them, `(frames, cells)`.
         items: as for `forward_items`.
-        scratch: shared by the calls on these items: g in packed order, and a g before and after a
-            frame in padded order, with zeros where there is no cell.
+        state: shared by the calls on these items: a g before and after a frame in padded order,
+            with zeros where there is no cell.
         rule: of the transposed taps.
-        drive: leak, and the numbers of the photoreceptor types.
+        drive: leak, zeros, False for each type, and the numbers of the photoreceptor types.
         blocks: as for `forward_items`.
         readout: as for `forward_items`.
         share: as for `forward_items`.
     """
-    leak, inputs = drive
-    kind, position, column, cell, count, first, strip, packed, position_of_column, stride = blocks
+    leak, nothing, unlit, inputs = drive
+    kind, position, column, cell, count, first, strip, packed, place, kinds, columns, stride = (
+        blocks
+    )
     low, high, part, parts, counters = share
-    g, driven = scratch
+    low_block, high_block = strip[low], strip[high]
+    own_cells = (packed, first[low_block], first[high_block])
     n_frames, n_columns = grad_luminance.shape[1:]
-    size = driven.shape[1] // LANES
-    lanes, nothing = np.zeros_like(g[:LANES]), np.zeros_like(leak)
+    size, state = state.shape[1] // LANES, state.reshape(-1)
+    begin, end = n_columns * part // parts, n_columns * (part + 1) // parts
+    light = np.empty((end - begin) * LANES, state.dtype)
     plan = (pointer(kind), pointer(position), pointer(column), pointer(first), stride)
-    rule_, nothing_ = _rule(rule), pointer(nothing)
-    drive_ = (pointer(leak), nothing_, nothing_)
-    g_, driven_, gates_ = pointer(g), pointer(driven), pointer(gates)
-    lanes_, counters_ = pointer(lanes), pointer(counters)
-    _gather(grad_final, items, g, (cell, count, first), low, high)
-    # The read-out of a frame joins g before its leak is taken: for the last frame that is here.
+    rule_, drive_ = _pointers(rule), (pointer(leak), pointer(nothing), pointer(unlit))
+    strip_, count_, counters_ = pointer(strip), pointer(count), pointer(counters)
+    state_, light_, gates_ = pointer(state), pointer(light), pointer(gates)
+    rows = _rows(items, grad_final.shape[1])
+    for b in range(low_block, high_block):
+        own = position[b] + kind[b] * stride
+        _to_lanes(grad_final, rows, cell[b], count[b], state, own)
     if n_frames > 0:
-        _join(g, grad_voltages, n_frames - 1, items, readout, packed, first[low], first[high])
-    for b in range(low, high):
-        rate = spread(leak[kind[b]])
-        for k in range(count[b]):
-            place = position[b] + kind[b] * stride + k
-            store(driven_, place * LANES, multiply(rate, load(g_, (first[b] + k) * LANES)))
+        _join(state, 0, grad_voltages, n_frames - 1, items, readout, leak, place, kinds, own_cells)
+    lit_rows = _rows(items, n_frames * n_columns)
     for step in range(n_frames):
         if not meet(counters_, parts, step + 1):
             return
         t = n_frames - 1 - step
         old = (step % 2) * size
-        for c in range(n_columns * part // parts, n_columns * (part + 1) // parts):
+        new = size - old
+        for c in range(begin, end):
             total = spread(nothing[0])
             for i in range(inputs.shape[0]):
-                place = old + inputs[i] * stride + position_of_column[c]
-                total = add(total, load(driven_, place * LANES))
-            store(lanes_, 0, total)
-            for lane in range(items.shape[0]):
-                grad_luminance[items[lane], t, c] = lanes[lane]
-        if t > 0:
-            _join(g, grad_voltages, t - 1, items, readout, packed, first[low], first[high])
+                source = old + inputs[i] * stride + columns[c]
+                total = add(total, load(state_, source * LANES))
+            store(light_, (c - begin) * LANES, total)
+        _from_lanes(light, 0, end - begin, grad_luminance, lit_rows, t * n_columns + begin)
         gate = (gates_, t * gates.shape[1])
-        b = low
-        while b < high:
-            stop = min(strip[b], high)
-            halves = (old, size - old)
-            _adjoint_strips(
-                count[b], b, stop, plan, rule_, drive_, nothing_, g_, driven_, *halves, gate
-            )
-            b = stop
-    _scatter(g, grad_initial, items, (cell, count, first), low, high)
+        _adjoint_frame(
+            step, low, high, strip_, count_, plan, rule_, drive_, light_, state_, old, new, gate
+        )
+        if t > 0:
+            _join(state, new, grad_voltages, t - 1, items, readout, leak, place, kinds, own_cells)
+    last = (n_frames % 2) * size
+    for b in range(low_block, high_block):
+        own = last + position[b] + kind[b] * stride
+        _from_lanes(state, own, count[b], grad_initial, rows, cell[b])
 
 
 @jitable
-def _join(g, grad_voltages, t, items, readout, packed, low, high):
-    """Add the derivatives with respect to what was read out of a frame."""
-    for lane in range(items.shape[0]):
+def _join(state, begin, grad_voltages, t, items, readout, leak, place, kinds, own_cells):
+    """Add a times the derivatives with respect to what was read out of a frame."""
+    packed, low, high = own_cells
+    for lane in range(LANES):
+        # Also in the lanes that repeat an item, which write its gradients again.
+        item = items[min(lane, items.shape[0] - 1)]
         for i in range(readout.shape[1]):
-            place = packed[readout[items[lane], i]]
-            if low <= place < high:
-                g[place * LANES + lane] += grad_voltages[items[lane], t, i]
+            c = readout[item, i]
+            if low <= packed[c] < high:
+                grad = leak[kinds[c]] * grad_voltages[item, t, i]
+                state[(begin + place[c]) * LANES + lane] += grad

@@ -60,8 +60,8 @@ class _Call:
         split: bounds of the shares of so many threads.
     """
 
-    run: Callable[[Arrays, Arrays], None]
-    scratch: Callable[[], AbstractContextManager[Arrays]]
+    run: Callable[[Any, Arrays], None]
+    scratch: Callable[[], AbstractContextManager[Any]]
     work: int
     split: Callable[[int], Ints]
 
@@ -94,7 +94,7 @@ class FusedStep:
         self._inputs = np.array(inputs, dtype=np.int64)
         self._is_input = np.isin(np.arange(len(connectome.cell_types)), self._inputs)
         self._taps: dict[tuple[int, torch.dtype, bool, bool], _Taps] = {}
-        self._idle: dict[torch.dtype, list[Arrays]] = {}
+        self._idle: dict[torch.dtype, list[Any]] = {}
 
     def threads(self) -> AbstractContextManager[None]:
         """See `stimopt.dynamics.simulate.Step.threads`."""
@@ -109,7 +109,7 @@ class FusedStep:
         voltages = luminance.new_empty((items, frames, k))
         final = torch.empty_like(initial, memory_format=torch.contiguous_format)
         groups, single = divide(drive.network_index.tolist())
-        stored = frames if keep else 0
+        stored = frames if keep else 1
         gates = [
             torch.empty((len(groups), stored, self.layout.n_cells), dtype=torch.uint8),
             torch.empty((len(single), stored, self.grid.mask.size), dtype=torch.uint8),
@@ -119,7 +119,7 @@ class FusedStep:
         tensors = (luminance, initial, voltages, final)
         loops = forward_items, forward_item
         self._run(loops, drive, drives, tensors, gates, transposed=False)
-        return voltages, final, gates
+        return voltages, final, gates if keep else []
 
     def adjoint(
         self, drive: Drive, saved: list[Tensor], grad_voltages: Tensor, grad_final: Tensor
@@ -129,12 +129,15 @@ class FusedStep:
         columns = self.layout.lattice.n_columns
         grad_luminance = grad_voltages.new_empty((items, frames, columns))
         grad_initial = torch.empty_like(grad_final, memory_format=torch.contiguous_format)
-        leak = _array(drive.leak.to(grad_final.dtype))
-        drives = [(leak[n], self._inputs) for n in range(len(leak))]
-        tensors = (grad_voltages, grad_final, grad_luminance, grad_initial)
+        leak = drive.leak.to(grad_final.dtype)
+        rate = leak[drive.network_index][:, torch.as_tensor(self.layout.type_of_cell)]
+        leak = _array(leak)
+        rest = (np.zeros_like(leak[0]), np.zeros_like(self._is_input), self._inputs)
+        drives = [(leak[n], *rest) for n in range(len(leak))]
+        tensors = (grad_voltages, grad_final * rate, grad_luminance, grad_initial)
         loops = adjoint_items, adjoint_item
         self._run(loops, drive, drives, tensors, saved, transposed=True)
-        return grad_luminance, grad_initial
+        return grad_luminance, grad_initial.div_(rate)
 
     def _run(
         self,
@@ -159,8 +162,8 @@ class FusedStep:
             network = networks[items[0]]
             taps = self._tabulated(drive, network, dtype, True, transposed)
 
-            def run(scratch: Arrays, share: Arrays) -> None:
-                own = (*arrays, group_gates[number], items, scratch, taps.rule, drives[network])
+            def run(state: Any, share: Arrays) -> None:
+                own = (*arrays, group_gates[number], items, state, taps.rule, drives[network])
                 eight(*own, self._block_arrays, readout, share)
 
             work = int(self.blocks.work(taps.table).sum())
@@ -235,6 +238,8 @@ class FusedStep:
             blocks.first,
             blocks.strip,
             blocks.packed,
+            blocks.place,
+            self.layout.type_of_cell,
             blocks.position_of_column,
             blocks.stride,
         )
@@ -246,18 +251,16 @@ class FusedStep:
         yield torch.zeros(lanes, dtype=dtype).numpy(), torch.zeros((2, size), dtype=dtype).numpy()
 
     @contextmanager
-    def _lent(self, dtype: torch.dtype) -> Iterator[Arrays]:
-        """Scratch arrays of a loop on eight items, used again: no loop writes to the borders."""
+    def _lent(self, dtype: torch.dtype) -> Iterator[Any]:
+        """State of a loop on eight items, used again: no loop writes to the borders."""
         idle = self._idle.setdefault(dtype, [])
         try:
-            scratch = idle.pop()
+            state = idle.pop()
         except IndexError:
             # By torch, as it aligns vectors with the lines of the cache.
-            state = torch.zeros(self.layout.n_cells * LANES, dtype=dtype)
-            padded = torch.zeros((2, self.blocks.size * LANES), dtype=dtype)
-            scratch = state.numpy(), padded.numpy()
-        yield scratch
-        idle.append(scratch)
+            state = torch.zeros((2, self.blocks.size * LANES), dtype=dtype).numpy()
+        yield state
+        idle.append(state)
 
 
 def divide(networks: list[int]) -> tuple[list[list[int]], list[int]]:

@@ -34,7 +34,6 @@ from stimopt.dynamics.simd import (
     jitable,
     load,
     meet,
-    multiply,
     multiply_add,
     pointer,
     positive,
@@ -84,8 +83,7 @@ def _sums(start, source, first, shift, weight, kind, q):
 def _advance(total, i, place, rate, v, rectified, gate, mask):
     """One vector: store its gate, move V towards the total, store max(V, 0) for the next frame."""
     now = load(v, i * LANES)
-    if gate[1] >= 0:
-        put(gate[0], gate[1] + i, positive(now))
+    put(gate[0], gate[1] + i, positive(now))
     now = multiply_add(rate, subtract(total, now), now)
     now = where(at(mask, i), now)
     store(v, i * LANES, now)
@@ -93,16 +91,15 @@ def _advance(total, i, place, rate, v, rectified, gate, mask):
 
 
 @jitable
-def _retreat(total, i, place, old, new, rate, g, driven, gate):
-    """One vector of g: leak, add what came back through the gate, store a g for the next frame.
+def _retreat(total, i, place, old, new, rate, driven, gate):
+    """One vector of a g: move it towards a times what came back through the gate.
 
-    Where there is no cell the gate is shut and g stays zero, except where the end of a row overlaps
-    the next, which that row then overwrites.
+    Where there is no cell the gate is shut and a g stays zero, except where the end of a row
+    overlaps the next, which that row then overwrites.
     """
-    now = subtract(load(g, i * LANES), load(driven, old + place))
-    now = add(now, where(at(gate[0], gate[1] + i), total))
-    store(g, i * LANES, now)
-    store(driven, new + place, multiply(rate, now))
+    now = load(driven, old + place)
+    total = where(at(gate[0], gate[1] + i), total)
+    store(driven, new + place, multiply_add(rate, subtract(total, now), now))
 
 
 def forward_item(
@@ -115,7 +112,8 @@ def forward_item(
         initial: `(cells,)`.
         voltages: written, `(frames, k)`.
         final: written, `(cells,)`.
-        gates: written, a bit a cell: V > 0 before each frame, `(frames or 0, types * vectors)`.
+        gates: written, a bit a cell: V > 0 before each frame, `(frames, types * vectors)`; or one
+            row, which all frames write to.
         scratch: zeros, shared by the calls on one item: V in packed order, and max(V, 0) before
             and after a frame in padded order, `(2, size)`.
         rule: first, shift and weight of the taps; see `TapTable`.
@@ -141,6 +139,7 @@ def forward_item(
     position_, mask_, light_ = pointer(position), pointer(mask), pointer(light)
     v_, rectified_, counters_ = pointer(v), pointer(rectified), pointer(counters)
     gates_ = pointer(gates)
+    gates_step = gates.shape[1] if gates.shape[0] > 1 else 0
     for kind in range(low, high):
         for k in range(n_vectors):
             now = load(v_, kind * width + k * LANES)
@@ -150,7 +149,7 @@ def forward_item(
             return
         old = (t % 2) * size
         new = size - old
-        gate = (gates_, t * gates.shape[1] if gates.shape[0] > 0 else -1)
+        gate = (gates_, t * gates_step)
         if any_lit:
             for lane in range(width):
                 if column_of_lane[lane] >= 0:
@@ -212,42 +211,35 @@ def adjoint_item(
 
     Args:
         grad_voltages: `(frames, k)`.
-        grad_final: `(cells,)`.
+        grad_final: a times the derivatives with respect to the last state, `(cells,)`.
         grad_luminance: written, `(frames, columns)`.
-        grad_initial: written, `(cells,)`.
+        grad_initial: written, a times the gradient, `(cells,)`.
         gates: as `forward_item` left them.
-        scratch: zeros, shared by the calls on one item: g in packed order, and a g before and
-            after a frame in padded order.
+        scratch: zeros, shared by the calls on one item; the second is a g before and after a frame
+            in padded order.
         rule: the transposed taps.
-        drive: leak, and the numbers of the photoreceptor types.
+        drive: leak, zeros, False for each type, and the numbers of the photoreceptor types.
         grid: as for `forward_item`.
         readout: as for `forward_item`.
         share: as for `forward_item`.
     """
-    leak, inputs = drive
+    leak, _, _, inputs = drive
     position, column_of_lane, _, lane_of_cell, first_cell, stride = grid
     low, high, part, parts, counters = share
-    g, driven = scratch
+    _, driven = scratch
     n_frames = grad_voltages.shape[0]
     n_vectors = position.shape[0]
-    width = n_vectors * LANES
     size = driven.shape[1]
-    lanes = np.zeros_like(g[:LANES])
+    driven = driven.reshape(-1)
+    lanes = np.zeros_like(driven[:LANES])
     for cell in range(first_cell[low], first_cell[high]):
-        g[lane_of_cell[cell]] = grad_final[cell]
-    # The read-out of a frame joins g before its leak is taken: for the last frame that is here.
-    for i in range(readout.shape[0]):
-        if n_frames > 0 and low * width <= readout[i] < high * width:
-            g[readout[i]] += grad_voltages[n_frames - 1, i]
+        driven[_place(lane_of_cell[cell], position, stride)] = grad_final[cell]
+    if n_frames > 0:
+        _join(driven, 0, grad_voltages, n_frames - 1, readout, leak, position, stride, low, high)
     first_, shift_, weight_ = pointer(rule[0]), pointer(rule[1]), pointer(rule[2])
     position_, lanes_ = pointer(position), pointer(lanes)
-    g_, driven_, counters_ = pointer(g), pointer(driven), pointer(counters)
-    gates_ = pointer(gates)
+    driven_, counters_, gates_ = pointer(driven), pointer(counters), pointer(gates)
     zeros = load(lanes_, 0)
-    for kind in range(low, high):
-        for k in range(n_vectors):
-            now = load(g_, kind * width + k * LANES)
-            store(driven_, kind * stride + at(position_, k), multiply(spread(leak[kind]), now))
     for step in range(n_frames):
         if not meet(counters_, parts, step + 1):
             return
@@ -265,10 +257,6 @@ def adjoint_item(
                 column = column_of_lane[k * LANES + lane]
                 if column >= 0:
                     grad_luminance[t, column] = lanes[lane]
-        if t > 0:
-            for i in range(readout.shape[0]):
-                if low * width <= readout[i] < high * width:
-                    g[readout[i]] += grad_voltages[t - 1, i]
         for kind in range(low, high):
             r = spread(leak[kind])
             base = kind * stride
@@ -276,13 +264,35 @@ def adjoint_item(
                 q = _places(position_, k)
                 s = _sums(zeros, (driven_, old), first_, shift_, weight_, kind, q)
                 i = kind * n_vectors + k
-                _retreat(s[0], i, base + q[0], old, new, r, g_, driven_, gate)
-                _retreat(s[1], i + 1, base + q[1], old, new, r, g_, driven_, gate)
-                _retreat(s[2], i + 2, base + q[2], old, new, r, g_, driven_, gate)
-                _retreat(s[3], i + 3, base + q[3], old, new, r, g_, driven_, gate)
-                _retreat(s[4], i + 4, base + q[4], old, new, r, g_, driven_, gate)
-                _retreat(s[5], i + 5, base + q[5], old, new, r, g_, driven_, gate)
-                _retreat(s[6], i + 6, base + q[6], old, new, r, g_, driven_, gate)
-                _retreat(s[7], i + 7, base + q[7], old, new, r, g_, driven_, gate)
+                _retreat(s[0], i, base + q[0], old, new, r, driven_, gate)
+                _retreat(s[1], i + 1, base + q[1], old, new, r, driven_, gate)
+                _retreat(s[2], i + 2, base + q[2], old, new, r, driven_, gate)
+                _retreat(s[3], i + 3, base + q[3], old, new, r, driven_, gate)
+                _retreat(s[4], i + 4, base + q[4], old, new, r, driven_, gate)
+                _retreat(s[5], i + 5, base + q[5], old, new, r, driven_, gate)
+                _retreat(s[6], i + 6, base + q[6], old, new, r, driven_, gate)
+                _retreat(s[7], i + 7, base + q[7], old, new, r, driven_, gate)
+        if t > 0:
+            _join(driven, new, grad_voltages, t - 1, readout, leak, position, stride, low, high)
+    last = (n_frames % 2) * size
     for cell in range(first_cell[low], first_cell[high]):
-        grad_initial[cell] = g[lane_of_cell[cell]]
+        grad_initial[cell] = driven[last + _place(lane_of_cell[cell], position, stride)]
+
+
+@jitable
+def _place(lane, position, stride):
+    """Padded place of a packed place."""
+    vector = lane // LANES
+    kind = vector // position.shape[0]
+    return position[vector - kind * position.shape[0]] + kind * stride + lane % LANES
+
+
+@jitable
+def _join(driven, begin, grad_voltages, t, readout, leak, position, stride, low, high):
+    """Add a times the derivatives with respect to what was read out of a frame."""
+    width = position.shape[0] * LANES
+    for i in range(readout.shape[0]):
+        kind = readout[i] // width
+        if low <= kind < high:
+            place = begin + _place(readout[i], position, stride)
+            driven[place] += leak[kind] * grad_voltages[t, i]

@@ -166,10 +166,14 @@ def rectify(typing: Any, x: Any) -> Any:
     """max(x, 0); NaN stays NaN, as with torch.relu, so that it shows in the response."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        zeros = _zeros(args[0])
-        return builder.select(builder.fcmp_ordered("<", args[0], zeros), zeros, args[0])
+        return _rectify(builder, args[0])
 
     return x(x), generate
+
+
+def _rectify(builder: Any, x: Any) -> Any:
+    zeros = _zeros(x)
+    return builder.select(builder.fcmp_ordered("<", x, zeros), zeros, x)
 
 
 @intrinsic
@@ -204,6 +208,22 @@ def fill(typing: Any, width: Any, vector: Any) -> Any:
     return types.UniTuple(vector, width.literal_value)(width, vector), generate
 
 
+@intrinsic
+def add_all(typing: Any, sums: Any, source: Any, place: Any) -> Any:
+    """For all k: sums[k] + the vector at source[place + k * LANES]."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        dtype = signature.args[1].dtype
+        totals = []
+        for k, total in enumerate(cgutils.unpack_tuple(builder, args[0])):
+            index = builder.add(args[2], ir.Constant(args[2].type, k * LANES))
+            where = _vector_pointer(builder, args[1], context.get_value_type(dtype), index)
+            totals.append(builder.fadd(total, builder.load(where, align=dtype.bitwidth // 8)))
+        return cgutils.pack_array(builder, totals)
+
+    return sums(sums, source, types.int64), generate
+
+
 @literal_intrinsic
 def accumulate(
     typing: Any, n: Any, step: Any, sums: Any, source: Any, place: Any, weight: Any, j: Any
@@ -211,8 +231,9 @@ def accumulate(
     """A run of taps: for i in range(n): for all k: sums[k] += weight[j + i] * x[k + step * i].
 
     `n` and `step`, which is 1 or -1, are constants, and `sums` is a tuple of vectors. x[k] is the
-    vector at source[place + k * LANES]. Each x is read once, and each sum is added to in the order
-    of i.
+    vector at source[place + k * LANES], rectified for a step of -1 (voltages; to rectify what is
+    read is cheaper than to store it beside them). Each x is read once, and each sum is added to in
+    the order of i.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -230,6 +251,8 @@ def accumulate(
             x = builder.load(
                 _vector_pointer(builder, source, weights[0].type.element, index), align=size
             )
+            if sign < 0:
+                x = _rectify(builder, x)
             for i in range(taps):
                 k = read - sign * i
                 if 0 <= k < len(sums):
@@ -237,6 +260,64 @@ def accumulate(
         return cgutils.pack_array(builder, sums)
 
     return sums(n, step, sums, source, types.int64, weight, types.int64), generate
+
+
+@intrinsic
+def to_lanes(typing: Any, numbers: Any, rows: Any, start: Any, lanes: Any, place: Any) -> Any:
+    """For all lanes and k: lanes[place + k * LANES + lane] = numbers[rows[lane] + start + k]."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers, rows, start, lanes, place = args
+        _transpose(builder, _rows(builder, numbers, rows, start), _square(builder, lanes, place))
+        return context.get_dummy_value()
+
+    return types.void(numbers, rows, types.int64, lanes, types.int64), generate
+
+
+@intrinsic
+def from_lanes(typing: Any, lanes: Any, place: Any, numbers: Any, rows: Any, start: Any) -> Any:
+    """The reverse of `to_lanes`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes, place, numbers, rows, start = args
+        _transpose(builder, _square(builder, lanes, place), _rows(builder, numbers, rows, start))
+        return context.get_dummy_value()
+
+    return types.void(lanes, types.int64, numbers, rows, types.int64), generate
+
+
+def _rows(builder: Any, numbers: Any, rows: Any, start: Any) -> list[Any]:
+    """Pointers to a vector in each row."""
+    index = ir.IntType(64)
+    begins = [builder.load(builder.gep(rows, [ir.Constant(index, k)])) for k in range(LANES)]
+    element = numbers.type.pointee
+    return [_vector_pointer(builder, numbers, element, builder.add(b, start)) for b in begins]
+
+
+def _square(builder: Any, lanes: Any, place: Any) -> list[Any]:
+    """Pointers to successive vectors."""
+    steps = [ir.Constant(place.type, k * LANES) for k in range(LANES)]
+    element = lanes.type.pointee
+    return [_vector_pointer(builder, lanes, element, builder.add(place, k)) for k in steps]
+
+
+def _transpose(builder: Any, sources: list[Any], targets: list[Any]) -> None:
+    """Load `LANES` vectors, exchange their rows and columns, and store them."""
+    size = {"float": 4, "double": 8}[str(sources[0].type.pointee.element)]
+    vectors = [builder.load(source, align=size) for source in sources]
+    lanes, i32 = range(LANES), ir.IntType(32)
+    step = LANES // 2
+    while step:
+        # Exchange the upper right with the lower left quarter of every square of 2 * step.
+        upper = [j if not j & step else LANES + j - step for j in lanes]
+        lower = [j + step if not j & step else LANES + j for j in lanes]
+        masks = [ir.Constant(ir.VectorType(i32, LANES), mask) for mask in (upper, lower)]
+        for k in (k for k in lanes if not k & step):
+            pair = vectors[k], vectors[k + step]
+            vectors[k], vectors[k + step] = (builder.shuffle_vector(*pair, m) for m in masks)
+        step //= 2
+    for vector, target in zip(vectors, targets, strict=True):
+        builder.store(vector, target, align=size)
 
 
 @literal_intrinsic

@@ -33,13 +33,9 @@ def test_each_cell_stands_in_one_block_of_neighbours(extent: int) -> None:
 
 def test_a_strip_has_blocks_of_one_place_and_width() -> None:
     blocks = Blocks.of(Case(extent=15).layout)
-    starts = [0]
-    while starts[-1] < len(blocks.kind):
-        strip = slice(starts[-1], int(blocks.strip[starts[-1]]))
-        assert (blocks.strip[strip] == strip.stop).all()
-        assert len(set(blocks.count[strip])) == len(set(blocks.position[strip])) == 1
-        starts.append(strip.stop)
-    assert starts[-1] == len(blocks.kind)
+    assert blocks.strip[0] == 0 and blocks.strip[-1] == len(blocks.kind)
+    for start, stop in zip(blocks.strip[:-1], blocks.strip[1:], strict=True):
+        assert len(set(blocks.count[start:stop])) == len(set(blocks.position[start:stop])) == 1
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -52,7 +48,7 @@ def test_a_tap_reads_its_source_or_a_border_of_zeros(
     used = np.ones(len(layout.connectome.taps), dtype=np.bool_)
     table = TapTable.of(layout, blocks, used, transposed)
     position = blocks.position_of_column[layout.column_of_cell]
-    place = position + layout.type_of_cell * blocks.stride
+    place = blocks.place
     cell_at = dict(zip(place.tolist(), range(layout.n_cells), strict=True))
     assert len(cell_at) == layout.n_cells
     connected = set()
@@ -103,6 +99,7 @@ def test_blocks_are_split_into_parts_that_cover_all() -> None:
     table = TapTable.of(layout, blocks, used, transposed=False)
     for parts in (1, 2, 3, 7):
         bounds = blocks.split(table, parts)
-        assert bounds[0] == 0 and bounds[-1] == len(blocks.kind)
-        work = np.add.reduceat(blocks.work(table), bounds[:-1])
-        assert work.max() - work.min() <= 2 * blocks.work(table).max()
+        assert bounds[0] == 0 and bounds[-1] == len(blocks.strip) - 1
+        strips = np.add.reduceat(blocks.work(table), blocks.strip[:-1])
+        work = np.add.reduceat(strips, bounds[:-1])
+        assert work.max() - work.min() <= 2 * strips.max()
