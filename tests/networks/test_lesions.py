@@ -166,9 +166,11 @@ def test_an_installed_flyvis_gives_the_recorded_values(
     script = """
 import sys, h5py, numpy as np, torch
 from flyvis.network import Network
+from stimopt.networks.flyvis import SAFE_GLOBALS
 checkpoint, recorded, movie = sys.argv[1:]
 network = Network()
-stored = torch.load(checkpoint, map_location="cpu", weights_only=False)
+with torch.serialization.safe_globals(SAFE_GLOBALS):
+    stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
 network.load_state_dict(stored["network"])
 names = network.connectome.unique_cell_types[:].astype(str).tolist()
 centre = network.connectome.central_cells_index[:]
