@@ -103,7 +103,7 @@ def test_a_rerun_does_nothing_again(whole: Path) -> None:
         (["--model.cell_types=T4a"], "cell_types"),
         (["--model.seeds=0"], "seeds"),
         (["--model.networks=[1]"], "networks"),
-        (["--model.penalties.grey=1"], "model.penalties.grey"),
+        (["--model.fraction=0.5"], "model.fraction"),
         (["--trainer.max_steps=9"], "trainer.max_steps"),
         (["--items_per_chunk=5"], "items_per_chunk"),
     ],
