@@ -69,8 +69,8 @@ CRITERIA = (
     ),
     Criterion(
         *("optimality", "gain of the drive by a small step along the gradient", True),
-        *(0.05, 0.0, np.inf),
-        "as much as starts may differ by",
+        *(0.02, 0.0, np.inf),
+        "a single step from grey leaves more to gain, a converged search less",
         "the search stopped early, at a point from which the response still rises; take more steps",
     ),
     Criterion(
@@ -111,14 +111,14 @@ CRITERIA = (
     ),
     Criterion(
         *("best_clip", "drive by the optimum over that by the best clip", False),
-        *(1.0, -np.inf, np.inf),
-        "no clip may excite the cell more than its optimum",
-        "a clip drives the cell more: the optimum is none; raise the fraction or the steps",
+        *(0.9, -np.inf, np.inf),
+        "a clip may lie between the usual level of an efficient optimum, 0.9, and the ceiling",
+        "a clip drives the cell more: the optimum is none; raise its level or the steps",
     ),
     Criterion(
         *("percentile", "percentile of the response among those to all clips", False),
-        *(99.0, 0.0, 100.0),
-        "one clip in a hundred may exceed an efficient optimum",
+        *(90.0, 0.0, 100.0),
+        "as above: some clips may exceed the level of an efficient optimum",
         "many clips drive the cell more: the optimum is none",
     ),
     Criterion(

@@ -26,7 +26,7 @@ NOISE, DRAWS = 0.05, 4
 """Standard deviation of luminance noise, as of a coarse display, and how often it is drawn."""
 MISSED = 5
 """Frames that a display may miss; each is tried, back from the peak."""
-STEPS = (0.02, 0.1)
+STEPS = (0.02, 0.1, 0.3)
 """Parts of the way to the optimum of the linear region."""
 GREY_SECONDS = 1.0
 NEIGHBOURS = ((1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1))
