@@ -78,6 +78,8 @@ def help_text(name: str) -> str:
 
 
 def _run(command: str, arguments: list[str]) -> int:
+    # Mistakes in options show before torch and Lightning are imported, which takes seconds.
+    importlib.import_module("stimopt.commands.outline").check(command, arguments)
     exit_code: int = importlib.import_module(f"stimopt.commands.{command}").run(arguments)
     return exit_code
 

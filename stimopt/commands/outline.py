@@ -76,8 +76,8 @@ def _asks_for_help(argument: str) -> bool:
 def _argument(name: str, kind: str | list[Any]) -> dict[str, Any]:
     if isinstance(kind, list):
         return {"type": Literal[tuple(kind)]}
-    if kind.endswith("*"):
-        return {"type": TYPES[kind[:-1]], "nargs": "*"}
+    if kind.endswith(("*", "+")):
+        return {"type": TYPES[kind[:-1]], "nargs": kind[-1]}
     return {"type": TYPES.get(kind, Any)}
 
 
