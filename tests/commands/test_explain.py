@@ -1,0 +1,66 @@
+"""`stimopt explain` and `stimopt check`: files, figures and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from stimopt.cli import main
+from stimopt.networks.opening import builtin_network
+from stimopt.optimize.ceiling import ResponseRange
+from stimopt.runs.trainer import fit
+
+NETWORK = "--network.extent=5"
+
+
+@pytest.fixture(scope="module")
+def optimum(tmp_path_factory: pytest.TempPathFactory) -> str:
+    result = fit(ResponseRange(builtin_network(extent=5), "T4c", t_stim=0.3), steps=30)
+    return str(result.write(tmp_path_factory.mktemp("optimum") / "result.h5"))
+
+
+def test_explain_writes_a_figure_and_tables(
+    optimum: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", optimum, NETWORK, f"--clips={optimum}", f"--output={tmp_path}"]) == 2
+    assert "expected the result of a search" in capsys.readouterr().err
+    assert main(["explain", optimum, NETWORK, f"--output={tmp_path}"]) == 0
+    assert "Mi1" in capsys.readouterr().out
+    with open(tmp_path / "inputs.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    stored = json.loads((tmp_path / "inputs.json").read_text(encoding="utf-8"))
+    assert [row["source"] for row in rows] == [row["source"] for row in stored]
+    assert {row["source"] for row in rows} == {"Mi1", "Tm3", "Mi4", "Mi9", "C3", "CT1(M10)"}
+    assert (tmp_path / "T4c.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "explained.h5").is_file()
+    assert main(["explain", optimum, NETWORK, "--source=Mi11", f"--output={tmp_path}"]) == 2
+    assert "did you mean 'Mi1'" in capsys.readouterr().err
+
+
+def test_check_ends_with_0_or_1(
+    optimum: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["check", optimum, NETWORK, f"--output={tmp_path}"]
+    assert main(command) == 0
+    assert "1 of 1 optima pass every check that was made" in capsys.readouterr().out
+    stored = json.loads((tmp_path / "checks.json").read_text(encoding="utf-8"))
+    outcomes = {row["check"]: row["outcome"] for row in stored}
+    assert outcomes["half_dt"] == "passed" and outcomes["paths"] == "not made"
+    assert main([*command, "--thresholds.half_dt=0"]) == 1
+    assert "shorten protocol.dt" in " ".join(capsys.readouterr().out.split())
+
+
+def test_check_refuses_bad_input(
+    optimum: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for message, options in (
+        ("load that network", ["--network.extent=4"]),
+        ("threshold of percentile", [NETWORK, "--thresholds.percentile=101"]),
+        ("expected --clips with --stores", [NETWORK, "--stores=[movies.h5]"]),
+    ):
+        assert main(["check", optimum, *options, f"--output={tmp_path}"]) == 2
+        assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
