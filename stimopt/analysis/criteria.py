@@ -58,7 +58,7 @@ CRITERIA = (
     Criterion(
         *("settled", "drift in a second of grey after the pre-stimulus, part of the drive", True),
         *(0.02, 0.0, np.inf),
-        "a fifth of what the other checks let pass in a response",
+        "small against what the other checks let pass, as it enters all of them",
         "the cell moves without a stimulus; lengthen protocol.t_pre, or leave the network out",
     ),
     Criterion(
@@ -88,7 +88,7 @@ CRITERIA = (
     Criterion(
         *("extent", "change of the drive on a lattice three rings larger", True),
         *(0.05, 0.0, np.inf),
-        "half of what a trace may deviate in a regularized optimum would be hidden by more",
+        "missing surroundings then change a response by no more than starts may differ by",
         "the stimulus leans on the edge of the lattice; enlarge network.extent",
     ),
     Criterion(
