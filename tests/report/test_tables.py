@@ -111,7 +111,8 @@ def test_the_fraction_of_the_ceiling_follows_each_peak_and_fits_80_columns() -> 
     with console.capture() as capture:
         console.print(optima_table(optima))
     row = capture.get().splitlines()[-2].split()
-    assert row == "T4c 2.50 1.00 (25 %) 0.980 (24 %) 2.00 (75 %) 90° 0.73 ON".split()
+    peaks = ["1.00", "(25", "%)", "0.980", "(24", "%)", "2.00", "(75", "%)"]
+    assert row == ["T4c", "2.50", *peaks, "90°", "0.73", "ON"]
     # A mean over a window is no response of one frame, which peaks could be compared with.
     optima.artificial.config["objective"] = "window_mean"
     assert np.isnan(optima[0].ceiling)
