@@ -18,7 +18,7 @@ NETWORK = "--network.extent=5"
 
 @pytest.fixture(scope="module")
 def optimum(tmp_path_factory: pytest.TempPathFactory) -> str:
-    result = fit(ResponseRange(builtin_network(extent=5), "T4c", t_stim=0.3), steps=30)
+    result = fit(ResponseRange(builtin_network(extent=5), "T4c", t_stim=0.3))
     return str(result.write(tmp_path_factory.mktemp("optimum") / "result.h5"))
 
 
