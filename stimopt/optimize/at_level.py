@@ -221,7 +221,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         return from_grey(factor, direction)
 
     def linear_response(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean gradient of the objective, `(items, frames, columns)`, and what it lacks, `(items,)`.
+        """Mean gradient of the objective, `(items, frames, columns)`, and what the level lacks.
 
         Args:
             gradient: of the total loss.

@@ -32,7 +32,7 @@ from stimopt.results.three_optima import select_items
 from stimopt.results.variables import array_of
 
 CEILING, FLOOR = "ceiling", "floor"
-RANGE_STARTS, RANGE_STEPS = ("grey", "noise"), 30
+RANGE_STARTS, RANGE_STEPS = ("grey", "noise"), 50
 """Usual starts, and steps over which the limit of a step falls to nothing."""
 
 
@@ -66,7 +66,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
     Example:
         >>> import stimopt
         >>> network = stimopt.builtin_network(extent=3)
-        >>> ceiling = stimopt.fit(stimopt.ResponseRange(network, "T4c", t_stim=0.1), steps=30)
+        >>> ceiling = stimopt.fit(stimopt.ResponseRange(network, "T4c", t_stim=0.1))
         >>> bool(ceiling["objective"][0] > ceiling["grey_objective"][0])
         True
     """
@@ -162,9 +162,10 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
 
     def extra_variables(self) -> dict[str, Variable]:
         """Objective at grey and at the best iterate, with the residual there."""
-        best = self.record.best_stimulus.clone().requires_grad_()
+        pixels = self.parametrization.parameters(self.record.best_stimulus)
+        best = pixels.clone().requires_grad_()
         with torch.enable_grad():
-            values = self.objective_values(self.respond(best))
+            values = self.objective_values(self.respond(self.parametrization.luminance(best)))
             (gradient,) = torch.autograd.grad(values.sum(), best)
         signs = self.signs.to(values)
         at_grey = signs * grey_objective(self)

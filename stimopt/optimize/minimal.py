@@ -94,6 +94,9 @@ class MinimalGenerator(GreyestAtLevel):
         **options: Any,
     ) -> None:
         _require(fraction, polish)
+        sharp = options.get("bandwidth") is None
+        advice = "leave bandwidth out: filters spread light beyond a support"
+        expect.that(sharp, "a minimal stimulus of pixels", "filters before it", advice)
         super().__init__(
             network, cell_types, protocol, (fraction,), math.inf, ceiling, polish, **options
         )

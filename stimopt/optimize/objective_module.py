@@ -12,6 +12,7 @@ from torch import Tensor
 from stimopt import expect
 from stimopt.items import ALL, Item, make_items
 from stimopt.networks.model import ResponseModel
+from stimopt.optimize.filtered import Bandwidth
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.named import name_of
 from stimopt.optimize.normalized import pool_of_items
@@ -53,6 +54,7 @@ class ObjectiveModule(StimulusModule):
             dotted path of a function from `(items, readings)` to `(items,)`, or that function.
         u: column read out, axial coordinate.
         v: its other coordinate.
+        bandwidth: filters in time and space that the stimulus passes, such as a display's hold.
         variants: what distinguishes items of one cell, network and seed.
         start: first luminance of the items.
         **options: of `StimulusModule`.
@@ -77,6 +79,7 @@ class ObjectiveModule(StimulusModule):
         pool: str | Pool | None = None,
         u: int = 0,
         v: int = 0,
+        bandwidth: Bandwidth | None = None,
         variants: Sequence[str] = ("",),
         start: Start,
         **options: Any,
@@ -98,6 +101,9 @@ class ObjectiveModule(StimulusModule):
             "0.8 is usual",
         )
         luminance = start(items, n_frames)
+        if bandwidth is not None:
+            filters = bandwidth.filters(network.lattice, protocol, luminance.shape[1])
+            options["parametrization"] = filters
         super().__init__(network, items, luminance, protocol, **options)
         self.sign = sign
         self.register_buffer("signs", torch.full((len(items),), sign), persistent=False)

@@ -29,6 +29,7 @@ from torch.optim import Optimizer
 
 from stimopt import expect
 from stimopt.optimize.band import TINY, square_sum
+from stimopt.optimize.filtered import Filtered
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.parametrization import Clamp
 from stimopt.optimize.record import StopReason
@@ -108,16 +109,16 @@ class StepsToRegionOptimum(StimulusModule):
         """Optimum of the region, `(items, frames, columns)`, in [0, 1].
 
         Args:
-            gradient: of the total loss.
-            luminance: the iterate, of that shape.
+            gradient: of the total loss, with respect to the pixels.
+            luminance: the pixels, of that shape; a filter may be behind them.
         """
         raise NotImplementedError
 
     def on_fit_start(self) -> None:
         """Reject a parametrization other than the pixels themselves."""
         expect.that(
-            type(self.parametrization) is Clamp,
-            "parametrization 'clamp' with steps toward the optimum of a region",
+            type(self.parametrization) is Clamp or isinstance(self.parametrization, Filtered),
+            "parametrization 'clamp' or filters with steps toward the optimum of a region",
             repr(self.parametrization),
             "use StimulusGenerator, whose optimizer follows any parametrization",
         )
@@ -128,10 +129,11 @@ class StepsToRegionOptimum(StimulusModule):
         if self.region.settled:
             self.record.stop(self.record.running, StopReason.SETTLED)
         super().on_before_optimizer_step(optimizer)
-        gradient, luminance = self.stimulus.grad, self.luminance().detach()
+        # The pixels: the luminance itself, unless it is filtered.
+        gradient, pixels = self.stimulus.grad, self.stimulus.detach()
         assert gradient is not None  # as the method above has checked
-        optimum = self.region_optimum(gradient, luminance)
-        gradient.copy_(-self.region.step(luminance, optimum))
+        optimum = self.region_optimum(gradient, pixels)
+        gradient.copy_(-self.region.step(pixels, optimum))
 
 
 def nearest_to_grey(
