@@ -10,11 +10,15 @@ from stimopt.commands.fitting import FitCLI, Methods, fit_parser, print_files
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.efficient import EfficientGenerator, ResponseLadder
 from stimopt.optimize.generate import RegionGenerator, StimulusGenerator
+from stimopt.optimize.minimal import MinimalGenerator
+from stimopt.optimize.varied import VariedGenerator
 from stimopt.report.curves import write_ladders
 
 METHODS: Methods = {
     "efficient": EfficientGenerator,
     "ladder": ResponseLadder,
+    "varied": VariedGenerator,
+    "minimal": MinimalGenerator,
     "ceiling": ResponseRange,
     "weighted": StimulusGenerator,
     "region": RegionGenerator,
@@ -30,7 +34,7 @@ def parser(arguments: Sequence[str] = ()) -> LightningArgumentParser:
 def run(arguments: Sequence[str]) -> int:
     """Fit or resume, draw the ladder if it is one, and print the files."""
     result, output = FitCLI(parser(arguments), METHODS, arguments).run()
-    if "fraction" in result.variables:
+    if "fraction" in result.variables and len({*result["fraction"].tolist()}) > 1:
         write_ladders(output)
     print_files(output)
     return 0
