@@ -30,6 +30,8 @@ FIRST_LIMIT = 0.5
 carry it from black to white."""
 TRIES = 8
 """Columns that are each left out in vain before no other is tried."""
+STRETCH = 0.99
+"""Of the way to the ceiling: what the frames before the stretch may take is the rest."""
 
 
 class MinimalGenerator(GreyestAtLevel):
@@ -38,11 +40,12 @@ class MinimalGenerator(GreyestAtLevel):
     All else is exactly grey. Within a region of the network the response is linear, r = r0 + g (x -
     1/2), so a column adds the sum over its frames of g (x - 1/2), and the fewest columns are those
     that add most: this is group sparsity, solved exactly. The search goes by rounds from the
-    ceiling down. A round leaves out the columns that add least, as many as the linear response
-    allows, and then seeks the largest response on the columns that are left (black and white there,
-    by steps toward the optimum of each region). If that misses the level, half as many are left out
-    instead; at last one, and then another one. Once no column can be left out the frames at either
-    end of the stretch are left out in the same way.
+    ceiling down. At first frames are left out at either end of the stretch, as long as 99 % of the
+    way to the ceiling is reached; else the columns would leave nothing for a shorter stretch. Then
+    a round leaves out the columns that add least, as many as the linear response allows, and then
+    seeks the largest response on the columns that are left (black and white there, by steps toward
+    the optimum of each region). If that misses the level, half as many are left out instead; at
+    last one, and then another one. Once no column can be left out, frames are again.
 
     What is left is minimal in that no smaller support is reached by leaving out one of the columns
     that add least; for a linear cell it is the smallest of all.
@@ -80,7 +83,7 @@ class MinimalGenerator(GreyestAtLevel):
     slack: Tensor
     cut: Tensor
     tried: Tensor
-    in_time: Tensor
+    phase: Tensor
 
     def __init__(
         self,
@@ -109,7 +112,8 @@ class MinimalGenerator(GreyestAtLevel):
         self.register_buffer("slack", torch.zeros(n))
         self.register_buffer("cut", torch.full((n,), columns))
         self.register_buffer("tried", torch.zeros(n, dtype=torch.int64))
-        self.register_buffer("in_time", torch.zeros(n, dtype=torch.bool))
+        # 0: frames that the ceiling hardly needs; 1: columns; 2: frames.
+        self.register_buffer("phase", torch.zeros(n, dtype=torch.int64))
         self.region = RegionSteps(self.stimulus.detach(), polish, limit=FIRST_LIMIT)
         # The ceiling needs no polish: the first gradient decides what is left out.
         self.region.done.fill_(polish)
@@ -178,13 +182,14 @@ class MinimalGenerator(GreyestAtLevel):
         Args:
             pull: gradient of the objective, `(items, frames, columns)`.
         """
-        met = self._missing <= 0
+        slack = -self._missing - self._reserve
+        met = slack >= 0
         for good, now in (
             (self.good_columns, self.columns),
             (self.good_first, self.first),
             (self.good_last, self.last),
             (self.value, pull * (self.luminance() - GREY)),
-            (self.slack, -self._missing),
+            (self.slack, slack),
         ):
             good.copy_(torch.where(met.reshape(-1, *[1] * (good.ndim - 1)), now, good))
         halved = torch.div(self.cut, 2, rounding_mode="floor").clamp(min=1)
@@ -202,33 +207,44 @@ class MinimalGenerator(GreyestAtLevel):
         stop[done] = True
         self.record.stop(stop, StopReason.SETTLED)
 
+    @property
+    def _reserve(self) -> Tensor:
+        """Part of the response that the first frames may not take, `(items,)`."""
+        reserve = (STRETCH - self.fraction).clamp(min=0.0) * self.span
+        return torch.where(self.phase == 0, reserve, 0.0)
+
     def _leave_out(self, i: int) -> bool:
-        """Leave out columns, or else frames, of an item; False if none is left to be tried."""
-        value = array_of(self.value[i])
-        if not self.in_time[i]:
-            columns = np.flatnonzero(array_of(self.columns[i]))
-            order = columns[np.argsort(value[:, columns].sum(axis=0), kind="stable")]
-            chosen = self._choose(i, order, value[:, order].sum(axis=0), TRIES)
-            if chosen is not None:
-                self.columns[i, torch.as_tensor(chosen)] = False
+        """Leave out frames or columns of an item; False if nothing is left to be tried."""
+        while self.phase[i] < 3:
+            if self._leave_out_columns(i) if self.phase[i] == 1 else self._leave_out_frames(i):
                 return True
-            self.in_time[i] = True
-            self.cut[i], self.tried[i] = len(value), 0
+            self.slack[i] += self._reserve[i]
+            self.phase[i] += 1
+            self.cut[i], self.tried[i] = self.columns.shape[1] + len(self.value[i]), 0
+        return False
+
+    def _leave_out_columns(self, i: int) -> bool:
+        columns = np.flatnonzero(array_of(self.columns[i]))
+        added = array_of(self.value[i].sum(dim=0))[columns]
+        order = np.argsort(added, kind="stable")
+        chosen = self._choose(i, columns[order], added[order], TRIES)
+        self.columns[i, torch.as_tensor(chosen)] = False
+        return len(chosen) > 0
+
+    def _leave_out_frames(self, i: int) -> bool:
         first, last = int(self.first[i]), int(self.last[i])
-        frames = value.sum(axis=1)
-        order = from_the_ends(frames, first, last, other=bool(self.tried[i]))
+        added = array_of(self.value[i].sum(dim=1))
         # The order itself begins at the other end where the first was tried.
-        chosen = self._choose(i, order, frames[order], 2, shifted=False)
-        if chosen is None:
-            return False
+        order = from_the_ends(added, first, last, other=bool(self.tried[i]))
+        chosen = self._choose(i, order, added[order], 2, shifted=False)
         left = np.setdiff1d(np.arange(first, last + 1), chosen)
         self.first[i], self.last[i] = int(left[0]), int(left[-1])
-        return True
+        return len(chosen) > 0
 
     def _choose(
         self, i: int, order: NDArray[Any], added: NDArray[Any], tries: int, shifted: bool = True
-    ) -> NDArray[Any] | None:
-        """Which of the groups in `order` to leave out next; None if no more is to be tried.
+    ) -> NDArray[Any]:
+        """Which of the groups in `order` to leave out next; none if no more is to be tried.
 
         Args:
             i: the item.
@@ -241,7 +257,7 @@ class MinimalGenerator(GreyestAtLevel):
         allowed = int((np.cumsum(added) <= float(self.slack[i])).sum())
         n = 1 if tried else max(1, min(allowed, int(self.cut[i]), len(order) - 1))
         if tried >= min(tries, len(order)) or len(order) < 2:
-            return None
+            return order[:0]
         self.cut[i] = n
         start = tried if shifted else 0
         return order[start : start + n]
