@@ -40,7 +40,7 @@ def check_optima(
     Example:
         >>> import stimopt
         >>> network = stimopt.builtin_network(extent=6)
-        >>> ceiling = stimopt.fit(stimopt.ResponseRange(network, "T4c", t_stim=0.3), steps=30)
+        >>> ceiling = stimopt.fit(stimopt.ResponseRange(network, "T4c", t_stim=0.3))
         >>> checked = stimopt.check_optima(ceiling, network)
         >>> dict(zip(checked["criterion"], checked["outcome"][0], strict=True))["extent"] == 1
         np.True_
