@@ -24,10 +24,10 @@ from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable
 from stimopt.results.variables import array_of
 
-FRACTION, POLISH = 0.85, 6
-FIRST_LIMIT = 0.5
-"""Luminance that a pixel may move in the first step of a round; all steps of a round together
-carry it from black to white."""
+FRACTION, POLISH = 0.85, 10
+FIRST_LIMIT = 0.2
+"""Luminance that a pixel may move in the first step of a round. All steps of a usual round carry it
+from black to white; longer ones leave the optimum for a worse one."""
 TRIES = 8
 """Columns that are each left out in vain before no other is tried."""
 STRETCH = 0.99
@@ -68,11 +68,11 @@ class MinimalGenerator(GreyestAtLevel):
         >>> options = {"cell_types": "T4c", "t_stim": 0.1}
         >>> ceiling = stimopt.fit(stimopt.MinimalGenerator.range_fit(network, **options))
         >>> minimal = stimopt.fit(stimopt.MinimalGenerator(network, ceiling=ceiling, **options))
-        >>> bool(minimal["columns_used"][0] < 10 and minimal["level_met"][0])
+        >>> bool(minimal["columns_used"][0] < 37 and minimal["level_met"][0])
         True
     """
 
-    usual_steps = 400
+    usual_steps = 600
     columns: Tensor
     first: Tensor
     last: Tensor
@@ -195,12 +195,9 @@ class MinimalGenerator(GreyestAtLevel):
         halved = torch.div(self.cut, 2, rounding_mode="floor").clamp(min=1)
         self.tried.copy_(torch.where(met, 0, self.tried + (self.cut == 1)))
         self.cut.copy_(torch.where(met, self.cut, halved))
-        for now, good in (
-            (self.columns, self.good_columns),
-            (self.first, self.good_first),
-            (self.last, self.good_last),
-        ):
-            now.copy_(good)
+        self.columns.copy_(self.good_columns)
+        self.first.copy_(self.good_first)
+        self.last.copy_(self.good_last)
         done = [i for i in torch.where(self.record.running)[0].tolist() if not self._leave_out(i)]
         self.stimulus.copy_(torch.where(self.support, self.record.best_stimulus, GREY))
         stop = torch.zeros_like(met)
