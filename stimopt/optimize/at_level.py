@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -67,6 +68,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
 
     kind = "artificial"
     usual_steps = LEVEL_STEPS
+    needs_floor: ClassVar[bool] = False
     fraction: Tensor
     at_grey: Tensor
     span: Tensor
@@ -160,19 +162,37 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
             "ceiling_sha256": digest(self.at_grey, self.span),
         }
 
+    @staticmethod
+    def require(*arguments: Any, **own: Any) -> None:
+        """Reject values of a subclass's own options; its parameters are their names.
+
+        Raises:
+            ValueError: for a value out of range.
+        """
+
     @classmethod
-    def range_fit(cls, *arguments: Any, **options: Any) -> ResponseRange:
-        """The fit of ceiling, or ceiling and floor, that comes before one with these options.
+    def range_fit(
+        cls,
+        network: ResponseModel,
+        cell_types: str | list[str] = "T4c",
+        protocol: Protocol | None = None,
+        **options: Any,
+    ) -> ResponseRange:
+        """The fit of the ceiling, for a ladder of the floor too, that comes before this one.
 
         Args:
-            *arguments: as for the class.
-            **options: as for the class and for `ResponseRange`. Those of the class are checked
-                here, before the time is spent.
+            network: the frozen network.
+            cell_types: as for the class.
+            protocol: as for the class.
+            **options: as for the class and for `ResponseRange`. Those of the class alone are
+                checked here, before the time is spent.
 
         Raises:
             ValueError: as for the class and for `ResponseRange`.
         """
-        raise NotImplementedError
+        names = inspect.signature(cls.require).parameters
+        cls.require(**{name: options.pop(name) for name in [*options] if name in names})
+        return ResponseRange(network, cell_types, protocol, floor=cls.needs_floor, **options)
 
     @torch.no_grad()
     def _stay_grey(self, flat: Tensor) -> None:

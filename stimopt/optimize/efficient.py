@@ -11,7 +11,6 @@ from stimopt import expect
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties
 from stimopt.optimize.at_level import LEVEL_STEPS, WITHIN, GreyestAtLevel
-from stimopt.optimize.ceiling import ResponseRange
 from stimopt.protocol import Protocol
 from stimopt.results import Result
 
@@ -56,7 +55,7 @@ class EfficientGenerator(GreyestAtLevel):
         anneal: int = LEVEL_STEPS,
         **options: Any,
     ) -> None:
-        _require_fraction(fraction)
+        self.require(fraction, anneal)
         super().__init__(
             network, cell_types, protocol, (fraction,), math.inf, ceiling, anneal, **options
         )
@@ -64,21 +63,11 @@ class EfficientGenerator(GreyestAtLevel):
         start = self.record.best_stimulus
         self.record.best_score.copy_(penalties.grey_sum(start))
 
-    @classmethod
-    def range_fit(
-        cls,
-        network: ResponseModel,
-        cell_types: str | list[str] = "T4c",
-        protocol: Protocol | None = None,
-        *,
-        fraction: float = 0.9,
-        anneal: int = LEVEL_STEPS,
-        **options: Any,
-    ) -> ResponseRange:
-        """The fit of the ceiling that comes first; see `GreyestAtLevel.range_fit`."""
-        _require_fraction(fraction)
+    @staticmethod
+    def require(fraction: float = 0.9, anneal: int = LEVEL_STEPS) -> None:
+        """Reject a fraction or a number of steps out of range."""
+        expect.number("fraction", fraction, "0.9 is usual", above=0, at_most=1)
         _require_steps(anneal)
-        return ResponseRange(network, cell_types, protocol, **options)
 
 
 class ResponseLadder(GreyestAtLevel):
@@ -106,6 +95,8 @@ class ResponseLadder(GreyestAtLevel):
         array([ True,  True,  True])
     """
 
+    needs_floor = True
+
     def __init__(
         self,
         network: ResponseModel,
@@ -117,40 +108,19 @@ class ResponseLadder(GreyestAtLevel):
         anneal: int = LEVEL_STEPS,
         **options: Any,
     ) -> None:
-        _require_levels(levels)
+        self.require(levels, anneal)
         super().__init__(
             network, cell_types, protocol, tuple(levels), WITHIN, ceiling, anneal, **options
         )
 
-    @classmethod
-    def range_fit(
-        cls,
-        network: ResponseModel,
-        cell_types: str | list[str] = "T4c",
-        protocol: Protocol | None = None,
-        *,
-        levels: Sequence[float] = LEVELS,
-        anneal: int = LEVEL_STEPS,
-        **options: Any,
-    ) -> ResponseRange:
-        """The fit of ceiling and floor that comes first; see `GreyestAtLevel.range_fit`."""
-        _require_levels(levels)
+    @staticmethod
+    def require(levels: Sequence[float] = LEVELS, anneal: int = LEVEL_STEPS) -> None:
+        """Reject levels that repeat or lie outside, or a number of steps out of range."""
+        for level in levels:
+            expect.number("a level", level, "0 is grey, 1 the ceiling", at_least=-1, at_most=1)
+        once = len(set(levels)) == len(levels) > 0
+        expect.that(once, "levels, once each", list(levels), "leave out the repeated ones")
         _require_steps(anneal)
-        return ResponseRange(network, cell_types, protocol, floor=True, **options)
-
-
-# -- what is passed in ----------------------------------------------------------------------------
-
-
-def _require_fraction(fraction: float) -> None:
-    expect.number("fraction", fraction, "0.9 is usual", above=0, at_most=1)
-
-
-def _require_levels(levels: Sequence[float]) -> None:
-    for level in levels:
-        expect.number("a level", level, "0 is grey, 1 the ceiling", at_least=-1, at_most=1)
-    once = len(set(levels)) == len(levels) > 0
-    expect.that(once, "levels, once each", list(levels), "leave out the repeated ones")
 
 
 def _require_steps(anneal: int) -> None:

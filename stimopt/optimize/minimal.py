@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 from stimopt import expect
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize.at_level import GreyestAtLevel
-from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.record import StopReason
 from stimopt.optimize.region import RegionSteps, from_grey, largest_size
@@ -96,7 +95,7 @@ class MinimalGenerator(GreyestAtLevel):
         polish: int = POLISH,
         **options: Any,
     ) -> None:
-        _require(fraction, polish)
+        self.require(fraction, polish)
         sharp = options.get("bandwidth") is None
         advice = "leave bandwidth out: filters spread light beyond a support"
         expect.that(sharp, "a minimal stimulus of pixels", "filters before it", advice)
@@ -118,20 +117,11 @@ class MinimalGenerator(GreyestAtLevel):
         # The ceiling needs no polish: the first gradient decides what is left out.
         self.region.done.fill_(polish)
 
-    @classmethod
-    def range_fit(
-        cls,
-        network: ResponseModel,
-        cell_types: str | list[str] = "T4c",
-        protocol: Protocol | None = None,
-        *,
-        fraction: float = FRACTION,
-        polish: int = POLISH,
-        **options: Any,
-    ) -> ResponseRange:
-        """The fit of the ceiling that comes first; see `GreyestAtLevel.range_fit`."""
-        _require(fraction, polish)
-        return ResponseRange(network, cell_types, protocol, **options)
+    @staticmethod
+    def require(fraction: float = FRACTION, polish: int = POLISH) -> None:
+        """Reject values out of range."""
+        expect.number("fraction", fraction, f"{FRACTION:g} is usual", above=0, at_most=1)
+        expect.whole("polish in steps", polish, f"{POLISH} is usual", at_least=2)
 
     # -- within a round ---------------------------------------------------------------------------
 
@@ -293,8 +283,3 @@ def from_the_ends(
         order.append(first if from_start else last)
         first, last = (first + 1, last) if from_start else (first, last - 1)
     return np.array(order, np.int64)
-
-
-def _require(fraction: float, polish: int) -> None:
-    expect.number("fraction", fraction, f"{FRACTION:g} is usual", above=0, at_most=1)
-    expect.whole("polish in steps", polish, f"{POLISH} is usual", at_least=2)

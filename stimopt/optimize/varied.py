@@ -15,7 +15,6 @@ from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties
 from stimopt.optimize.at_level import LEVEL_STEPS, SMALLEST, GreyestAtLevel
 from stimopt.optimize.band import TINY
-from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.region import RegionSteps, dot, nearest_to_grey
 from stimopt.optimize.starts import noise
 from stimopt.optimize.terms import GREY_LOSS, VIOLATION, Terms
@@ -100,7 +99,7 @@ class VariedGenerator(GreyestAtLevel):
         anneal: int = LEVEL_STEPS,
         **options: Any,
     ) -> None:
-        _require(fraction, stimuli, anneal)
+        self.require(fraction, stimuli, anneal)
         self._size = 1 + stimuli
         super().__init__(
             network,
@@ -124,21 +123,14 @@ class VariedGenerator(GreyestAtLevel):
         self.region = RegionSteps(self.stimulus.detach(), anneal, limit=FIRST_LIMIT, momentum=0.9)
         self._own_settings["stimuli"] = stimuli
 
-    @classmethod
-    def range_fit(
-        cls,
-        network: ResponseModel,
-        cell_types: str | list[str] = "T4c",
-        protocol: Protocol | None = None,
-        *,
-        fraction: float = FRACTION,
-        stimuli: int = STIMULI,
-        anneal: int = LEVEL_STEPS,
-        **options: Any,
-    ) -> ResponseRange:
-        """The fit of the ceiling that comes first; see `GreyestAtLevel.range_fit`."""
-        _require(fraction, stimuli, anneal)
-        return ResponseRange(network, cell_types, protocol, **options)
+    @staticmethod
+    def require(
+        fraction: float = FRACTION, stimuli: int = STIMULI, anneal: int = LEVEL_STEPS
+    ) -> None:
+        """Reject values out of range."""
+        expect.number("fraction", fraction, f"{FRACTION:g} is usual", above=0, at_most=1)
+        expect.whole("stimuli of a group", stimuli, f"{STIMULI} is usual", at_least=2)
+        expect.whole("anneal in steps", anneal, f"{LEVEL_STEPS} is usual", at_least=1)
 
     def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
         """The nearest stimulus to the centre of repulsion where the linear response is enough."""
@@ -212,9 +204,3 @@ class VariedGenerator(GreyestAtLevel):
     def _of_efficient(self, luminance: Tensor) -> Tensor:
         """The efficient one of each item's cell, `(items, frames, columns)`."""
         return luminance[:: self._size].repeat_interleave(self._size, dim=0)
-
-
-def _require(fraction: float, stimuli: int, anneal: int) -> None:
-    expect.number("fraction", fraction, f"{FRACTION:g} is usual", above=0, at_most=1)
-    expect.whole("stimuli of a group", stimuli, f"{STIMULI} is usual", at_least=2)
-    expect.whole("anneal in steps", anneal, f"{LEVEL_STEPS} is usual", at_least=1)

@@ -47,6 +47,12 @@ A ceiling (`kind` range), an efficient stimulus and a ladder add:
     ceiling, ceiling_*            (item,)                efficient, ladder: of the range
     grey_distance                 (item,)                efficient, ladder: sum of squares to grey
 
+Varied stimuli (`--method varied`) and minimal ones (`--method minimal`) add to those of a level:
+
+    diversity, distance           (item,)                varied: 0 alike to 1; to the others
+    control_reached               (item,)                varied: by the same with signs redrawn
+    columns_used, frames_used     (item,)                minimal: those that are not grey
+
 A search adds:
 
     peak_response, peak_frame     (item, rank)           of the best clips; the first is stimulus

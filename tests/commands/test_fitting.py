@@ -172,3 +172,41 @@ def test_several_tolerances_draw_a_trade_off(clips: Path, tmp_path: Path, capsys
     result = result_of(arguments, tmp_path)
     assert result["tolerance"].tolist() == pytest.approx([0.02, 0.1])
     assert str(tmp_path / "tradeoff-T4c.png") in capsys.readouterr().out.splitlines()
+
+
+# -- stimuli at a level ---------------------------------------------------------------------------
+
+
+def at_level(output: Path, method: str, *more: str) -> Result:
+    small = ["--network.extent=2", "--trainer.accelerator=cpu", "--model.t_stim=0.1"]
+    quiet = ["--trainer.enable_progress_bar=false", f"--output={output}"]
+    return result_of(["generate", f"--method={method}", *small, *quiet, *more], output)
+
+
+def test_methods_that_need_the_ceiling_seek_it_first(tmp_path: Path, capsys: Capture) -> None:
+    efficient = at_level(tmp_path / "efficient", "efficient", "--model.fraction=0.8")
+    ceiling = read(tmp_path / "efficient" / "ceiling" / "result.h5")
+    assert efficient["ceiling"][0] == ceiling["objective"][0]
+    assert 0.8 - 1e-5 <= efficient["fraction_reached"][0] < 0.83
+    given = f"--model.ceiling={tmp_path / 'efficient' / 'ceiling' / 'result.h5'}"
+    levels = at_level(tmp_path / "ladder", "ladder", "--model.levels=[0.5, 1.0]", given)
+    assert levels["level_met"].all() and not (tmp_path / "ladder" / "ceiling").exists()
+    assert str(tmp_path / "ladder" / "ladder-T4c.png") in capsys.readouterr().out
+    varied = at_level(tmp_path / "varied", "varied", "--model.stimuli=2", given)
+    assert len(varied["label"]) == 3 and 0 <= varied["diversity"][0] <= 1
+    minimal = at_level(tmp_path / "minimal", "minimal", given)
+    assert 0 < minimal["columns_used"][0] < 19 and minimal["level_met"][0]
+    assert refusal(
+        ["generate", "--network.extent=2", "--model.fraction=1.5", f"--output={tmp_path / 'no'}"],
+        capsys,
+    ).startswith("expected a finite fraction > 0 and <= 1")
+    assert not (tmp_path / "no" / "ceiling").exists()
+
+
+def test_a_bandwidth_filters_the_stimulus_and_its_ceiling(tmp_path: Path) -> None:
+    free = at_level(tmp_path / "free", "ceiling")
+    held = at_level(tmp_path / "held", "ceiling", "--model.bandwidth.t_hold=0.05")
+    assert held["objective"][0] < free["objective"][0]
+    # Ten frames of 10 ms are two holds of five.
+    assert np.ptp(held["stimulus"][0, :5], axis=0).max() < 1e-6
+    assert np.ptp(held["stimulus"][0, 5:], axis=0).max() < 1e-6
