@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
-from stimopt.report.page import write_page
-from stimopt.results import read
+from stimopt.report.page import CHECKED, EXPLAINED, evidence, write_page
+from stimopt.results import Result, read
 
 
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
@@ -20,7 +20,12 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     )
     add = parser.add_argument
     add("-c", "--config", action="config", help="options as a YAML file")
-    add("results", nargs="+", type=str, help="result.h5, optima.h5, or folders of campaigns")
+    add(
+        "results",
+        nargs="+",
+        type=str,
+        help="result.h5, optima.h5, folders of campaigns; explained.h5 and checked.h5 add to them",
+    )
     add("--title", type=str, default="Optimal stimuli", help="heading of the page")
     add("--output", type=str, default="logs/page", help="folder of the page")
     return parser
@@ -30,5 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     """Write the page and print the path of the file to open."""
     config = parser().parse_args(list(arguments))
     results = [read(path) for path in config.results]
-    print(write_page(results, config.output, title=config.title))
+    known = [r for r in results if isinstance(r, Result) and r.kind in (EXPLAINED, CHECKED)]
+    shown = [r for r in results if not any(r is each for each in known)]
+    print(write_page(shown, config.output, evidence(known), title=config.title))
     return 0

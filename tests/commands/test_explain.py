@@ -64,3 +64,18 @@ def test_check_refuses_bad_input(
         assert main(["check", optimum, *options, f"--output={tmp_path}"]) == 2
         assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_page_shows_what_explain_and_check_found(optimum: str, tmp_path: Path) -> None:
+    network = ["--network.extent=5"]
+    assert main(["explain", optimum, *network, f"--output={tmp_path / 'why'}"]) == 0
+    assert main(["check", optimum, *network, f"--output={tmp_path / 'trust'}"]) in (0, 1)
+    results = [optimum, str(tmp_path / "why/explained.h5"), str(tmp_path / "trust/checked.h5")]
+    assert main(["page", *results, f"--output={tmp_path / 'page'}"]) == 0
+    data = tmp_path / "page" / "data"
+    index = (data / "index.js").read_text(encoding="utf-8")
+    # The explanation and the checks are no cells of their own.
+    assert index.count('"file":') == 1 and '"extra":["fails"]' in index
+    item = (data / "0000.js").read_text(encoding="utf-8")
+    assert "Why T4c" in item and "How far to trust T4c" in item and "Mi1" in item
+    assert (data / "0000-0.png").read_bytes().startswith(b"\x89PNG")

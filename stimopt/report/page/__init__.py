@@ -9,7 +9,18 @@
 Nothing is asked of a server or network. Names from results are text; files are numbered.
 """
 
+from stimopt.report.page.evidence import CHECKED, EXPLAINED, evidence
 from stimopt.report.page.items import PageItem, Panel
 from stimopt.report.page.writing import Addition, Section, Table, write_page
 
-__all__ = ["Addition", "PageItem", "Panel", "Section", "Table", "write_page"]
+__all__ = [
+    "CHECKED",
+    "EXPLAINED",
+    "Addition",
+    "PageItem",
+    "Panel",
+    "Section",
+    "Table",
+    "evidence",
+    "write_page",
+]
