@@ -153,7 +153,12 @@ def test_a_fit_of_a_cell_that_a_lesion_cuts_off_from_light_is_refused() -> None:
     several = StimulusGenerator(network, "Mi1,T4c", t_stim=0.1)
     with pytest.warns(UserWarning, match="none for Mi1-builtin without L1>Mi1-1, which stay"):
         result = fit(several, steps=1, accelerator="cpu", enable_progress_bar=False)
-    assert ["no gradient" in reason for reason in result["stop_reason"]] == [0, 1, 0, 0]
+    assert ["no gradient" in reason for reason in result["stop_reason"]] == [
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_search_names_the_lesion_that_cuts_a_cell_off_from_light() -> None:

@@ -20,7 +20,9 @@ from stimopt.networks.opening import builtin_network
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.efficient import EfficientGenerator
 from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.minimal import MinimalGenerator
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
+from stimopt.optimize.varied import VariedGenerator
 from stimopt.protocol import Protocol
 from stimopt.results import result as module
 from stimopt.results.result import (
@@ -108,7 +110,8 @@ def every_result(folder: Path) -> list[Result]:
         PenalizedRegularizer(network, "T4c", init=start),
     ]
     extremes = fit(ResponseRange(network, "T4c", t_stim=0.08), steps=2)
-    fits.append(EfficientGenerator(network, "T4c", t_stim=0.08, ceiling=extremes))
+    for method in (EfficientGenerator, VariedGenerator, MinimalGenerator):
+        fits.append(method(network, "T4c", t_stim=0.08, ceiling=extremes))
     clips = run_search(search, data, accelerator="cpu")
     return [clips, extremes, *(fit(each, steps=2) for each in fits)]
 
