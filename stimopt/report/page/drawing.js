@@ -239,6 +239,15 @@ const drawing = (() => {
       / (width - box.left - box.right) * (to - from);
   }
 
+  function sectionOf({title, text, tables, figures}) {
+    return el("section", {}, el("h3", {}, title), text ? el("p", {}, text) : null,
+      ...tables.map(table => el("table", {}, el("caption", {}, table.caption),
+        el("thead", {}, el("tr", {}, ...table.columns.map(name => el("th", {scope: "col"}, name)))),
+        el("tbody", {}, ...table.rows.map(row => el("tr", {}, ...row.map(
+          value => el("td", {}, typeof value === "number" ? number(value) : value ?? "\u2013"))))))),
+      ...figures.map(figure => el("img", {src: `data/${figure.file}`, alt: figure.alt})));
+  }
+
   return {byId, el, minus, number, percent, key, lattice, drawColumns, columnAt, greys, colorAt, load,
-    arrived, inflate, unpacked, drawCurves};
+    arrived, inflate, unpacked, drawCurves, sectionOf};
 })();

@@ -5,7 +5,7 @@
 
 const stimopt = (() => {
   const {byId, el, minus, number, percent, key, lattice, drawColumns, columnAt, greys, colorAt, load,
-    arrived, inflate, unpacked, drawCurves} = drawing;
+    arrived, inflate, unpacked, drawCurves, sectionOf} = drawing;
   const READ_OUT = "#1a9641", HOVERED = "#c51b8a";
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   let page = null;                        // what stimopt.index passed
@@ -207,15 +207,6 @@ const stimopt = (() => {
       el("small", {}, panel.fraction === null ? "" : `${percent(panel.fraction)} of the way from grey to the ceiling`),
       panel.remark ? el("span", {className: "warning"}, panel.remark) : null),
       el("div", {className: "pair"}, stimulus.whole, response.whole), values, trace);
-  }
-
-  function sectionOf({title, text, tables, figures}) {
-    return el("section", {}, el("h3", {}, title), text ? el("p", {}, text) : null,
-      ...tables.map(table => el("table", {}, el("caption", {}, table.caption),
-        el("thead", {}, el("tr", {}, ...table.columns.map(name => el("th", {scope: "col"}, name)))),
-        el("tbody", {}, ...table.rows.map(row => el("tr", {}, ...row.map(
-          value => el("td", {}, typeof value === "number" ? number(value) : value ?? "\u2013"))))))),
-      ...figures.map(figure => el("img", {src: `data/${figure.file}`, alt: figure.alt})));
   }
 
   function draw() {
