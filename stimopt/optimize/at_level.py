@@ -133,15 +133,15 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         at_grey = grey_objective(self)
         extreme = self.signs * torch.as_tensor(extremes["objective"][self._rows])
         span = (extreme - at_grey).to(self.stimulus)
-        self._flat = ~(span > 0)
+        flat = ~(span > 0)
         expect.that(
-            not bool(self._flat.all()),
+            not bool(flat.all()),
             "a response that some stimulus drives beyond the one at grey",
             "none",
             "check that photoreceptors reach the cell within the stimulus",
         )
-        self._stay_grey(self._flat)
-        span = torch.where(self._flat, 1.0, span)
+        self._stay_grey(flat)
+        span = torch.where(flat, 1.0, span)
         for name, value in (
             ("fraction", fraction),
             ("at_grey", at_grey),
@@ -194,6 +194,11 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         cls.require(**{name: options.pop(name) for name in [*options] if name in names})
         return ResponseRange(network, cell_types, protocol, floor=cls.needs_floor, **options)
 
+    @property
+    def flat(self) -> Tensor:
+        """Items that nothing drives beyond their response at grey, `(items,)`, bool."""
+        return self.record.stop_reason == StopReason.CONSTANT.code
+
     @torch.no_grad()
     def _stay_grey(self, flat: Tensor) -> None:
         """Stop items `(items,)` whose response cannot be raised, and report them."""
@@ -202,10 +207,9 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         self.stimulus[flat] = GREY
         self.record.best_stimulus[flat] = GREY
         self.record.stop(flat, StopReason.CONSTANT)
-        names = ", ".join(n for n, f in zip(self.labels, flat.tolist(), strict=True) if f)
         rank_zero_warn(
             f"expected responses that some stimulus drives beyond those at grey, got none for "
-            f"{names}; their stimuli stay grey"
+            f"{', '.join(self.labels_of(flat))}; their stimuli stay grey"
         )
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
@@ -267,7 +271,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         with torch.no_grad():
             values = self.objective_values(self.respond(best))
         signs, objective = self.signs.to(values), "objective"
-        reached = ((values - self.at_grey) / self.span).masked_fill(self._flat, torch.nan)
+        reached = ((values - self.at_grey) / self.span).masked_fill(self.flat, torch.nan)
         extreme = self._extremes["objective"][self._rows]
         return {
             "sign": Variable(("item",), array_of(self.signs)),

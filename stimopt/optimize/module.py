@@ -258,15 +258,18 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         stuck = self.record.running & ~reached
         if not bool(stuck.any()):
             return
-        names = [label for label, s in zip(self.labels, stuck.tolist(), strict=True) if s]
         expected = "a gradient from the response of every item to its stimulus"
-        got = f"none for {', '.join(names[:10])}"
+        got = f"none for {', '.join(self.labels_of(stuck)[:10])}"
         advice = "start from another stimulus, or check that photoreceptors reach the cell within "
         advice += "the stimulus"
         some_left = bool((self.record.running & reached).any())
         expect.that(some_left, expected, got, advice, RuntimeError)
         self.record.stop(stuck, StopReason.NO_GRADIENT)
         rank_zero_warn(f"expected {expected}, got {got}, which stay as they are; {advice}")
+
+    def labels_of(self, which: Tensor) -> list[str]:
+        """Labels of the items that `which` `(items,)` selects."""
+        return [label for label, w in zip(self.labels, which.tolist(), strict=True) if w]
 
     def on_train_start(self) -> None:
         """Restore the random stream of the checkpoint."""

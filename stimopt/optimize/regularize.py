@@ -114,7 +114,7 @@ class StimulusRegularizer(GreyestWithinBand):
         response = response_to_start(network, items, start, protocol)
         level = target_trace(target, response, window, repeats)
         size = trace_range(level, window)
-        constant = self._labels_of(size == 0)
+        constant = ", ".join(self.labels_of(size == 0))
         expect.that(
             not constant,
             "a target that varies within the read-out window",
@@ -152,7 +152,7 @@ class StimulusRegularizer(GreyestWithinBand):
         """Report which starts do not meet the tolerance."""
         first = not bool((self.band.curvature > 0).all())
         super().on_fit_start()
-        if first and (missed := self._labels_of(~self.start_within)):
+        if first and (missed := ", ".join(self.labels_of(~self.start_within))):
             rank_zero_warn(
                 f"expected a start within the tolerance, got one that exceeds it for {missed}; a "
                 "stimulus within it may not be found"
@@ -167,7 +167,7 @@ class StimulusRegularizer(GreyestWithinBand):
             (none, "none was found, so the start is stored as it was"),
             (~none & (self.record.best_step == 0), "none but the start was found"),
         ):
-            if labels := self._labels_of(which):
+            if labels := ", ".join(self.labels_of(which)):
                 rank_zero_warn(
                     f"expected a greyer stimulus within the tolerance for {labels}, but {text}; "
                     "give more steps or a wider tolerance"
@@ -188,9 +188,6 @@ class StimulusRegularizer(GreyestWithinBand):
             "start_tolerance_met": Variable(("item",), array_of(self.start_within)),
             **_grey_variable(best),
         }
-
-    def _labels_of(self, which: Tensor) -> str:
-        return ", ".join(n for n, w in zip(self.labels, which.tolist(), strict=True) if w)
 
 
 class PenalizedRegularizer(StimulusModule):

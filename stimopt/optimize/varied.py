@@ -118,7 +118,7 @@ class VariedGenerator(GreyestAtLevel):
         items = [replace(it, seed=it.seed * self._size + i) for i, it in enumerate(self.items)]
         start = noise(items, *self.stimulus.shape[1:]).to(self.stimulus)
         with torch.no_grad():
-            moved = (~efficient & ~self._flat)[:, None, None]
+            moved = (~efficient & ~self.flat)[:, None, None]
             self.stimulus.copy_(torch.where(moved, start, self.stimulus))
         self.region = RegionSteps(self.stimulus.detach(), anneal, limit=FIRST_LIMIT, momentum=0.9)
         self._own_settings["stimuli"] = stimuli
@@ -166,7 +166,7 @@ class VariedGenerator(GreyestAtLevel):
             "diversity": Variable(("item",), array_of(self._diversity(best, met))),
             "distance": Variable(("item",), array_of(distance), "luminance, to the efficient one"),
             "control_reached": Variable(
-                ("item",), array_of(reached.masked_fill(self._flat, torch.nan)), part
+                ("item",), array_of(reached.masked_fill(self.flat, torch.nan)), part
             ),
         }
 
