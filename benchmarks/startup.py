@@ -35,9 +35,7 @@ def start_up(network: Mapping[str, str | int | None], threads: int) -> dict[str,
 
 def _seconds(arguments: list[str], code: int, environment: Mapping[str, str]) -> float:
     start = time.perf_counter()
-    done = subprocess.run(_command(arguments), env=dict(environment), capture_output=True)
-    if done.returncode != code:
-        raise RuntimeError(f"expected exit code {code} of {arguments}, got {done.returncode}")
+    _run(arguments, code, environment)
     return time.perf_counter() - start
 
 
@@ -51,17 +49,21 @@ def _first_step(network: Mapping[str, Any], environment: Mapping[str, str]) -> f
         arguments += [f"--network.{name}={value}" for name, value in network.items() if value]
         arguments += ["--trainer.callbacks+=startup.EndOfFirstStep"]
         start = time.time()
-        subprocess.run(
-            _command(arguments),
-            env={**environment, NOTE: str(note), "PYTHONPATH": paths},
-            check=True,
-            capture_output=True,
-        )
+        _run(arguments, 0, {**environment, NOTE: str(note), "PYTHONPATH": paths})
         return float(note.read_text()) - start
 
 
-def _command(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "stimopt", *arguments]
+def _run(arguments: list[str], code: int, environment: Mapping[str, str]) -> None:
+    """Run `stimopt` with these arguments.
+
+    Raises:
+        RuntimeError: if it does not end with this exit code.
+    """
+    command = [sys.executable, "-m", "stimopt", *arguments]
+    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True)
+    if done.returncode != code:
+        ended = f"expected exit code {code} of {arguments}, got {done.returncode}"
+        raise RuntimeError(f"{ended}: {done.stderr[-300:]}")
 
 
 def __getattr__(name: str) -> Any:
