@@ -129,7 +129,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
             "seek the ceiling with the same options",
         )
         fraction = torch.tensor(list(fractions) * (n // len(fractions)))
-        self.signs.mul_(torch.where(fraction < 0, -1, 1))
+        self.set_signs(self.signs * torch.where(fraction < 0, -1, 1))
         at_grey = grey_objective(self)
         extreme = self.signs * torch.as_tensor(extremes["objective"][self._rows])
         span = (extreme - at_grey).to(self.stimulus)

@@ -115,7 +115,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
             **options,
         )
         self.extremes = extremes * (len(self.items) // len(extremes))
-        self.signs.copy_(torch.tensor([1 if e.bound == CEILING else -1 for e in self.extremes]))
+        self.set_signs(torch.tensor([1 if e.bound == CEILING else -1 for e in self.extremes]))
         self.region = RegionSteps(self.luminance().detach(), anneal)
         self._starts = tuple(starts)
         self._own_settings = {"starts": list(starts), "floor": floor, "anneal": anneal}

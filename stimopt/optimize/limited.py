@@ -19,7 +19,7 @@ from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.normalized import NormalizedPool
 from stimopt.optimize.region import NEWTON_STEPS, from_grey, largest_size, total
 from stimopt.protocol import GREY, Protocol
-from stimopt.results import Result, Variable, read
+from stimopt.results import Result, Variable, fitted
 from stimopt.results.variables import array_of
 
 ROUNDING = 1e-4
@@ -160,9 +160,6 @@ def discriminating(
     apart = first and second and not set(first) & set(second)
     got = f"{list(first)} and {list(second)}"
     expect.that(apart, "two groups without a network in common", got, "name the networks once")
-    result = ranges if isinstance(ranges, Result) else read(ranges)
-    expect.that(isinstance(result, Result), "the result of a range", "optima", "seek it first")
-    assert isinstance(result, Result)
     names = choose_cell_types(network, cell_types)
     pool = partial(separation, n_first=len(first), noise=noise)
     positions = [*first, *second]
@@ -172,7 +169,7 @@ def discriminating(
         protocol,
         networks=positions,
         consensus=True,
-        pool=NormalizedPool.of(result, names, positions, pool),
+        pool=NormalizedPool.of(fitted(ranges), names, positions, pool),
         **options,
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -13,7 +14,7 @@ from stimopt.analysis.transfer import ResponseScale
 from stimopt.items import Item
 from stimopt.optimize.named import name_of
 from stimopt.optimize.objectives import POOLS, Pool, find_pool, mean, worst
-from stimopt.results import Result, read
+from stimopt.results import Result, fitted
 from stimopt.storage.identity import digest
 
 NORMALIZED = {"normalized:": "mean", "normalized_worst:": "worst"}
@@ -36,9 +37,7 @@ def pool_of_items(pool: str | Pool, items: Sequence[Item], sign: int) -> Pool:
     """
     for prefix, name in NORMALIZED.items():
         if isinstance(pool, str) and pool.startswith(prefix):
-            ranges = read(pool.removeprefix(prefix))
-            expect.that(isinstance(ranges, Result), "ceilings", "three optima", "seek them first")
-            assert isinstance(ranges, Result)
+            ranges = fitted(pool.removeprefix(prefix))
             readings = items[0].readings
             of_one = len({reading.cell_type for reading in readings}) == 1
             advice = "set consensus, or leave the contrast out"
@@ -105,6 +104,7 @@ class NormalizedPool:
         # The name under which a run is identified: other numbers are another run.
         numbers = digest(self.grey, self.span, self.weights)
         self.__qualname__ = f"{type(self).__qualname__}({name_of(self.pool, POOLS)}, {numbers})"
+        self.ceilings: dict[str, Any] = {}
 
     @classmethod
     def of(
@@ -130,7 +130,31 @@ class NormalizedPool:
             ValueError: if a ceiling is missing, and as for the class.
         """
         scale = ResponseScale.of(ranges, cell_types, networks, sign)
-        return cls(sign * scale.grey.T, sign * scale.span.T, pool, weights)
+        chosen = cls(sign * scale.grey.T, sign * scale.span.T, pool, weights)
+        chosen.ceilings = {
+            "network_hash": ranges.network_hash,
+            "frames": int(ranges["n_frames"].max()),
+            "objective": ranges.config.get("objective"),
+            "sign": sign,
+            **ranges.protocol.settings(),
+        }
+        return chosen
+
+    def require(self, settings: Mapping[str, Any]) -> None:
+        """Reject a fit that reads other numbers than those that were sought as ceilings.
+
+        Ceilings that were passed as numbers are taken as they are.
+
+        Args:
+            settings: of the fit, and its network's hash.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        for name, value in self.ceilings.items():
+            wanted = settings[name]
+            advice = "seek the ceilings with the options of the fit"
+            expect.that(value == wanted, f"ceilings with {name} {wanted}", value, advice)
 
     def __call__(self, values: Tensor) -> Tensor:
         """Readings `(items, readings)` to `(items,)`; items of one cell stand together."""

@@ -15,7 +15,7 @@ from stimopt.networks.model import ResponseModel
 from stimopt.optimize.filtered import Bandwidth
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.named import name_of
-from stimopt.optimize.normalized import pool_of_items
+from stimopt.optimize.normalized import NormalizedPool, pool_of_items
 from stimopt.optimize.objectives import (
     OBJECTIVES,
     POOLS,
@@ -116,6 +116,24 @@ class ObjectiveModule(StimulusModule):
             "pool": name_of(self.pool, POOLS),
             "sign": sign,
         }
+        if isinstance(self.pool, NormalizedPool):
+            own = ObjectiveModule.settings(self)  # a subclass has not set its own yet
+            self.pool.require({**own, "network_hash": network.content_hash})
+
+    def set_signs(self, signs: Tensor) -> None:
+        """Let some items seek the largest response (1) and others the lowest (-1), `(items,)`.
+
+        Raises:
+            ValueError: for both with a pool that normalizes by the extreme of one of them.
+        """
+        one = bool((signs == self.sign).all())
+        expect.that(
+            one or not isinstance(self.pool, NormalizedPool),
+            "ceilings or floors alone with a normalized pool",
+            "both",
+            "fit the floors by themselves, with sign -1 and a pool of the floors",
+        )
+        self.signs.copy_(signs)
 
     def objective_values(self, responses: Tensor) -> Tensor:
         """What each item makes large, `(items,)`; the sign is in it.

@@ -9,7 +9,7 @@ from stimopt.results.result import Result, Variable, groups, write
 from stimopt.results.result import read as _read_one
 from stimopt.results.three_optima import KINDS, ThreeOptima
 
-__all__ = ["Result", "ThreeOptima", "Variable", "read", "write"]
+__all__ = ["Result", "ThreeOptima", "Variable", "fitted", "read", "write"]
 
 
 def read(path: str | Path) -> Result | ThreeOptima:
@@ -27,3 +27,13 @@ def read(path: str | Path) -> Result | ThreeOptima:
     if set(KINDS) <= set(groups(path)):
         return ThreeOptima.read(path)
     return _read_one(path)
+
+
+def fitted(source: str | Path | Result) -> Result:
+    """A result that is passed or read; of the three optima the artificial ones.
+
+    Raises:
+        ValueError: if the file is missing, damaged or no result.
+    """
+    found = source if isinstance(source, Result) else read(source)
+    return found if isinstance(found, Result) else found.artificial

@@ -13,6 +13,7 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.normalized import NormalizedPool
+from stimopt.protocol import Protocol
 from stimopt.runs.trainer import fit
 from tests.search.cases import two_networks
 
@@ -116,3 +117,28 @@ def test_a_consensus_is_named_by_the_file_of_its_ceilings(
         with pytest.raises(ValueError, match=r"^expected .*, got .*") as error:
             ResponseRange(both, "T4c", **chosen)
         assert message in str(error.value)
+
+
+def test_refuses_ceilings_of_other_fits(both: FrozenNetwork) -> None:
+    """A response later, averaged, or in another network is not a part of such a ceiling."""
+    options: dict[str, Any] = {"t_stim": 0.1, "consensus": True}
+    pool = NormalizedPool.of(fit(ResponseRange(both, "T4c", t_stim=0.1), steps=3), ["T4c"], [0, 1])
+    ResponseRange(both, "T4c", pool=pool, **options)
+    for message, network, change in (
+        ("ceilings with frames 20, got 10", both, {"t_stim": 0.2}),
+        ("ceilings with objective window_mean, got last_frame", both, {"objective": "window_mean"}),
+        ("ceilings with protocol.t_pre 0.5, got 1.0", both, {"protocol": Protocol(t_pre=0.5)}),
+        ("ceilings with sign -1, got 1", both, {"sign": -1}),
+        ("ceilings with network_hash", two_networks(extent=2), {}),
+    ):
+        for of_fit in (ResponseRange, StimulusGenerator):
+            chosen = {"objective": "last_frame", "pool": pool, **options, **change}
+            with pytest.raises(ValueError, match=r"^expected .*, got .*; ") as error:
+                of_fit(network, "T4c", **chosen)
+            assert message in str(error.value)
+
+
+def test_refuses_floors_normalized_by_ceilings(both: FrozenNetwork) -> None:
+    pool = NormalizedPool([[0.0, 0.0]], [[1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"^expected ceilings or floors alone .*, got both; "):
+        ResponseRange(both, "T4c", t_stim=0.1, consensus=True, pool=pool, floor=True)
