@@ -6,7 +6,6 @@ x points right, y ahead, z up. Azimuth is positive to the right, elevation upwar
 from __future__ import annotations
 
 import csv
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -56,6 +55,14 @@ def rotation(azimuth: float, elevation: float, roll: float = 0.0) -> Array:
     return rotated
 
 
+def require_angle(name: str, degrees: float | None, *, optional: bool = False) -> None:
+    """Refuse an azimuth, elevation or roll beyond its range, or none unless that is optional."""
+    most = 90 if name == "elevation" else 180
+    expect.number(
+        name, degrees, "0 is straight ahead", at_least=-most, at_most=most, optional=optional
+    )
+
+
 @dataclass(frozen=True)
 class Eye:
     """Where every column looks, and how wide it sees.
@@ -90,12 +97,8 @@ class Eye:
         expect.number("acceptance in degrees", self.acceptance, "5 is usual", above=0, at_most=60)
         expect.one_of("reading of the lattice", self.reading, ("flyvis", "isotropic"))
         expect.one_of("side", self.side, ("left", "right"))
-        for name, largest in (("azimuth", 180), ("elevation", 90), ("roll", 180)):
-            value = getattr(self, name)
-            advice = "0 is straight ahead"
-            expect.number(
-                name, value, advice, at_least=-largest, at_most=largest, optional=name != "roll"
-            )
+        for name in ("azimuth", "elevation", "roll"):
+            require_angle(name, getattr(self, name), optional=name != "roll")
         mirrored_table = self.table is not None and self.side == "right"
         advice = "list the directions of that eye in the table, and leave side as it is"
         expect.that(not mirrored_table, "a table of one eye", "side right", advice)
@@ -140,13 +143,13 @@ class Eye:
         return azimuth, elevation, np.full(lattice.n_columns, self.acceptance)
 
 
-@functools.lru_cache(maxsize=4)
 def _read_table(path: str, lattice: HexLattice, acceptance: float) -> tuple[Array, Array, Array]:
     """Azimuth, elevation and acceptance of every column, NaN for directions not listed."""
     advice = "write rows of u, v, azimuth_deg, elevation_deg under a line with these names"
     with (
         reading(path, "a table of directions", advice),
-        Path(path).open(encoding="utf-8", newline="") as file,
+        # Spreadsheets write a byte order mark before the first name.
+        Path(path).open(encoding="utf-8-sig", newline="") as file,
     ):
         rows = [
             (
@@ -157,19 +160,17 @@ def _read_table(path: str, lattice: HexLattice, acceptance: float) -> tuple[Arra
             )
             for row in csv.DictReader(file, skipinitialspace=True)
         ]
-    columns = [row[0] for row in rows]
-    known = [c for c in columns if c >= 0]
-    problem = "no column of the lattice" if not known else None
-    problem = "a column twice" if len(set(known)) < len(known) else problem
-    wide = np.array([row[1:] for row in rows]).reshape(-1, 3)
-    sensible = np.isfinite(wide).all() and (np.abs(wide[:, 1]) <= 90).all()
-    sensible = sensible and (wide[:, 2] > 0).all() and (np.abs(wide[:, 0]) <= 360).all()
-    problem = problem if sensible else "an angle out of range"
-    expect.that(problem is None, f"directions of columns in {path}", problem, advice, BadFile)
-    values = np.full((3, lattice.n_columns), np.nan)
-    values[2] = acceptance
-    for column, row in zip(columns, rows, strict=True):
-        if column >= 0:
-            values[:, column] = row[1:]
-    values.setflags(write=False)
-    return values[0], values[1], values[2]
+    columns = np.array([row[0] for row in rows], np.int64)
+    angles = np.array([row[1:] for row in rows]).reshape(-1, 3)
+    known = columns[columns >= 0]
+    in_range = (np.abs(angles[:, :2]) <= (360, 90)).all() and (angles[:, 2] > 0).all()
+    for ok, problem in (
+        (in_range and np.isfinite(angles).all(), "an angle out of range"),
+        (len(np.unique(known)) == len(known), "a column twice"),
+        (len(known), "no column of the lattice"),
+    ):
+        expect.that(ok, f"directions of columns in {path}", problem, advice, BadFile)
+    values = np.full((lattice.n_columns, 3), (np.nan, np.nan, acceptance))
+    values[known] = angles[columns >= 0]
+    azimuth, elevation, wide = values.T
+    return azimuth, elevation, wide

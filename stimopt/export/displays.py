@@ -11,17 +11,15 @@ from typing import Any, Literal
 import numpy as np
 
 from stimopt import expect
-from stimopt.export.directions import Array, angles, rotation, unit_vectors
+from stimopt.export.directions import Array, angles, require_angle, rotation, unit_vectors
 
 Flip = Literal["none", "left-right", "up-down", "rotate180"]
-_FLIPS: dict[str, tuple[slice, slice]] = {
-    "none": (slice(None), slice(None)),
-    "left-right": (slice(None), slice(None, None, -1)),
-    "up-down": (slice(None, None, -1), slice(None)),
-    "rotate180": (slice(None, None, -1), slice(None, None, -1)),
-}
+_STEPS = {"none": (1, 1), "left-right": (1, -1), "up-down": (-1, 1), "rotate180": (-1, -1)}
+"""Along rows and columns of a frame."""
 MAX_PIXELS = 8_400_000
 """A screen of 3,840 x 2,160 pixels has 8.3 million."""
+_EDGE = 1e-6
+"""Of a pixel: rounding that is not to open a closed ring right behind the fly."""
 
 
 class Display(ABC):
@@ -46,7 +44,7 @@ class Display(ABC):
         """
 
     def _check(self) -> None:
-        expect.one_of("flip of the display", self.flip, _FLIPS)
+        expect.one_of("flip of the display", self.flip, _STEPS)
         rows, columns = self.shape
         ok = 1 <= rows * columns <= MAX_PIXELS
         advice = "give fewer pixels"
@@ -71,21 +69,72 @@ class Display(ABC):
         """Whether directions `(..., 3)` meet a pixel; False for NaN."""
         row, column = self.pixel_at(directions)
         with np.errstate(invalid="ignore"):
-            inside = (row >= -0.5) & (row < self.shape[0] - 0.5)
-            return inside & (column >= -0.5) & (column < self.shape[1] - 0.5)
+            inside = (row >= -0.5 - _EDGE) & (row <= self.shape[0] - 0.5 + _EDGE)
+            return inside & (column >= -0.5 - _EDGE) & (column <= self.shape[1] - 0.5 + _EDGE)
 
     def flipped(self, frames: Array) -> Array:
         """Frames `(..., rows, columns)` turned as the display is mounted; twice is once back."""
-        rows, columns = _FLIPS[self.flip]
-        return frames[..., rows, columns]
+        down, right = _STEPS[self.flip]
+        return frames[..., ::down, ::right]
+
+    def flipped_pixel_at(self, directions: Array) -> tuple[Array, Array]:
+        """As `pixel_at`, within flipped frames."""
+        at = zip(self.pixel_at(directions), self.shape, _STEPS[self.flip], strict=True)
+        row, column = (place if step > 0 else size - 1 - place for place, size, step in at)
+        return row, column
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for files."""
         return {"class": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
 
 
+class Raster(Display):
+    """Rows and columns of pixels about a centre that can be anywhere around the fly."""
+
+    width_px: int
+    height_px: int
+    azimuth: float
+    elevation: float
+    roll: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("width_px", "height_px"):
+            expect.whole(name, getattr(self, name), "count the pixels used", at_least=1)
+        for name in ("azimuth", "elevation", "roll"):
+            require_angle(name, getattr(self, name))
+        self._check()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of pixels."""
+        return self.height_px, self.width_px
+
+    def direction_at(self, row: Array, column: Array) -> Array:
+        """Straight ahead first, then rotated to where the centre is."""
+        right, up = column - (self.width_px - 1) / 2, (self.height_px - 1) / 2 - row
+        turned: Array = self._ahead(right, up) @ self._rotation.T
+        return turned
+
+    def pixel_at(self, directions: Array) -> tuple[Array, Array]:
+        """The inverse of `direction_at`."""
+        right, up = self._before(directions @ self._rotation)
+        return (self.height_px - 1) / 2 - up, (self.width_px - 1) / 2 + right
+
+    @property
+    def _rotation(self) -> Array:
+        return rotation(self.azimuth, self.elevation, self.roll)
+
+    @abstractmethod
+    def _ahead(self, right: Array, up: Array) -> Array:
+        """Unit vectors so many pixels from a centre that is straight ahead."""
+
+    @abstractmethod
+    def _before(self, directions: Array) -> tuple[Array, Array]:
+        """The inverse: pixels to the right of that centre, and above it."""
+
+
 @dataclass(frozen=True)
-class FlatScreen(Display):
+class FlatScreen(Raster):
     """A flat screen, or the part of one that is used.
 
     Args:
@@ -113,35 +162,25 @@ class FlatScreen(Display):
     def __post_init__(self) -> None:
         for name in ("distance_mm", "width_mm", "height_mm"):
             expect.number(name, getattr(self, name), "measure it on the rig", above=0)
-        for name in ("width_px", "height_px"):
-            expect.whole(name, getattr(self, name), "count the pixels used", at_least=1)
-        self._check()
+        super().__post_init__()
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of pixels."""
-        return self.height_px, self.width_px
+    def _ahead(self, right: Array, up: Array) -> Array:
+        x, z = right * self.width_mm / self.width_px, up * self.height_mm / self.height_px
+        points = np.stack(np.broadcast_arrays(x, self.distance_mm, z), axis=-1)
+        return np.asarray(points / np.linalg.norm(points, axis=-1, keepdims=True))
 
-    def direction_at(self, row: Array, column: Array) -> Array:
-        """From the eye through the plane of the screen."""
-        x = (column - (self.width_px - 1) / 2) * self.width_mm / self.width_px
-        z = ((self.height_px - 1) / 2 - row) * self.height_mm / self.height_px
-        x, y, z = np.broadcast_arrays(x, self.distance_mm, z)
-        points = np.stack([x, y, z], axis=-1)
-        turned: Array = points @ rotation(self.azimuth, self.elevation, self.roll).T
-        return np.asarray(turned / np.linalg.norm(turned, axis=-1, keepdims=True))
-
-    def pixel_at(self, directions: Array) -> tuple[Array, Array]:
-        """Where the line of sight meets the plane; NaN behind the fly."""
-        x, y, z = np.moveaxis(directions @ rotation(self.azimuth, self.elevation, self.roll), -1, 0)
+    def _before(self, directions: Array) -> tuple[Array, Array]:
+        x, y, z = np.moveaxis(directions, -1, 0)
         with np.errstate(invalid="ignore"):
-            scale = self.distance_mm / np.where(y > 1e-9, y, np.nan)
-        row = (self.height_px - 1) / 2 - z * scale * self.height_px / self.height_mm
-        return row, (self.width_px - 1) / 2 + x * scale * self.width_px / self.width_mm
+            scale = self.distance_mm / np.where(y > 1e-9, y, np.nan)  # none behind the fly
+        return (
+            x * scale * self.width_px / self.width_mm,
+            z * scale * self.height_px / self.height_mm,
+        )
 
 
 @dataclass(frozen=True)
-class Sphere(Display):
+class Sphere(Raster):
     """A patch of a sphere with equal degrees a pixel in azimuth and elevation.
 
     Args:
@@ -162,32 +201,17 @@ class Sphere(Display):
 
     def __post_init__(self) -> None:
         expect.number("width_deg", self.width_deg, "360 is all around", above=0, at_most=360)
-        for name in ("width_px", "height_px"):
-            expect.whole(name, getattr(self, name), "count the pixels", at_least=1)
+        super().__post_init__()
         tall = self.height_px * self.width_deg / self.width_px
         expect.that(tall <= 180, "a height of at most 180 degrees", f"{tall:g}", "use fewer rows")
-        self._check()
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of pixels."""
-        return self.height_px, self.width_px
+    def _ahead(self, right: Array, up: Array) -> Array:
+        pitch = self.width_deg / self.width_px
+        return unit_vectors(pitch * right, pitch * up)
 
-    def direction_at(self, row: Array, column: Array) -> Array:
-        """Equal angles a pixel."""
-        d = self.width_deg / self.width_px
-        azimuth, elevation = (
-            d * (column - (self.width_px - 1) / 2),
-            d * ((self.height_px - 1) / 2 - row),
-        )
-        turned: Array = unit_vectors(azimuth, elevation) @ rotation(self.azimuth, self.elevation).T
-        return turned
-
-    def pixel_at(self, directions: Array) -> tuple[Array, Array]:
-        """Equal angles a pixel."""
-        azimuth, elevation = angles(directions @ rotation(self.azimuth, self.elevation))
-        d = self.width_deg / self.width_px
-        return (self.height_px - 1) / 2 - elevation / d, (self.width_px - 1) / 2 + azimuth / d
+    def _before(self, directions: Array) -> tuple[Array, Array]:
+        azimuth, elevation = angles(directions)
+        return azimuth * self.width_px / self.width_deg, elevation * self.width_px / self.width_deg
 
 
 PIXELS = {"G4": 16, "G4.1": 16, "G6": 20}
@@ -264,53 +288,54 @@ class Arena(Display):
 
     def direction_at(self, row: Array, column: Array) -> Array:
         """Equal angles around, equal heights up; on flat panels equal steps along the panel."""
-        around, apothem, tangent = self._around(column)
+        place = (column + 0.5) / PIXELS[self.generation] - self.panels[1] / 2
+        around, distance = place, np.ones(1)
+        if self.polygon:
+            panel = self._panel_at(place)
+            along = self._panel * (place - panel)
+            around = panel + np.arctan2(along, self._apothem) / self._panel
+            distance = np.hypot(self._apothem, along)
         up = self._pitch * ((self.shape[0] - 1) / 2 - row)
-        azimuth = around + np.degrees(np.arctan2(tangent, apothem))
-        return unit_vectors(azimuth, np.degrees(np.arctan2(up, np.hypot(apothem, tangent))))
+        azimuth = self._middle + np.degrees(self._panel * around)
+        return unit_vectors(azimuth, np.degrees(np.arctan2(up, distance)))
 
     def pixel_at(self, directions: Array) -> tuple[Array, Array]:
         """The inverse of `direction_at`."""
         azimuth, elevation = angles(directions)
-        _, columns, ring = self.panels
-        size, panel_deg = PIXELS[self.generation], 360 / ring
         from_middle = azimuth - self._middle
         from_middle = from_middle - 360 * np.round(from_middle / 360)
-        if not self.polygon:
-            column = (from_middle / panel_deg + columns / 2) * size - 0.5
-            apothem, tangent = 1.0, np.zeros_like(column)
-        else:
-            panel = np.floor(from_middle / panel_deg + columns / 2)
-            apothem = self._apothem
-            inside = np.radians(from_middle - (panel - (columns - 1) / 2) * panel_deg)
-            tangent = apothem * np.tan(inside)
-            column = panel * size + tangent / self._pitch + (size - 1) / 2
-        up = np.tan(np.radians(elevation)) * np.hypot(apothem, tangent)
-        return (self.shape[0] - 1) / 2 - up / self._pitch, column
+        place, distance = np.radians(from_middle) / self._panel, np.ones(1)
+        if self.polygon:
+            panel = self._panel_at(place)
+            along = self._apothem * np.tan(self._panel * (place - panel))
+            place = panel + along / self._panel
+            distance = np.hypot(self._apothem, along)
+        up = np.tan(np.radians(elevation)) * distance / self._pitch
+        column = (place + self.panels[1] / 2) * PIXELS[self.generation] - 0.5
+        return (self.shape[0] - 1) / 2 - up, column
+
+    # Places around are in panels to the right of the middle of the installed ones; lengths are
+    # those of a ring of radius 1, where a panel is as wide as the angle it spans in radians.
+
+    @property
+    def _panel(self) -> float:
+        return 2 * math.pi / self.panels[2]
 
     @property
     def _pitch(self) -> float:
-        """Radians of azimuth a pixel, which is its size for a ring of radius 1."""
-        return 2 * math.pi / (self.panels[2] * PIXELS[self.generation])
+        return self._panel / PIXELS[self.generation]
 
     @property
     def _apothem(self) -> float:
-        half = math.pi / self.panels[2]
-        return half / math.tan(half)
+        return self._panel / 2 / math.tan(self._panel / 2)
 
     @property
     def _middle(self) -> float:
-        """Azimuth of the middle of the installed columns, in degrees."""
+        """Azimuth of the middle of the installed panels, in degrees."""
         front = self.shape[1] / 2 if self.front is None else self.front
         return math.degrees(self._pitch) * (self.shape[1] / 2 - front)
 
-    def _around(self, column: Array) -> tuple[Array, float, Array]:
-        """Azimuth of a pixel's panel, distance to the panel, and place along it."""
-        _, columns, ring = self.panels
-        size = PIXELS[self.generation]
-        if not self.polygon:
-            smooth = (column + 0.5 - columns * size / 2) * 360 / (ring * size)
-            return self._middle + smooth, 1.0, np.zeros_like(smooth)
-        panel = np.floor((column + 0.5) / size)
-        along = self._pitch * (column - panel * size - (size - 1) / 2)
-        return self._middle + (panel - (columns - 1) / 2) * 360 / ring, self._apothem, along
+    def _panel_at(self, place: Array) -> Array:
+        """Centre of the flat panel at a place."""
+        half = self.panels[1] / 2
+        return np.asarray(np.floor(place + half) + 0.5 - half)

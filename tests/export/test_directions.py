@@ -119,3 +119,18 @@ def test_an_eye_larger_than_the_sphere_is_refused() -> None:
 def test_a_missing_table_is_refused() -> None:
     with pytest.raises(ValueError, match="got no file"):
         Eye(table="none.csv").directions(LATTICE)
+
+
+def test_a_table_is_read_as_it_is_now(tmp_path: Path) -> None:
+    """Tables are edited between two exports of one Python session."""
+    table = write(tmp_path / "eye.csv", "0, 0, 10, 20, 8")
+    assert degrees_of(Eye(table=table), 0, 0) == (10, 20)
+    write(tmp_path / "eye.csv", "0, 0, 11, 21, 8")
+    assert degrees_of(Eye(table=table), 0, 0) == (11, 21)
+
+
+def test_a_table_saved_by_a_spreadsheet(tmp_path: Path) -> None:
+    """Excel writes a byte order mark before the first name."""
+    path = tmp_path / "eye.csv"
+    path.write_bytes(b"\xef\xbb\xbfu,v,azimuth_deg,elevation_deg\r\n0,0,10,20\r\n")
+    assert degrees_of(Eye(table=str(path)), 0, 0) == (10, 20)

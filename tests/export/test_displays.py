@@ -132,3 +132,18 @@ def test_own_arenas_have_ids_of_their_own() -> None:
     assert Arena("G6 1x5of9", arena_id=60).header_id == 60
     assert Arena("G6 1x5of9").header_id == 0
     assert Arena("G6 4x10").header_id == 6
+
+
+@pytest.mark.parametrize(
+    "display", [Arena("G4 3x12"), Arena("G6 2x10", polygon=False), Sphere(360, 180, 90)]
+)
+@pytest.mark.parametrize("azimuth", [-180.0, 180.0])
+def test_a_closed_ring_has_pixels_right_behind_the_fly(display: Display, azimuth: float) -> None:
+    assert display.contains(Eye(azimuth=azimuth, elevation=0.0).directions(HexLattice(0))).all()
+
+
+@pytest.mark.parametrize("make", [FlatScreen, Sphere])
+def test_a_place_that_is_none_is_refused(make) -> None:
+    for options in ({"azimuth": math.nan}, {"elevation": 91.0}):
+        with pytest.raises(ValueError, match=r"expected a finite (azimuth|elevation)"):
+            make(**options)
