@@ -19,8 +19,10 @@ from stimopt.analysis.score_card import ScoreCard, score_optima, score_probes
 from stimopt.analysis.stimulus_tuning import StimulusTuning, stimulus_tuning, transformed
 from stimopt.analysis.summary import OptimumSummary, summarize_optimum
 from stimopt.analysis.transfer import (
+    LeftOut,
     ResponseScale,
     TransferMatrix,
+    left_out_responses,
     normalized_responses,
     transfer,
 )
@@ -31,6 +33,7 @@ __all__ = [
     "EDGE_SPEEDS",
     "EdgeTuning",
     "Grouping",
+    "LeftOut",
     "OptimumSummary",
     "ProbeResponses",
     "ResponseScale",
@@ -50,6 +53,7 @@ __all__ = [
     "group_networks",
     "moving_edge",
     "identification",
+    "left_out_responses",
     "named_right",
     "normalized_responses",
     "path_similarity",

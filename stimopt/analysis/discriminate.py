@@ -2,35 +2,96 @@
 
 A question is a stimulus and the frame in which its response is read; responses are normalized,
 0 for grey and 1 for the ceiling, and a trial adds normal noise. Candidates are networks, each of a
-class: a class may be a network or a group of them.
+class: a class may be a network or a group of them. Networks that are no candidates play the fly.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stimopt import expect
+from stimopt.analysis.groups import group_networks
+from stimopt.analysis.indices import mean_interval
 from stimopt.lattice import Floats
 
 Ints = NDArray[np.int64]
+Sets = Mapping[str, Floats]
+"""Normalized responses `(networks, stimuli, frames)` of a cell type, by the set of stimuli."""
 
 
-class Identification(NamedTuple):
-    """How often flies are named right.
+class Round(NamedTuple):
+    """Candidates, for which stimuli are made, and flies, for which they are not.
 
     Args:
-        fraction: after each number of trials from 1 on, `(trials,)`.
-        low: lower end of the 95 % interval, over flies drawn anew, `(trials,)`.
-        high: its upper end.
+        cell_types: names.
+        candidates: positions of networks.
+        classes: class of each candidate; a class may be one network or a group.
+        flies: positions of networks.
+        truths: class of each fly.
     """
 
-    fraction: Floats
-    low: Floats
-    high: Floats
+    cell_types: tuple[str, ...]
+    candidates: tuple[int, ...]
+    classes: tuple[int, ...]
+    flies: tuple[int, ...]
+    truths: tuple[int, ...]
+
+    @property
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """Pairs of classes in both orders."""
+        return itertools.permutations(dict.fromkeys(self.classes), 2)
+
+    def members(self, name: int) -> list[int]:
+        """Candidates of a class."""
+        return [k for k, own in zip(self.candidates, self.classes, strict=True) if own == name]
+
+
+def lesioned_flies(names: Sequence[str], cell_types: Sequence[str]) -> Round | None:
+    """Whole networks as candidates, each its own class, and their lesioned copies as flies.
+
+    Args:
+        names: of the networks; `X without Y` is a copy of X.
+        cell_types: names.
+
+    Returns:
+        None if there are no copies, or fewer than two whole networks.
+    """
+    parents = [
+        names.index(of) if (of := name.split(" without ")[0]) in names else k
+        for k, name in enumerate(names)
+    ]
+    whole = tuple(k for k, parent in enumerate(parents) if k == parent)
+    flies = tuple(k for k, parent in enumerate(parents) if k != parent)
+    if not flies or len(whole) < 2:
+        return None
+    return Round(tuple(cell_types), whole, whole, flies, tuple(parents[k] for k in flies))
+
+
+def flies_left_out(cell_type: str, responses: Floats, **options: Any) -> list[Round]:
+    """Every network left out once, where another one of its group is left; groups as classes.
+
+    Args:
+        cell_type: name.
+        responses: by which networks are grouped, `(networks, stimuli, ...)`.
+        **options: of `group_networks`.
+
+    Returns:
+        None where all networks are one group.
+    """
+    labels = group_networks(responses, **options).labels
+    rounds = []
+    for fly in np.flatnonzero(labels >= 0).tolist():
+        others = [k for k in np.flatnonzero(labels >= 0).tolist() if k != fly]
+        classes = tuple(int(labels[k]) for k in others)
+        if len(set(classes)) > 1 and int(labels[fly]) in classes:
+            truth = (int(labels[fly]),)
+            rounds.append(Round((cell_type,), tuple(others), classes, (fly,), truth))
+    return rounds
 
 
 def choose_questions(
@@ -132,6 +193,72 @@ def named_right(
     return np.asarray((names[of_class.argmax(axis=1)] == truth).mean(axis=0))
 
 
+class Judged(NamedTuple):
+    """One set of stimuli, judged on the flies of a round.
+
+    Args:
+        stimuli: questions chosen, `(questions,)`, by number within the set.
+        frames: in which each is read.
+        fractions: named right, `(flies, trials)`.
+    """
+
+    stimuli: Ints
+    frames: Ints
+    fractions: Floats
+
+
+def judge(
+    chosen: Round, sets: Sets, *, noise: float, number: int, seed: int = 0, **options: Any
+) -> dict[str, Judged]:
+    """Choose the best questions of each set for the candidates, and name the flies by them.
+
+    Args:
+        chosen: candidates and flies.
+        sets: responses of all networks of one cell type.
+        noise: standard deviation of a trial.
+        number: of questions.
+        seed: of the noise, other for each fly.
+        **options: of `named_right`: trials and draws.
+
+    Raises:
+        ValueError: for an empty set, and as for `choose_questions`.
+    """
+    judged = {}
+    for name, responses in sets.items():
+        expect.that(responses.shape[1], f"stimuli in {name}", "none", "leave the set out")
+        candidates = responses[list(chosen.candidates)]
+        stimuli, frames = choose_questions(candidates, chosen.classes, noise, number)
+        asked = responses[:, stimuli, frames]
+        fractions = [
+            named_right(
+                asked[list(chosen.candidates)],
+                chosen.classes,
+                asked[fly],
+                truth,
+                noise,
+                seed=seed + fly,
+                **options,
+            )
+            for fly, truth in zip(chosen.flies, chosen.truths, strict=True)
+        ]
+        judged[name] = Judged(stimuli, frames, np.array(fractions))
+    return judged
+
+
+class Identification(NamedTuple):
+    """How often flies are named right.
+
+    Args:
+        fraction: after each number of trials from 1 on, `(trials,)`.
+        low: lower end of the 95 % interval, over flies drawn anew, `(trials,)`.
+        high: its upper end.
+    """
+
+    fraction: Floats
+    low: Floats
+    high: Floats
+
+
 def identification(fractions: ArrayLike, seed: int = 0) -> Identification:
     """Mean over flies, with the interval from drawing flies anew.
 
@@ -144,6 +271,4 @@ def identification(fractions: ArrayLike, seed: int = 0) -> Identification:
     """
     each = np.asarray(fractions, dtype=np.float64)
     expect.that(each.ndim == 2 and len(each) > 0, "at least one fly", "none", "name flies")
-    draws = np.random.default_rng(seed).integers(0, len(each), (2000, len(each)))
-    low, high = np.quantile(each[draws].mean(axis=1), [0.025, 0.975], axis=0)
-    return Identification(each.mean(axis=0), low, high)
+    return Identification(each.mean(axis=0), *mean_interval(each, seed))

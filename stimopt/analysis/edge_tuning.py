@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from stimopt import expect
 from stimopt.analysis.central_response import central_traces
@@ -71,6 +71,19 @@ def moving_edge(
     # A column on the front counts as reached; the margin covers the rounding of sine and cosine.
     reached = along <= front[:, None] + 1e-9
     return np.where(reached, 1.0 if polarity > 0 else 0.0, GREY)
+
+
+def moving_edges(
+    lattice: HexLattice, angles_deg: ArrayLike, speed: float, protocol: Protocol
+) -> Floats:
+    """ON edges in all directions, then OFF edges, `(2 * angles, frames, columns)`."""
+    return np.stack(
+        [
+            moving_edge(lattice, angle, polarity, speed, protocol)
+            for polarity in POLARITIES
+            for angle in np.asarray(angles_deg)
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -195,12 +208,8 @@ def edge_tuning(
     angles_deg = np.arange(angles) * 360.0 / angles
     peaks = np.empty((len(which), len(names), len(POLARITIES), len(speeds), angles))
     for s, speed in enumerate(speeds):
-        edges = [
-            moving_edge(network.lattice, angle, polarity, speed, protocol)
-            for polarity in POLARITIES
-            for angle in angles_deg
-        ]
-        shown = torch.as_tensor(np.stack(edges), dtype=torch.float32)
+        edges = moving_edges(network.lattice, angles_deg, speed, protocol)
+        shown = torch.as_tensor(edges, dtype=torch.float32)
         for n, position in enumerate(which):
             highest = central_traces(network, shown, names, protocol, position).max(axis=1)
             peaks[n, :, :, s] = highest.T.reshape(len(names), len(POLARITIES), angles)

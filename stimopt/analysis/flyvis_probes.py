@@ -32,15 +32,21 @@ _PIXELS, _WIDTH = 25, 775
 _LEDS = np.arange(-10, 11)
 
 
-def flash(lattice: HexLattice, intensity: float) -> Floats:
-    """A disc of radius 6 for a second, and the first frame of the grey that follows it.
+def flash(
+    lattice: HexLattice,
+    intensity: float,
+    radius: int = FLASH_RADIUS,
+    on: int = PROTOCOL.frames(FLASH_SECONDS),
+    off: int = 1,
+) -> Floats:
+    """A disc on grey; by default of radius 6 for a second, and the first frame of grey after it.
 
     Returns:
-        Luminance, `(201, columns)`.
+        Luminance, `(on + off, columns)`.
     """
-    disc = np.abs([lattice.u, lattice.v, lattice.u + lattice.v]).max(axis=0) <= FLASH_RADIUS
-    shown = np.full((PROTOCOL.frames(FLASH_SECONDS) + 1, lattice.n_columns), GREY)
-    shown[:-1, disc] = intensity
+    disc = np.abs([lattice.u, lattice.v, lattice.u + lattice.v]).max(axis=0) <= radius
+    shown = np.full((on + off, lattice.n_columns), GREY)
+    shown[:on, disc] = intensity
     return shown
 
 

@@ -62,6 +62,14 @@ def finite_mean(values: ArrayLike, axis: int = -1) -> Floats:
     return _ratio(total, finite.sum(axis=axis))
 
 
+def mean_interval(values: ArrayLike, seed: int = 0, draws: int = 2000) -> tuple[Floats, Floats]:
+    """Ends of the 95 % interval of the mean over the first axis, whose members are drawn anew."""
+    each = np.asarray(values, dtype=np.float64)
+    drawn = np.random.default_rng(seed).integers(0, len(each), (draws, len(each)))
+    low, high = np.quantile(each[drawn].mean(axis=1), [0.025, 0.975], axis=0)
+    return low, high
+
+
 def _ratio(part: Floats, whole: NDArray[Any]) -> Floats:
     """Part / whole; NaN where whole is zero."""
     return np.asarray(np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -59,21 +59,10 @@ class ResponseScale(NamedTuple):
             f"one of kind {ranges.kind}",
             "seek the ceilings first",
         )
-        columns = [ranges[name].tolist() for name in ("cell_type", "network", "sign")]
-        keys = list(zip(*columns, strict=True))
         wanted = [(name, k, sign) for k in networks for name in cell_types]
-        missing = [
-            f"{name} of {ranges.network_names[k]}"
-            for name, k, s in wanted
-            if (name, k, s) not in keys
-        ]
-        expect.that(
-            not missing,
-            f"the {'ceiling' if sign > 0 else 'floor'} of every cell",
-            f"none of {', '.join(missing[:5])}",
-            "seek it with ResponseRange for all of these networks",
-        )
-        rows = [keys.index(key) for key in wanted]
+        which = f"the {'ceiling' if sign > 0 else 'floor'} of every cell"
+        advice = "seek it with ResponseRange for all of these networks"
+        rows = _rows(ranges, ("cell_type", "network", "sign"), wanted, which, advice)
         shape = (len(networks), len(cell_types))
         grey = ranges["grey_objective"][rows].reshape(shape).astype(np.float64)
         span = ranges[extreme][rows].reshape(shape) - grey
@@ -165,18 +154,27 @@ def transfer(
     """
     positions = range(network.n_networks)
     expect.that(len(positions) > 1, "several networks", "one", "load those to compare")
-    keys = list(zip(map(str, optima["cell_type"]), optima["network"].tolist(), strict=True))
-    names = list(dict.fromkeys(name for name, _ in keys))
-    missing = [f"{t} of {network.names[k]}" for t in names for k in positions if (t, k) not in keys]
-    expect.that(
-        not missing,
-        "an optimum of every type for every network",
-        f"none for {', '.join(missing[:5])}",
-        "seek it",
-    )
-    rows = np.array([[keys.index((name, k)) for name in names] for k in positions])
+    names = list(dict.fromkeys(map(str, optima["cell_type"])))
+    wanted = [(name, k) for k in positions for name in names]
+    every = "an optimum of every type for every network"
+    rows = _rows(optima, ("cell_type", "network"), wanted, every, "seek it")
     responses = normalized_responses(network, optima, ranges)
-    return TransferMatrix(tuple(names), network.names, np.moveaxis(responses[rows], 2, 1))
+    values = responses[rows.reshape(len(positions), len(names))]
+    return TransferMatrix(tuple(names), network.names, np.moveaxis(values, 2, 1))
+
+
+def _rows(
+    result: Result,
+    columns: Sequence[str],
+    wanted: Sequence[tuple[Any, ...]],
+    what: str,
+    advice: str,
+) -> NDArray[np.int64]:
+    """First row of each wanted cell type, network, and so on, as the columns are."""
+    keys = list(zip(*(result[name].tolist() for name in columns), strict=True))
+    missing = [f"{key[0]} of {result.network_names[key[1]]}" for key in wanted if key not in keys]
+    expect.that(not missing, what, f"none of {', '.join(missing[:5])}", advice)
+    return np.array([keys.index(key) for key in wanted])
 
 
 def normalized_responses(
@@ -221,6 +219,58 @@ def normalized_responses(
         peaks = _peaks(network, stimuli, rows, name, sign)
         responses[rows] = (peaks - scale.grey[:, t]) / scale.span[:, t]
     return np.where(np.isfinite(responses), responses, np.nan)
+
+
+class LeftOut(NamedTuple):
+    """Responses of a network that a consensus was not made for; 0 is grey, 1 its ceiling.
+
+    Args:
+        left_out: name of the network.
+        cell_type: whose response it is.
+        made_for: number of networks that the consensus was made for.
+        consensus: response to it.
+        median_single: median of the responses to the optima of those networks.
+        best_single: largest of these.
+    """
+
+    left_out: str
+    cell_type: str
+    made_for: int
+    consensus: float
+    median_single: float
+    best_single: float
+
+    @property
+    def gain(self) -> float:
+        """How much more the consensus drives than the median optimum."""
+        return self.consensus - self.median_single
+
+
+def left_out_responses(
+    network: ResponseModel, consensus: Result, singles: TransferMatrix, ranges: Result
+) -> list[LeftOut]:
+    """Show stimuli that were made for several networks at once to those they were not made for.
+
+    Args:
+        network: that holds all the networks.
+        consensus: of fits with `consensus=True` and some of the networks.
+        singles: of the optima of single networks, of the same kind and contrast.
+        ranges: as for `normalized_responses`.
+
+    Raises:
+        ValueError: as for `normalized_responses`, and for a type without single optima.
+    """
+    responses = normalized_responses(network, consensus, ranges)
+    several = "reading_network" in consensus.variables
+    readings = consensus["reading_network"] if several else consensus["network"][:, None]
+    rows = []
+    for name, used, row in zip(consensus["cell_type"].tolist(), readings, responses, strict=True):
+        matrix = singles.of_type(name)
+        for k in np.setdiff1d(np.arange(network.n_networks), used).tolist():
+            own = matrix[used, k]
+            numbers = (float(row[k]), float(np.median(own)), float(own.max()))
+            rows.append(LeftOut(network.names[k], name, len(used), *numbers))
+    return rows
 
 
 def _peaks(

@@ -12,12 +12,12 @@ from stimopt.analysis.flyvis_indices import probe_responses
 from stimopt.analysis.flyvis_probes import PROTOCOL, SPEEDS
 from stimopt.analysis.groups import group_networks
 from stimopt.analysis.score_card import FITTING, score_optima, score_probes
-from stimopt.analysis.transfer import transfer
+from stimopt.analysis.transfer import LeftOut, left_out_responses, transfer
 from stimopt.commands.search import print_table
 from stimopt.networks.opening import NetworkSource
 from stimopt.networks.stability import Stability
 from stimopt.report import comparison
-from stimopt.results import Result, read
+from stimopt.results import fitted
 
 
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
@@ -32,6 +32,7 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     add("-c", "--config", action="config", help="options as a YAML file")
     add("--optima", type=str | None, default=None, help="result.h5, optima.h5 or a campaign")
     add("--ranges", type=str | None, default=None, help="result of a range, for its ceilings")
+    add("--consensus", type=list[str], default=[], help="results for some networks at once")
     add("--speeds", type=list[float], default=list(SPEEDS), help="of the edges, columns a second")
     add("--min_score", type=float, default=FITTING, help="of networks whose predictions count")
     add("--groups", type=bool, default=False, help="group networks by their responses to edges")
@@ -46,14 +47,21 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
 def run(arguments: Sequence[str]) -> int:
     """Print the score cards, and write all tables and figures into a folder."""
     config = parser().parse_args(list(arguments))
-    folder, optima = Path(config.output), _result(config.optima)
-    ranges = _result(config.ranges)
-    expect.that(ranges is None or optima, "--optima with --ranges", "none", "give both")
+    folder = Path(config.output)
+    optima, ranges = (p if p is None else fitted(p) for p in (config.optima, config.ranges))
+    expect.that(optima or not ranges, "--optima with --ranges", "none", "give both")
     network = NetworkSource(**vars(config.network)).open(PROTOCOL)
     positions = range(network.n_networks)
     stable = [network.stability(PROTOCOL, k) is Stability.STABLE for k in positions]
     scaled = ranges is not None or (optima is not None and "grey_objective" in optima.variables)
     matrix = transfer(network, optima, ranges) if optima and scaled else None
+    advice = "give both, of all networks"
+    given = matrix is not None or not config.consensus
+    expect.that(given, "--optima and --ranges with --consensus", "none", advice)
+    left_out = list[LeftOut]()
+    for path in config.consensus:
+        assert matrix and optima
+        left_out += left_out_responses(network, fitted(path), matrix, ranges or optima)
     responses = probe_responses(network, speeds=config.speeds)
     cards = [score_probes(responses)]
     cards += [score_optima(network, optima)] if optima else []
@@ -65,6 +73,8 @@ def run(arguments: Sequence[str]) -> int:
         print(f"no network scores {config.min_score:g} or more, so that nothing is predicted")
     if matrix:
         comparison.write_transfer(matrix, stable, folder)
+    if left_out:
+        print(comparison.write_consensus(left_out, folder))
     if config.groups:
         groups = {
             name: group_networks(
@@ -78,11 +88,3 @@ def run(arguments: Sequence[str]) -> int:
         comparison.write_groups(groups, network.names, folder)
     print(folder)
     return 0
-
-
-def _result(path: str | None) -> Result | None:
-    """A result; of the three optima the artificial ones."""
-    if path is None:
-        return None
-    found = read(path)
-    return found if isinstance(found, Result) else found.artificial

@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
 from numpy.typing import NDArray
 
 from stimopt import expect
-from stimopt.analysis.discriminate import Identification, identification
-from stimopt.analysis.edge_tuning import POLARITIES, moving_edge
+from stimopt.analysis.discriminate import (
+    Judged,
+    Round,
+    flies_left_out,
+    identification,
+    judge,
+    lesioned_flies,
+)
+from stimopt.analysis.edge_tuning import moving_edges
+from stimopt.analysis.flyvis_probes import ANGLES_DEG, INTENSITIES, flash
 from stimopt.analysis.groups import responses_to
 from stimopt.analysis.transfer import ResponseScale
 from stimopt.commands import options
 from stimopt.items import choose_cell_types
-from stimopt.lattice import Floats, HexLattice
+from stimopt.lattice import Floats
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize.ceiling import ResponseRange
+from stimopt.optimize.limited import discriminating
 from stimopt.plotting.files import save_figure
 from stimopt.plotting.identification import plot_identification
-from stimopt.protocol import GREY, Protocol
+from stimopt.protocol import Protocol
 from stimopt.report.comparison import write_csv
-from stimopt.results import Result, read
-from stimopt.runs.discriminate import (
-    Judged,
-    Round,
-    flies_left_out,
-    judge,
-    lesioned_flies,
-    seek_discriminating,
-)
+from stimopt.report.figures import safe_names
+from stimopt.results import Result, fitted
 from stimopt.runs.trainer import fit
 
-MADE, CLIPS, EDGES, FLASHES = "discriminating", "clips", "edges", "flashes"
+MADE, CLIPS, EDGES, FLASHES = SETS = ("discriminating", "clips", "edges", "flashes")
 ALL_TYPES = "all cell types"
 SPEEDS = (4.8, 9.7, 19.0)
 """Of the edges, columns a second."""
+QUIET: dict[str, Any] = {"max_figures": 0, "enable_progress_bar": False}
+
+
+class Answers(NamedTuple):
+    """What the flies of a round answered to one set of stimuli, for one cell type."""
+
+    cell_type: str
+    name: str
+    flies: str
+    judged: Judged
+    sources: Sequence[str | int]
 
 
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
@@ -65,8 +79,40 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
 def run(arguments: Sequence[str]) -> int:
     """Make the stimuli, name the flies, and write tables and the figure."""
     config = parser().parse_args(list(arguments))
-    network, protocol = options.open_network(config)
-    return _Experiment(config, network, protocol).run()
+    return _Experiment(config, *options.open_network(config)).run()
+
+
+def seek_discriminating(
+    network: ResponseModel,
+    chosen: Round,
+    ranges: Result,
+    folder: Path,
+    *,
+    steps: int = 30,
+    **options: Any,
+) -> dict[str, Result]:
+    """Fit the stimuli on which a class exceeds another, for every pair of classes in both orders.
+
+    Args:
+        network: that holds all networks.
+        chosen: candidates and their classes.
+        ranges: result of `ResponseRange` for the cell types in all candidates.
+        folder: for the fits, a folder each, from which they resume.
+        steps: of each fit.
+        **options: of `discriminating`, such as `noise`, `rms_contrast` and `t_stim`.
+
+    Returns:
+        The result of each pair, by its name: `1 over 0`.
+    """
+    results = {}
+    for pair in chosen.pairs:
+        first, second = groups = [chosen.members(each) for each in pair]
+        short = [[network.names[k].rsplit("/", 1)[-1] for k in group] for group in groups]
+        name = " over ".join(map("+".join, short))
+        types = list(chosen.cell_types)
+        module = discriminating(network, types, first, second, ranges, anneal=steps, **options)
+        results[name] = fit(module, steps, folder / safe_names([name])[0], **QUIET)
+    return results
 
 
 class _Experiment:
@@ -80,61 +126,33 @@ class _Experiment:
         got = f"{network.n_networks} networks without lesioned copies"
         advice = "add copies by --network.lesions, or load at least four networks to be grouped"
         expect.that(self.lesioned or network.n_networks >= 4, "networks to play a fly", got, advice)
-        self.fits = {"t_stim": config.t_stim, "anneal": config.steps}
-        self.ranges = self.read_ranges() or fit(
-            ResponseRange(network, self.names, protocol, **self.fits),
-            config.steps,
-            self.folder / "ranges",
-            max_figures=0,
-            enable_progress_bar=False,
+        options = {"t_stim": config.t_stim, "anneal": config.steps}
+        self.ranges = (
+            fitted(config.ranges)
+            if config.ranges
+            else fit(
+                ResponseRange(network, self.names, protocol, **options),
+                config.steps,
+                self.folder / "ranges",
+                **QUIET,
+            )
         )
         self.scale = ResponseScale.of(self.ranges, self.names, range(network.n_networks))
-
-    def read_ranges(self) -> Result | None:
-        """The ceilings that are named, if any."""
-        ranges = None if self.config.ranges is None else read(self.config.ranges)
-        return ranges if isinstance(ranges, Result) else None
 
     def run(self) -> int:
         """Every round; then the tables and the figure."""
         shown = {
             CLIPS: self.responses(self.clips()),
-            EDGES: self.responses([self.edges()]),
+            EDGES: self.responses(self.edges()),
             FLASHES: self.responses([self.flashes()]),
         }
-        fractions: dict[str, dict[str, list[Floats]]] = {}
-        questions, n_classes = [], 2
-        for chosen in self.rounds(shown):
-            n_classes = len(set(chosen.classes))
-            label = "lesions" if self.lesioned else f"{chosen.cell_types[0]}-{chosen.flies[0]}"
-            made = seek_discriminating(
-                self.network,
-                chosen,
-                self.ranges,
-                self.folder / "fits" / label,
-                steps=self.config.steps,
-                protocol=self.protocol,
-                noise=self.config.noise,
-                rms_contrast=self.config.rms_contrast,
-                t_stim=self.config.t_stim,
-                trainer={"enable_progress_bar": False},
-            )
-            for name in chosen.cell_types:
-                own = [r["stimulus"][r["cell_type"] == name] for r in made.values()]
-                t = self.names.index(name)
-                sets = {MADE: self.responses([np.concatenate(own)])}
-                of_type = {key: values[:, t] for key, values in (sets | shown).items()}
-                judged = judge(chosen, of_type, **self.judging())
-                for key, each in judged.items():
-                    fractions.setdefault(name, {}).setdefault(key, []).append(each.fractions)
-                questions += list(self.described(chosen, name, judged, list(made)))
-        self.write(fractions, questions, 1 / n_classes)
+        rounds = [self.lesioned] if self.lesioned else self.left_out(shown)
+        answers = [each for chosen in rounds for each in self.answers(chosen, shown)]
+        self.write(answers, chance=1 / len(set(rounds[-1].classes)))
         return 0
 
-    def rounds(self, shown: dict[str, Floats]) -> list[Round]:
-        """Lesioned copies as flies if there are any, or every network of a group left out."""
-        if self.lesioned:
-            return [self.lesioned]
+    def left_out(self, shown: Mapping[str, Floats]) -> list[Round]:
+        """Every network of a group left out."""
         rounds = []
         for t, name in enumerate(self.names):
             flat = [v[:, t].reshape(len(v), -1) for v in shown.values()]
@@ -146,23 +164,36 @@ class _Experiment:
         expect.that(rounds, "a cell type whose networks fall into groups", "none", "add lesions")
         return rounds
 
-    def judging(self) -> dict[str, Any]:
-        """Options of `judge`."""
+    def answers(self, chosen: Round, shown: Mapping[str, Floats]) -> Iterator[Answers]:
+        """Make stimuli for a round, and ask its flies."""
         config = self.config
-        return {
-            "noise": config.noise,
-            "number": config.n_stimuli,
-            "trials": config.trials,
-            "draws": config.draws,
-            "seed": config.seed,
-        }
+        label = "lesions" if self.lesioned else f"{chosen.cell_types[0]}-{chosen.flies[0]}"
+        made = seek_discriminating(
+            self.network,
+            chosen,
+            self.ranges,
+            self.folder / "fits" / label,
+            steps=config.steps,
+            protocol=self.protocol,
+            **{name: config[name] for name in ("noise", "rms_contrast", "t_stim")},
+        )
+        asked = {name: config[name] for name in ("noise", "trials", "draws", "seed")}
+        flies = ", ".join(self.network.names[k] for k in chosen.flies)
+        for name in chosen.cell_types:
+            own = [result["stimulus"][result["cell_type"] == name] for result in made.values()]
+            sets = {MADE: self.responses([np.concatenate(own)]), **shown}
+            of_type = {key: values[:, self.names.index(name)] for key, values in sets.items()}
+            for key, judged in judge(chosen, of_type, number=config.n_stimuli, **asked).items():
+                sources = [list(made)[i] if key == MADE else int(i) for i in judged.stimuli]
+                yield Answers(name, key, flies, judged, sources)
 
     def responses(self, batches: Iterable[NDArray[Any]]) -> Floats:
         """Normalized responses `(networks, types, stimuli, frames)`; NaN after the end."""
-        parts = []
-        for batch in batches:
-            voltage = responses_to(self.network, batch, self.names, self.protocol)
-            parts.append(voltage / self.scale.span[:, :, None, None])
+        parts = [
+            responses_to(self.network, batch, self.names, self.protocol)
+            / self.scale.span[:, :, None, None]
+            for batch in batches
+        ]
         longest = max(part.shape[3] for part in parts)
         padded = [
             np.pad(part, [(0, 0)] * 3 + [(0, longest - part.shape[3])], constant_values=np.nan)
@@ -176,57 +207,30 @@ class _Experiment:
         data = StimulusDataModule(**vars(self.config.data), dt=self.protocol.dt, extent=extent)
         return (batch.luminance.numpy() for batch in data.test_dataloader())
 
-    def edges(self) -> Floats:
-        """Edges of full contrast in 12 directions, ON and OFF, grey after the shorter ones."""
-        lattice, angles = self.network.lattice, 30.0 * np.arange(12)
-        return _padded(
-            [
-                moving_edge(lattice, angle, polarity, speed, self.protocol)
-                for speed in SPEEDS
-                for polarity in POLARITIES
-                for angle in angles
-            ]
-        )
+    def edges(self) -> Iterable[Floats]:
+        """Edges of full contrast in 12 directions, ON and OFF."""
+        lattice, protocol = self.network.lattice, self.protocol
+        return (moving_edges(lattice, ANGLES_DEG, speed, protocol) for speed in SPEEDS)
 
     def flashes(self) -> Floats:
-        """ON and OFF flashes of full contrast on discs of four sizes, then grey."""
-        on = self.protocol.frames(self.config.t_stim)
-        return np.stack(
-            [
-                _flash(self.network.lattice, radius, intensity, on)
-                for radius in (1, 3, 6, self.network.lattice.extent)
-                for intensity in (0.0, 1.0)
-            ]
-        )
+        """OFF and ON flashes of full contrast on discs of four sizes, then grey."""
+        lattice, on = self.network.lattice, self.protocol.frames(self.config.t_stim)
+        sizes = itertools.product((1, 3, 6, lattice.extent), INTENSITIES)
+        return np.stack([flash(lattice, shade, radius, on, on) for radius, shade in sizes])
 
-    def described(
-        self, chosen: Round, name: str, judged: dict[str, Judged], pairs: list[str]
-    ) -> Iterable[dict[str, Any]]:
-        """A row for each question."""
-        flies = ", ".join(self.network.names[k] for k in chosen.flies)
-        for key, each in judged.items():
-            for number, (stimulus, frame) in enumerate(zip(each.stimuli, each.frames, strict=True)):
-                source = pairs[stimulus] if key == MADE else int(stimulus)
-                row = {"cell_type": name, "set": key, "question": number, "stimulus": source}
-                yield {**row, "read_at_s": self.protocol.seconds(int(frame)), "flies": flies}
-
-    def write(
-        self,
-        fractions: dict[str, dict[str, list[Floats]]],
-        questions: Sequence[dict[str, Any]],
-        chance: float,
-    ) -> None:
+    def write(self, answers: Sequence[Answers], chance: float) -> None:
         """Write `identification.csv`, `questions.csv` and `identification.png`."""
-        together = {
-            key: [f for sets in fractions.values() for f in sets[key]]
-            for key in (MADE, CLIPS, EDGES, FLASHES)
-        }
-        curves: dict[str, dict[str, Identification]] = {
-            name: {
-                key: identification(np.concatenate(each), self.config.seed)
-                for key, each in sets.items()
-            }
-            for name, sets in {ALL_TYPES: together, **fractions}.items()
+        seed, trial = self.config.seed, self.config.trials // 2
+
+        def fractions(key: str, name: str = ALL_TYPES) -> Floats:
+            """Of all flies, `(flies, trials)`."""
+            chosen = [a for a in answers if a.name == key and name in (ALL_TYPES, a.cell_type)]
+            return np.concatenate([each.judged.fractions for each in chosen])
+
+        names = dict.fromkeys([ALL_TYPES, *(each.cell_type for each in answers)])
+        curves = {
+            name: {key: identification(fractions(key, name), seed) for key in SETS}
+            for name in names
         }
         rows = [
             {"cell_type": name, "set": key, "trials": n + 1, "fraction": f, "low": lo, "high": hi}
@@ -235,34 +239,29 @@ class _Experiment:
             for n, (f, lo, hi) in enumerate(zip(*curve, strict=True))
         ]
         write_csv(self.folder / "identification.csv", rows)
+        questions = [
+            {
+                "cell_type": each.cell_type,
+                "set": each.name,
+                "question": number,
+                "stimulus": source,
+                "read_at_s": self.protocol.seconds(int(frame)),
+                "flies": each.flies,
+            }
+            for each in answers
+            for number, (source, frame) in enumerate(
+                zip(each.sources, each.judged.frames, strict=True)
+            )
+        ]
         write_csv(self.folder / "questions.csv", questions)
         save_figure(plot_identification(curves, chance), self.folder / "identification.png")
-        half = self.config.trials // 2
-        print(f"named right after {half + 1} trials, and how many more by {MADE} (95 % interval):")
-        made = np.concatenate(together[MADE])
-        for key, curve in curves[ALL_TYPES].items():
+        print(f"named right after {trial + 1} trials, and how many more by {MADE} (95 % interval):")
+        for key in SETS:
             # The same flies answer to all sets, so that each is compared with itself.
-            more = identification(made - np.concatenate(together[key]), self.config.seed)
-            print(
-                f"{key:>15}  {_percent(curve, half)}  {'' if key == MADE else _percent(more, half)}"
-            )
+            more = identification(fractions(MADE) - fractions(key), seed)
+            texts = [
+                "{:4.0f} % ({:.0f} to {:.0f})".format(*(100 * values[trial] for values in curve))
+                for curve in (curves[ALL_TYPES][key], more)
+            ]
+            print(f"{key:>15}  {texts[0]}  {'' if key == MADE else texts[1]}")
         print(self.folder)
-
-
-def _percent(curve: Identification, trial: int) -> str:
-    fraction, low, high = (100 * values[trial] for values in curve)
-    return f"{fraction:4.0f} % ({low:.0f} to {high:.0f})"
-
-
-def _flash(lattice: HexLattice, radius: int, intensity: float, on: int) -> Floats:
-    disc = np.abs([lattice.u, lattice.v, lattice.u + lattice.v]).max(axis=0) <= radius
-    shown = np.full((2 * on, lattice.n_columns), GREY)
-    shown[:on, disc] = intensity
-    return shown
-
-
-def _padded(stimuli: Sequence[Floats]) -> Floats:
-    longest = max(map(len, stimuli))
-    return np.stack(
-        [np.pad(s, [(0, longest - len(s)), (0, 0)], constant_values=GREY) for s in stimuli]
-    )

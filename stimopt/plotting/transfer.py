@@ -1,4 +1,4 @@
-"""Transfer matrices: how far optima made for one network drive others."""
+"""How far optima made for one network, or for several at once, drive others."""
 
 from __future__ import annotations
 
@@ -90,11 +90,69 @@ def plot_transfers(
     bar = fig.colorbar(image, ax=list(axes[: len(cell_types)]), shrink=0.5, aspect=30)
     bar.set_label("response (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
     bar.ax.tick_params(labelsize=style.TICK_SIZE)
-    shown = ", ".join(name.rsplit("/", 1)[-1] for name in names)
     short = ", ".join(name.rsplit("/", 1)[-1] for name in names)
     shown = f" ({short})" if n <= NUMBERED else f" ({n}, in the order passed)"
     fig.supxlabel(
         f"shown to{shown}; the number is the mean without the diagonal", fontsize=style.LABEL_SIZE
     )
     fig.supylabel("made for", fontsize=style.LABEL_SIZE)
+    return fig
+
+
+def plot_consensus(
+    consensus: ArrayLike,
+    single: ArrayLike,
+    cell_types: Sequence[str],
+    left_out: Sequence[str],
+) -> Figure:
+    """Draw responses of networks left out to a consensus against those to single optima.
+
+    On the left all of them; on the right, for each cell type, how much more the consensus drives:
+    a dot for each network left out, and a bar for their mean.
+
+    Example:
+        >>> from stimopt.plotting.transfer import plot_consensus
+        >>> figure = plot_consensus([0.8, 0.7], [0.6, 0.7], ["T4c", "T4c"], ["a", "b"])
+
+    Args:
+        consensus: normalized responses, `(rows,)`; 0 is grey, 1 the ceiling.
+        single: to the median optimum of a single network, `(rows,)`.
+        cell_types: of each row.
+        left_out: name of the network of each row.
+
+    Raises:
+        ValueError: if there is none, or the numbers do not fit.
+    """
+    y, x = np.asarray(consensus, dtype=np.float64), np.asarray(single, dtype=np.float64)
+    rows = (len(left_out),)
+    expect.that(rows[0], "responses of networks left out", "none", "make stimuli without them")
+    for name, values in (("consensus", y), ("single", x), ("cell types", np.array(cell_types))):
+        expect.shape(name, values, rows, "pass one for each network left out")
+    names, networks = list(dict.fromkeys(cell_types)), list(dict.fromkeys(left_out))
+    place = np.array([names.index(name) for name in cell_types])
+    fig = Figure(figsize=(6.4, max(3.0, 0.14 * len(names) + 0.8)), dpi=style.DPI)
+    fig.set_layout_engine("constrained")
+    left, right = fig.subplots(1, 2)
+    for name, color in zip(networks, style.SERIES * len(networks), strict=False):
+        own = np.array([each == name for each in left_out])
+        label = name.rsplit("/", 1)[-1]
+        left.plot(x[own], y[own], "o", ms=3, color=color, label=label)
+        right.plot((y - x)[own], place[own], "o", ms=3, color=color)
+    ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+    left.plot(ends, ends, color="0.6", lw=0.7, zorder=0)
+    left.set_aspect("equal")
+    left.set_xlabel("median single optimum (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
+    left.set_ylabel("consensus (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
+    title = "network left out"
+    size = style.TICK_SIZE
+    left.legend(title=title, fontsize=size, title_fontsize=size, frameon=False)
+    gains = [float((y - x)[place == t].mean()) for t in range(len(names))]
+    right.barh(range(len(names)), gains, color="0.85", zorder=0)
+    right.axvline(0, color="0.6", lw=0.7)
+    right.set_yticks(range(len(names)), names)
+    right.invert_yaxis()
+    right.set_xlabel("consensus less median single optimum", fontsize=style.LABEL_SIZE)
+    for ax in (left, right):
+        ax.tick_params(labelsize=style.TICK_SIZE)
+        ax.spines[["top", "right"]].set_visible(False)
     return fig

@@ -1,4 +1,4 @@
-"""Tables of networks compared: score cards, predictions, transfer and groups."""
+"""Tables of networks compared: score cards, predictions, transfer, consensus and groups."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 from rich.table import Table
 
 from stimopt.analysis.groups import Grouping
+from stimopt.analysis.indices import finite_mean, mean_interval
 from stimopt.analysis.score_card import Prediction, ScoreCard
-from stimopt.analysis.transfer import TransferMatrix
+from stimopt.analysis.transfer import LeftOut, TransferMatrix
 from stimopt.plotting.files import save_figure
-from stimopt.plotting.transfer import plot_transfers
+from stimopt.plotting.transfer import plot_consensus, plot_transfers
 from stimopt.results.result import NOT_STABLE
 from stimopt.storage.files import replace_text
 
@@ -95,6 +96,31 @@ def write_transfer(matrix: TransferMatrix, stable: Sequence[bool], folder: Path)
     ]
     figure = plot_transfers(matrix.values, names, matrix.cell_types)
     save_figure(figure, folder / "transfer.png")
+
+
+def write_consensus(rows: Sequence[LeftOut], folder: Path) -> str:
+    """Write `consensus.csv` and, of the largest consensus for each network, `consensus.png`.
+
+    Returns:
+        How much more they drive than the median single optimum does. Cell types are drawn anew for
+        its interval: networks left out share what the consensus is made of.
+
+    Raises:
+        ValueError: if there are no rows.
+    """
+    most = {name: max(r.made_for for r in rows if r.left_out == name) for name, *_ in rows}
+    largest = [row for row in rows if row.made_for == most[row.left_out]]
+    columns = ("consensus", "median_single", "cell_type", "left_out")
+    figure = plot_consensus(*([getattr(row, name) for row in largest] for name in columns))
+    write_csv(folder / "consensus.csv", [row._asdict() for row in rows])
+    save_figure(figure, folder / "consensus.png")
+    names = dict.fromkeys(row.cell_type for row in largest)
+    gains = [finite_mean([r.gain for r in largest if r.cell_type == name]) for name in names]
+    (low, high), better = mean_interval(gains), sum(row.gain > 0 for row in largest)
+    return (
+        f"better than the median single optimum in {better} of {len(largest)}; mean gain over "
+        f"{len(names)} cell types {np.mean(gains):.3f} (95 % interval {low:.3f} to {high:.3f})"
+    )
 
 
 def write_groups(groups: Mapping[str, Grouping], names: Sequence[str], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Questions that tell networks apart: by hand, and against the closed form of two candidates."""
+"""Who plays the fly, and questions: by hand, and against the closed form of two candidates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,36 @@ from math import erf, sqrt
 import numpy as np
 import pytest
 
-from stimopt.analysis.discriminate import choose_questions, identification, named_right
+from stimopt.analysis.discriminate import (
+    Round,
+    choose_questions,
+    flies_left_out,
+    identification,
+    lesioned_flies,
+    named_right,
+)
+
+NAMES = ["a", "b", "a without Mi9", "b without Mi9"]
+
+
+def test_copies_are_flies_of_the_network_they_are_copies_of() -> None:
+    chosen = lesioned_flies(NAMES, ["T4c"])
+    assert chosen == Round(("T4c",), (0, 1), (0, 1), (2, 3), (0, 1))
+    assert list(chosen.pairs) == [(0, 1), (1, 0)] and chosen.members(1) == [1]
+    assert lesioned_flies(["a", "b"], ["T4c"]) is None
+    assert lesioned_flies(["a", "a without Mi9"], ["T4c"]) is None
+
+
+def test_a_network_left_out_is_a_fly_if_its_group_has_another_member() -> None:
+    pytest.importorskip("scipy", reason="groups need the extra 'groups'")
+    random = np.random.default_rng(1)
+    one, other = random.normal(size=(2, 200))
+    responses = np.stack([one] * 4 + [other] * 4) + random.normal(0, 0.2, (8, 200))
+    rounds = flies_left_out("T4c", responses, resamples=50)
+    assert [(r.flies, r.truths) for r in rounds] == [((k,), (int(k > 3),)) for k in range(8)]
+    assert all(len(r.candidates) == 7 and r.flies[0] not in r.candidates for r in rounds)
+    alike = one + random.normal(0, 0.2, (8, 200))
+    assert flies_left_out("T4c", alike, resamples=50) == []
 
 
 def test_two_candidates_are_named_as_the_normal_distribution_says() -> None:

@@ -128,7 +128,7 @@ def test_refuses_what_cannot_be_compared(
         ("those of other networks (first, other)", one, one_optimum, ranges),
         ("dt=0.01", both, optima, dataclasses.replace(ranges, protocol=Protocol(dt=0.02))),
         ("got one; load", one, optima, ranges),
-        ("none for T4c of", both, lacking, ranges),
+        ("got none of T4c of", both, lacking, ranges),
         ("one of kind artificial", both, optima, None),
         ("constant ones of T4c", both, optima, flat),
     ):

@@ -51,6 +51,39 @@ def test_writes_tables_and_figures(
     assert all(row["polarity"] in ("-1", "0", "1") for row in rows(tmp_path / "predictions.csv"))
 
 
+def test_a_consensus_is_shown_to_the_networks_left_out(
+    optima: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = builtin_network(extent=3).lesion("Mi9,Mi4")
+    made = {"pool": f"normalized:{optima}", "consensus": True, "t_stim": 0.1}
+    paths = []
+    for k, used in enumerate(([0, 1], [2])):
+        options = made if len(used) > 1 else {"t_stim": 0.1}
+        result = fit(ResponseRange(network, "T4c,T5a", networks=used, **options), steps=5)
+        paths.append(str(result.write(tmp_path / f"{k}.h5")))
+    several = [f"--optima={optima}", f"--consensus=[{', '.join(paths)}]"]
+    assert main(["compare", *NETWORK, *several, f"--output={tmp_path}"]) == 0
+    assert "better than the median single optimum in" in capsys.readouterr().out
+    table = rows(tmp_path / "consensus.csv")
+    assert [(row["left_out"], row["cell_type"], row["made_for"]) for row in table] == [
+        *((NAMES[2], "T4c", "2"), (NAMES[2], "T5a", "2")),
+        *((name, cell_type, "1") for cell_type in ("T4c", "T5a") for name in NAMES[:2]),
+    ]
+    transfer = {
+        (row["made_for"], row["shown_to"], row["cell_type"]): float(row["response"])
+        for row in rows(tmp_path / "transfer.csv")
+    }
+    for row in table:
+        makers = NAMES[:2] if row["made_for"] == "2" else NAMES[2:]
+        single = [transfer[name, row["left_out"], row["cell_type"]] for name in makers]
+        assert float(row["median_single"]) == pytest.approx(sum(single) / len(single))
+        assert float(row["best_single"]) == max(single)
+        # What is made for one network alone is its own optimum.
+        if row["made_for"] == "1":
+            assert float(row["consensus"]) == pytest.approx(single[0], abs=1e-4)
+    assert (tmp_path / "consensus.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_probes_alone_need_no_optima(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *NETWORK, "--min_score=2", f"--output={tmp_path}"]) == 0
     assert "no network scores 2 or more" in capsys.readouterr().out
@@ -62,6 +95,7 @@ def test_refuses_ranges_alone_and_optima_of_other_networks(
 ) -> None:
     for message, options in (
         ("expected --optima with --ranges, got none; give both", [f"--ranges={optima}"]),
+        ("--optima and --ranges with --consensus, got none", [f"--consensus=[{optima}]"]),
         ("load those networks", [f"--optima={optima}", "--network.lesions=Mi9"]),
     ):
         assert main(["compare", *NETWORK, *options, f"--output={tmp_path}"]) == 2

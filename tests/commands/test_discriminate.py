@@ -6,9 +6,15 @@ import csv
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from stimopt.analysis.discriminate import Round, judge
 from stimopt.cli import main
+from stimopt.commands.discriminate import seek_discriminating
+from stimopt.optimize.ceiling import ResponseRange
+from stimopt.runs.trainer import fit
+from tests.search.cases import two_networks
 
 SHORT = ["--t_stim=0.1", "--steps=4", "--data.stop_sample=2", "--trials=6", "--draws=40"]
 
@@ -50,3 +56,26 @@ def test_says_what_can_play_a_fly(tmp_path: Path, capsys: pytest.CaptureFixture[
     line = capsys.readouterr().err
     assert "expected networks to play a fly, got 1 networks" in line and "--network.lesions" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_stimuli_for_a_pair_name_the_candidates_themselves(tmp_path: Path) -> None:
+    network = two_networks(extent=3)
+    ranges = fit(ResponseRange(network, "T4c", t_stim=0.1), steps=15)
+    chosen = Round(("T4c",), (0, 1), (0, 1), (0, 1), (0, 1))
+    options = {"noise": 0.1, "t_stim": 0.1, "rms_contrast": 0.2}
+    made = seek_discriminating(network, chosen, ranges, tmp_path, steps=10, **options)
+    assert [len(result["label"]) for result in made.values()] == [1, 1]
+    assert all(result["rms_contrast"][0] <= 0.2001 for result in made.values())
+    last = np.array([result["reading_response"][0, :, -1] for result in made.values()])
+    # Responses to the two stimuli, in the order of the pairs; the second reads the networks turned.
+    last[1] = last[1, ::-1]
+    grey, span = (
+        np.array([float(ranges[name][ranges["network"] == k][0]) for k in (0, 1)])
+        for name in ("grey_objective", "objective")
+    )
+    answers = ((last - grey) / (span - grey)).T[:, :, None]
+    judged = judge(chosen, {"made": answers}, noise=0.1, number=2, trials=40, draws=100)
+    assert judged["made"].fractions.shape == (2, 40)
+    assert (judged["made"].fractions[:, -1] > 0.9).all()
+    with pytest.raises(ValueError, match="expected stimuli in clips, got none"):
+        judge(chosen, {"clips": answers[:, :0]}, noise=0.1, number=2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stimopt.plotting import Figure
-from stimopt.plotting.transfer import plot_transfer, plot_transfers
+from stimopt.plotting.transfer import plot_consensus, plot_transfer, plot_transfers
 
 NAMES = ["flow/0000/000", "flow/0000/001", "flow/0000/002"]
 
@@ -36,8 +36,27 @@ def test_all_types_stand_in_order_of_generality() -> None:
     assert "(50, in the order passed)" in many.get_supxlabel()
 
 
+def test_a_consensus_stands_against_single_optima() -> None:
+    types, left_out = ["A", "B", "A"], [NAMES[0], NAMES[0], NAMES[1]]
+    figure = plot_consensus([0.9, 0.4, 0.7], [0.6, 0.5, 0.8], types, left_out)
+    against, gain = figure.axes
+    first, second, diagonal = against.lines
+    np.testing.assert_allclose(first.get_xydata(), [[0.6, 0.9], [0.5, 0.4]])
+    np.testing.assert_allclose(second.get_xydata(), [[0.8, 0.7]])
+    np.testing.assert_allclose(diagonal.get_xydata(), [[0.4, 0.4], [0.9, 0.9]])
+    legend = against.get_legend()
+    assert legend is not None and [t.get_text() for t in legend.get_texts()] == ["000", "001"]
+    np.testing.assert_allclose(gain.lines[0].get_xydata(), [[0.3, 0], [-0.1, 1]])
+    np.testing.assert_allclose([bar.get_width() for bar in gain.patches], [0.1, -0.1])
+    assert [label.get_text() for label in gain.get_yticklabels()] == ["A", "B"]
+
+
 def test_rejects_matrices_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"^expected a transfer matrix \(3, 3\), got \(2, 3\); "):
         plot_transfer(Figure().add_subplot(), np.zeros((2, 3)), NAMES)
     with pytest.raises(ValueError, match=r"^expected transfer matrices \(3, 3, 2\)"):
         plot_transfers(np.zeros((3, 3, 1)), NAMES, ["A", "B"])
+    with pytest.raises(ValueError, match=r"^expected responses of networks left out, got none; "):
+        plot_consensus([], [], [], [])
+    with pytest.raises(ValueError, match=r"^expected single \(2\), got \(1,\); "):
+        plot_consensus([0.1, 0.2], [0.1], ["A", "B"], NAMES[:2])

@@ -26,6 +26,6 @@ def test_every_network_is_left_out_in_turn(
     assert all(0 < row.consensus < 1.01 for row in rows)
     assert all(row.median_single <= row.best_single < 1.01 for row in rows)
     assert "better than the median single optimum in" in capsys.readouterr().out
-    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
-    with open(tmp_path / "table.csv", newline="", encoding="utf-8") as file:
+    assert (tmp_path / "consensus.png").read_bytes().startswith(b"\x89PNG")
+    with open(tmp_path / "consensus.csv", newline="", encoding="utf-8") as file:
         assert len(list(csv.reader(file))) == 1 + len(rows)
