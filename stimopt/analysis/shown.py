@@ -70,19 +70,7 @@ class ShownStimuli:
             f"one of kind {result.kind!r} without any",
             "pass the result of a search or fit",
         )
-        expect.that(
-            network.content_hash == result.network_hash,
-            f"the network of the result ({result.network_hash[:12]}, "
-            f"{', '.join(result.network_names)})",
-            f"{network.content_hash[:12]} ({', '.join(network.names)})",
-            "load that network",
-        )
-        n_items = len(result["stimulus"])
-        signs = (
-            result["sign"]
-            if "sign" in result.variables
-            else np.full(n_items, int(result.config.get("sign", 1)))
-        )
+        result.require_network(network)
         types, (u, v) = result["cell_type"].astype(str), (result["readout_u"], result["readout_v"])
         cells = [network.cell_index(*cell) for cell in zip(types.tolist(), u, v, strict=True)]
         return cls(
@@ -92,7 +80,7 @@ class ShownStimuli:
             types,
             torch.as_tensor(network.lattice.index(u, v)),
             torch.as_tensor(np.asarray(result["network"], np.int64)),
-            torch.as_tensor(np.asarray(signs, np.int64)),
+            torch.as_tensor(result.signs),
             dataclasses.replace(result.protocol, baseline="absolute"),
         )
 

@@ -17,6 +17,7 @@ from stimopt.analysis.shown import ShownStimuli, drive_of, traces_of
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.model import ResponseModel
 from stimopt.results import Result, ThreeOptima, Variable
+from stimopt.results.items import cells_of
 from stimopt.results.three_optima import select_items
 
 PASSED, FAILED, NOT_MADE = 1, 0, -1
@@ -148,13 +149,9 @@ class _Measures:
 
     def _spread_of_seeds(self) -> Any:
         """Spread of the drives of items that differ in their seed alone, part of the largest."""
-        names = ("cell_type", "network", "readout_u", "readout_v")
-        cells = np.unique(
-            np.stack([self.result[name].astype(str) for name in names]), axis=1, return_inverse=True
-        )[1].ravel()
-        spread = self._not_made()
-        for cell in np.unique(cells):
-            rows = np.flatnonzero(cells == cell)
+        cells, spread = cells_of(self.result), self._not_made()
+        for cell in set(cells):
+            rows = [i for i, other in enumerate(cells) if other == cell]
             if len(set(self.result["seed"][rows].tolist())) > 1:
                 drives = self.drive.numpy()[rows]
                 spread[rows] = np.ptp(drives) / drives.max()

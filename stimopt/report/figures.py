@@ -40,8 +40,7 @@ def optima_figure(optima: ThreeOptima, i: int, **options: Any) -> Figure:
         **options: as for `plotting.plot_optima`.
     """
     item = optima[i]
-    known = not math.isnan(item.ceiling)
-    grown = "grown from noise by a weighted loss"
+    weighted = "by a weighted loss"
     efficient = f"nearest to grey at {100 * item.aim:.3g} % of the way to the ceiling"
     drawn = [(kind, optimum.stimulus, optimum.response) for kind, optimum in item.optima.items()]
     peaks = [optimum.peak_frame for optimum in item.optima.values()]
@@ -56,9 +55,9 @@ def optima_figure(optima: ThreeOptima, i: int, **options: Any) -> Figure:
         details=[
             "the best clip",
             "that clip pulled to grey",
-            grown if math.isnan(item.aim) else efficient,
+            weighted if math.isnan(item.aim) else efficient,
         ],
-        grey_and_ceiling=(item.at_grey, item.ceiling) if known else None,
+        grey_and_ceiling=item.span if item.span.known else None,
         **options,
     )
 

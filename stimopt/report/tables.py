@@ -48,14 +48,14 @@ def optima_table(optima: ThreeOptima) -> Table:
     # Fits a terminal of 80 columns.
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 0), pad_edge=False)
     table.add_column("cell type", no_wrap=True)
-    ceilings = ["ceiling"] if any(not math.isnan(item.ceiling) for item in optima) else []
+    ceilings = ["ceiling"] if any(item.span.known for item in optima) else []
     for name in (*ceilings, "clip", *KINDS[1:], "direction", "DSI", "ON/OFF"):
         table.add_column(name, justify="right", no_wrap=True)
     for i, item in enumerate(optima):
         tuning = TuningText.of_item(optima.artificial, i)
         table.add_row(
             _marked(item.label, optima.artificial, i),
-            *[style.number(item.ceiling) for _ in ceilings],
+            *[style.number(item.span.ceiling) for _ in ceilings],
             *[_peak(item, optimum.peak) for optimum in item.optima.values()],
             tuning.direction_text,
             tuning.selectivity_text,
@@ -65,7 +65,7 @@ def optima_table(optima: ThreeOptima) -> Table:
 
 
 def _peak(item: ItemOptima, response: float) -> str:
-    fraction = item.fraction(response)
+    fraction = item.span.fraction(response)
     shown = "" if math.isnan(fraction) else f" ({100 * fraction:.0f} %)"
     return f"{style.number(response)}{shown}"
 

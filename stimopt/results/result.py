@@ -72,11 +72,9 @@ from __future__ import annotations
 
 import io
 import json
-import platform
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,7 +88,7 @@ from stimopt.protocol import Protocol
 from stimopt.results.responses import type_responses
 from stimopt.storage.files import BadFile, replace_bytes
 from stimopt.storage.hdf5 import opened, plain_array
-from stimopt.storage.identity import require_same
+from stimopt.storage.identity import installed_versions, require_same
 
 SCHEMA = "stimopt.result/1"
 NOT_STABLE = "not stable"
@@ -148,7 +146,7 @@ class Result:
     network_names: tuple[str, ...]
     extent: int
     config: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+    versions: dict[str, str] = field(default_factory=installed_versions)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self.variables:
@@ -177,9 +175,14 @@ class Result:
         central = self["central_response"][i, :n_frames]
         if not self.is_stable(i) and np.isnan(central[self.protocol.readout(n_frames)]).all():
             return int(self.protocol.readout(n_frames).stop) - 1
-        signs = self.variables.get("sign")
-        sign = self.config.get("sign", 1) if signs is None else int(signs.values[i])
-        return self.protocol.peak_frame(central, sign)
+        return self.protocol.peak_frame(central, int(self.signs[i]))
+
+    @property
+    def signs(self) -> NDArray[np.int64]:
+        """1 where a large response was sought, -1 where a low one was, `(items,)`."""
+        if "sign" in self.variables:
+            return np.asarray(self["sign"], np.int64)
+        return np.full(len(self["n_frames"]), int(self.config.get("sign", 1)), np.int64)
 
     def check(self, network: ResponseModel, tolerance: float = TOLERANCE) -> float:
         """Simulate every stimulus again and compare.
@@ -195,13 +198,7 @@ class Result:
             ValueError: if the network is another one.
             RuntimeError: if a response differs by more, or holds NaN where it should not.
         """
-        expect.that(
-            network.content_hash == self.network_hash,
-            f"the network of the result ({self.network_hash[:12]}, "
-            f"{', '.join(self.network_names)})",
-            f"{network.content_hash[:12]} ({', '.join(network.names)})",
-            "load that network",
-        )
+        self.require_network(network)
         lengths, cell_types = self["n_frames"], self["cell_type"]
         again = type_responses(
             network, self.protocol, self["stimulus"], lengths, cell_types, self["network"]
@@ -222,13 +219,27 @@ class Result:
             largest = max(largest, worst)
         return largest
 
+    def require_network(self, network: ResponseModel) -> None:
+        """Reject a network other than that of the result.
+
+        Raises:
+            ValueError: naming both.
+        """
+        expect.that(
+            network.content_hash == self.network_hash,
+            f"the network of the result ({self.network_hash[:12]}, "
+            f"{', '.join(self.network_names)})",
+            f"{network.content_hash[:12]} ({', '.join(network.names)})",
+            "load that network",
+        )
+
     def write(self, path: str | Path) -> Path:
         """Write to an HDF5 file, whole or not at all; gives its path."""
         return write(path, {"": self})
 
 
 def require_same_result(result: Result, expected: Mapping[str, Any], path: str | Path) -> None:
-    """Refuse a result that belongs to another run.
+    """Reject a result that belongs to another run.
 
     Args:
         result: read from `path`.
@@ -244,15 +255,6 @@ def require_same_result(result: Result, expected: Mapping[str, Any], path: str |
         **result.protocol.settings(),
     }
     require_same({name: stored.get(name) for name in expected}, expected, str(path))
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the packages a result depends on."""
-    versions = {"python": platform.python_version()}
-    for name in ("stimopt", "torch", "lightning", "numpy", "h5py", "numba"):
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions
 
 
 # -- HDF5 -----------------------------------------------------------------------------------------

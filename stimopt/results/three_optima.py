@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stimopt import expect
 from stimopt.lattice import HexLattice
+from stimopt.results.items import Span, cells_of
 from stimopt.results.result import Result, read, write
 
 Floats = NDArray[np.float32]
@@ -45,10 +46,10 @@ class OptimalStimulus:
 
 @dataclass(frozen=True)
 class ArtificialStimulus(OptimalStimulus):
-    """The stimulus grown from noise.
+    """The stimulus that a fit has found.
 
     Attributes:
-        losses: total loss after each step, `(steps + 1,)`.
+        losses: total loss from the start (step 0) on, `(steps + 1,)`.
     """
 
     losses: Floats
@@ -56,10 +57,10 @@ class ArtificialStimulus(OptimalStimulus):
 
 @dataclass(frozen=True)
 class RegularizedStimulus(OptimalStimulus):
-    """That clip pulled to grey.
+    """The best clip pulled to grey.
 
     Attributes:
-        losses: total loss after each step, `(steps + 1,)`.
+        losses: total loss from the start (step 0) on, `(steps + 1,)`.
         central_target_response: central response to the clip, `(frames,)`.
     """
 
@@ -71,10 +72,17 @@ class RegularizedStimulus(OptimalStimulus):
 class ItemOptima:
     """The three optima of one cell type, network and seed.
 
-    `at_grey` and `ceiling` are the responses at grey and at the ceiling, NaN where the artificial
-    optimum was sought without them, or where what was sought is not a response of one frame.
-    `aim` is the fraction of the way to the ceiling that the artificial optimum was to reach, NaN if
-    it was grown by a weighted loss.
+    Attributes:
+        label: short name, distinct among the items.
+        cell_type: name of the cell type.
+        network: position of the network.
+        seed: of the artificial optimum's start.
+        naturalistic: the best clip.
+        regularized: that clip pulled to grey.
+        artificial: the stimulus that a fit has found.
+        span: from the response at grey to the ceiling; unknown if the artificial optimum was
+            sought without them.
+        aim: fraction of the way to the ceiling that was sought; NaN for a weighted loss.
     """
 
     label: str
@@ -84,13 +92,8 @@ class ItemOptima:
     naturalistic: OptimalStimulus
     regularized: RegularizedStimulus
     artificial: ArtificialStimulus
-    at_grey: float
-    ceiling: float
+    span: Span
     aim: float
-
-    def fraction(self, response: float) -> float:
-        """How far a response is on the way from grey (0) to the ceiling (1); NaN if unknown."""
-        return (response - self.at_grey) / (self.ceiling - self.at_grey)
 
     @property
     def optima(self) -> dict[str, OptimalStimulus]:
@@ -178,12 +181,7 @@ class ThreeOptima(Sequence[ItemOptima]):
             return [self[k] for k in range(*i.indices(len(self)))]
         i = range(len(self))[i]
         cell_type, network = item = _items(self.artificial)[i]
-        at_grey, ceiling, aim = (
-            float(self.artificial[name][i]) if name in self.artificial.variables else np.nan
-            for name in ("grey_objective", "ceiling", "fraction")
-        )
-        if self.artificial.config.get("objective") != "last_frame":
-            at_grey = ceiling = np.nan
+        aims = self.artificial.variables.get("fraction")
         regularized, row = self.regularized, _row(self.regularized, item)
         return ItemOptima(
             label=str(self.artificial["label"][i]),
@@ -201,9 +199,8 @@ class ThreeOptima(Sequence[ItemOptima]):
             artificial=ArtificialStimulus(
                 **_optimum(self.artificial, i), losses=self.artificial["losses"][:, i]
             ),
-            at_grey=at_grey,
-            ceiling=ceiling,
-            aim=aim,
+            span=Span.of(self.artificial, i),
+            aim=np.nan if aims is None else float(aims.values[i]),
         )
 
 
@@ -222,7 +219,7 @@ def select_items(result: Result, rows: Sequence[int]) -> Result:
 
 def _items(result: Result) -> list[tuple[str, int]]:
     """Cell type and network position of every item."""
-    return list(zip(map(str, result["cell_type"]), map(int, result["network"]), strict=True))
+    return [(cell.cell_type, cell.network) for cell in cells_of(result)]
 
 
 def _row(result: Result, item: tuple[str, int]) -> int:

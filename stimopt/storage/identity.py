@@ -1,10 +1,13 @@
-"""Stable fingerprints of tensors and functions, and whether two runs are the same."""
+"""What a run is of: fingerprints of tensors and functions, versions, and whether two runs agree."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import platform
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from torch import Tensor
@@ -17,7 +20,7 @@ class DifferentRun(ValueError):
 
 
 def require_same(stored: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
-    """Refuse a file that belongs to another run.
+    """Reject a file that belongs to another run.
 
     Args:
         stored: settings by name, as saved.
@@ -68,3 +71,12 @@ def function_name(function: Any) -> str:
         return f"{function_name(function.func)}({arguments})"
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python and of the packages a result depends on, by name."""
+    versions = {"python": platform.python_version()}
+    for name in ("stimopt", "torch", "lightning", "numpy", "h5py", "numba"):
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

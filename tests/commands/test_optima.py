@@ -68,9 +68,11 @@ def test_the_efficient_optimum_comes_with_its_ceiling(
     found = ThreeOptima.read(tmp_path / "optima.h5")
     ceiling = read(tmp_path / "ceiling" / "result.h5")
     for item, peak in zip(found, ceiling["objective"], strict=True):
-        assert item.ceiling == pytest.approx(float(peak), rel=1e-6)
-        assert item.ceiling >= item.naturalistic.peak - 1e-4
-        assert item.fraction(item.artificial.central_response[-1]) == pytest.approx(0.805, abs=5e-3)
+        assert item.span.ceiling == pytest.approx(float(peak), rel=1e-6)
+        assert item.span.ceiling >= item.naturalistic.peak - 1e-4
+        assert item.span.fraction(item.artificial.central_response[-1]) == pytest.approx(
+            0.805, abs=5e-3
+        )
     table = capsys.readouterr().out
     assert "ceiling" in table and "(80 %)" in table
     # A finished run is read again.
@@ -337,8 +339,8 @@ def test_without_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert optima() == 0
     three = ThreeOptima.read(tmp_path / "logs" / "optima_T4c" / "optima.h5")
     item = three[0]
-    assert item.naturalistic.peak < item.ceiling
-    assert item.fraction(item.artificial.peak) > 0.9
+    assert item.naturalistic.peak < item.span.ceiling
+    assert item.span.fraction(item.artificial.peak) > 0.9
     off = np.abs(item.regularized.central_response - item.naturalistic.central_response)
     assert off.max() <= 0.02 * np.ptp(item.naturalistic.central_response)
     grey = [np.square(o.stimulus - 0.5).sum() for o in (item.naturalistic, item.regularized)]

@@ -48,7 +48,8 @@ def result_of(kind: str, names: list[str], peaks: list[float], frames: int = 25)
         for dims, arrays in values.items()
         for name, array in arrays.items()
     }
-    return Result(kind, variables, Protocol(), "ab" * 32, ("<net>",), LATTICE.extent)
+    config = {"objective": "last_frame"}
+    return Result(kind, variables, Protocol(), "ab" * 32, ("<net>",), LATTICE.extent, config)
 
 
 def optima_of(names: list[str], frames: int = 25, **tuning: list[float]) -> ThreeOptima:

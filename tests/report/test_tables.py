@@ -115,4 +115,4 @@ def test_the_fraction_of_the_ceiling_follows_each_peak_and_fits_80_columns() -> 
     assert row == ["T4c", "2.50", *peaks, "90°", "0.73", "ON"]
     # A mean over a window is no response of one frame, which peaks could be compared with.
     optima.artificial.config["objective"] = "window_mean"
-    assert np.isnan(optima[0].ceiling)
+    assert np.isnan(optima[0].span.ceiling)

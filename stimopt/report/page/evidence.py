@@ -12,6 +12,7 @@ from stimopt.report.checks import OUTCOMES, check_rows
 from stimopt.report.explanations import explanation_figure, explanation_rows
 from stimopt.report.page.items import PageItem
 from stimopt.report.page.writing import Addition, Section, Table, Value
+from stimopt.results.items import cells_of
 from stimopt.results.result import Result
 
 EXPLAINED, CHECKED = "explained", "checked"
@@ -45,9 +46,7 @@ def _rows_of(result: Result, item: PageItem) -> list[int]:
     if result.network_hash != item.network_hash or item.network not in result.network_names:
         return []
     wanted = (item.cell_type, result.network_names.index(item.network), item.u, item.v)
-    names = ("cell_type", "network", "readout_u", "readout_v")
-    cells = list(zip(*(result[name].tolist() for name in names), strict=True))
-    return [row for row, cell in enumerate(cells) if cell == wanted]
+    return [row for row, cell in enumerate(cells_of(result)) if cell == wanted]
 
 
 def _explanation(explained: Result, row: int) -> Addition:

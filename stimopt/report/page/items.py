@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stimopt.lattice import HexLattice
 from stimopt.report.optima_tuning import TuningText
+from stimopt.results.items import Span, cells_of
 from stimopt.results.result import Result
 from stimopt.results.three_optima import KINDS, ThreeOptima
 
@@ -91,11 +92,7 @@ class PageItem:
     @property
     def stable(self) -> bool:
         """Whether the responses mean something."""
-        return all(
-            bool(result["stable"][row])
-            for _, result, row in self.sources
-            if "stable" in result.variables
-        )
+        return all(result.is_stable(row) for _, result, row in self.sources)
 
     @property
     def tuning(self) -> TuningText:
@@ -104,25 +101,10 @@ class PageItem:
         return UNTUNED if tuned is None else TuningText.of_item(tuned.result, tuned.row)
 
     @property
-    def range(self) -> tuple[float, float]:
-        """Responses at grey and at the ceiling; NaN where they are unknown."""
-        for _, result, row in self.sources:
-            names = result.variables
-            # A mean over a window is no response of one frame, which peaks could be compared with.
-            one_frame = result.config.get("objective", "last_frame") == "last_frame"
-            if "grey_objective" not in names or not one_frame:
-                continue
-            grey = float(result["grey_objective"][row])
-            if "ceiling" in names:
-                return grey, float(result["ceiling"][row])
-            if result.kind == "range" and str(result["bound"][row]) == "ceiling":
-                return grey, float(result["objective"][row])
-        return math.nan, math.nan
-
-    def fraction(self, response: float) -> float:
-        """How far a response is on the way from grey (0) to the ceiling (1); NaN if unknown."""
-        grey, ceiling = self.range
-        return (response - grey) / (ceiling - grey) if ceiling != grey else math.nan
+    def span(self) -> Span:
+        """From the response at grey to the ceiling, from the first result that has them."""
+        spans = (Span.of(result, row) for _, result, row in self.sources)
+        return next((span for span in spans if span.known), Span(math.nan, math.nan))
 
     def _source_with(self, name: str) -> Source | None:
         return next((source for source in self.sources if name in source.result.variables), None)
@@ -137,11 +119,14 @@ def page_items(results: Iterable[Result | ThreeOptima]) -> list[PageItem]:
     items: dict[tuple[Any, ...], PageItem] = {}
     for result in (part for given in results for part in _parts(given)):
         rows: dict[tuple[Any, ...], list[int]] = {}
-        for row in range(len(result["cell_type"])):
-            rows.setdefault(_cell(result, row), []).append(row)
-        for cell, own in rows.items():
-            new = PageItem(cell[0], _network(result, own[0]), result.network_hash, *cell[2:4])
-            item = items.setdefault((result.network_hash, *cell), new)
+        for row, cell in enumerate(cells_of(result)):
+            key = (cell.cell_type, _networks(result, row), cell.u, cell.v)
+            rows.setdefault(key, []).append(row)
+        for (cell_type, networks, u, v), own in rows.items():
+            names = result.network_names
+            name = names[networks[0]] if len(networks) == 1 else f"{len(networks)} networks"
+            new = PageItem(cell_type, name, result.network_hash, u, v)
+            item = items.setdefault((result.network_hash, cell_type, networks, u, v), new)
             taken = {source.name for source in item.sources}
             for row, name in zip(own, _names(result, own), strict=True):
                 item.sources.append(Source(_unused(name, taken), result, row))
@@ -152,25 +137,10 @@ def _parts(result: Result | ThreeOptima) -> list[Result]:
     return [result] if isinstance(result, Result) else [getattr(result, kind) for kind in KINDS]
 
 
-def _cell(result: Result, row: int) -> tuple[Any, ...]:
-    networks = _networks(result, row)
-    return (
-        str(result["cell_type"][row]),
-        networks,
-        int(result["readout_u"][row]),
-        int(result["readout_v"][row]),
-    )
-
-
 def _networks(result: Result, row: int) -> tuple[int, ...]:
     if "reading_network" in result.variables:
         return tuple(sorted(set(map(int, result["reading_network"][row]))))
     return (int(result["network"][row]),)
-
-
-def _network(result: Result, row: int) -> str:
-    networks = _networks(result, row)
-    return result.network_names[networks[0]] if len(networks) == 1 else f"{len(networks)} networks"
 
 
 def _names(result: Result, rows: Sequence[int]) -> list[str]:

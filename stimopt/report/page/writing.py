@@ -127,7 +127,7 @@ def _write_item(
     addition: Addition,
 ) -> None:
     packed = [
-        {**packed_panel(panel), "value": panel.peak, "fraction": item.fraction(panel.peak)}
+        {**packed_panel(panel), "value": panel.peak, "fraction": item.span.fraction(panel.peak)}
         for panel in panels
     ]
     sections: list[dict[str, Any]] = []
@@ -160,17 +160,17 @@ def _row(
 ) -> dict[str, Any]:
     by_name, tuning = {panel.name: panel for panel in panels}, item.tuning
     peaks = [by_name[name].peak if name in by_name else math.nan for name in names]
-    grey, ceiling = item.range
+    span = item.span
     return {
         "file": file,
         "label": item.label,
         "type": item.cell_type,
         "network": item.network,
         "stable": item.stable,
-        "grey": grey,
-        "ceiling": ceiling,
+        "grey": span.grey,
+        "ceiling": span.ceiling,
         "peaks": peaks,
-        "fractions": [item.fraction(peak) for peak in peaks],
+        "fractions": [span.fraction(peak) for peak in peaks],
         "remarks": [by_name[name].remark if name in by_name else "" for name in names],
         "direction": tuning.direction_deg,
         "selectivity": tuning.selectivity,

@@ -53,22 +53,23 @@ def test_the_ceiling_is_that_of_the_optimum_or_of_a_range() -> None:
     for name, value in {"grey_objective": 1.0, "ceiling": 5.0}.items():
         efficient.variables[name] = Variable(("item",), np.array([value]))
     (item,) = page_items([efficient])
-    assert item.range == (1.0, 5.0) and item.fraction(3.0) == 0.5
+    assert item.span == (1.0, 5.0) and item.span.fraction(3.0) == 0.5
     # A mean over a window is no response of one frame.
     efficient.config["objective"] = "window_mean"
-    assert math.isnan(item.fraction(3.0))
+    assert math.isnan(item.span.fraction(3.0))
     spans = result_of("range", ["T4c", "T4c"], [5.0, -2.0])
     for name, values in {
         "grey_objective": [1.0, 1.0],
         "objective": [5.0, -2.0],
         "bound": ["ceiling", "floor"],
+        "sign": [1, -1],
     }.items():
         spans.variables[name] = Variable(("item",), np.array(values))
     (item,) = page_items([spans])
-    assert item.range == (1.0, 5.0)
+    assert item.span == (1.0, 5.0)
     assert [source.name for source in item.sources] == ["ceiling", "floor"]
     (plain,) = page_items([result_of("artificial", ["T4c"], [3.0])])
-    assert math.isnan(plain.fraction(3.0))
+    assert math.isnan(plain.span.fraction(3.0))
 
 
 def test_networks_are_items_of_their_own_and_readings_of_several_one() -> None:

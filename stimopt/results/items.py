@@ -1,0 +1,71 @@
+"""The items of results: the cells they read out, and where responses lie from grey to ceiling."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from stimopt.results.result import Result
+
+
+class Cell(NamedTuple):
+    """The cell that an item reads out.
+
+    Args:
+        cell_type: name of its type.
+        network: position of its network.
+        u: column, axial coordinate.
+        v: its other coordinate.
+    """
+
+    cell_type: str
+    network: int
+    u: int
+    v: int
+
+
+def cells_of(result: Result) -> list[Cell]:
+    """The cell of every item."""
+    names = ("cell_type", "network", "readout_u", "readout_v")
+    return [Cell(*row) for row in zip(*(result[name].tolist() for name in names), strict=True)]
+
+
+class Span(NamedTuple):
+    """The way of a response from grey to the ceiling of its cell.
+
+    Args:
+        grey: response at grey; NaN if unknown.
+        ceiling: largest response of the cell read out to any stimulus; NaN if unknown.
+    """
+
+    grey: float
+    ceiling: float
+
+    @classmethod
+    def of(cls, result: Result, i: int) -> Span:
+        """The span of an item, if its result has the ceiling.
+
+        Peaks of a response can be compared with a ceiling only if that is a response of the same
+        cell in one frame. A mean over a window is not, nor is what several readings are pooled to,
+        nor the floor.
+        """
+        extreme = "objective" if result.kind == "range" else "ceiling"
+        comparable = (
+            {extreme, "grey_objective"} <= result.variables.keys()
+            and result.config.get("objective") == "last_frame"
+            and "reading_response" not in result.variables
+            and result.signs[i] == 1
+        )
+        if not comparable:
+            return cls(math.nan, math.nan)
+        return cls(float(result["grey_objective"][i]), float(result[extreme][i]))
+
+    @property
+    def known(self) -> bool:
+        """Whether both ends are numbers."""
+        return not math.isnan(self.grey + self.ceiling)
+
+    def fraction(self, response: float) -> float:
+        """How far a response is on the way from grey (0) to the ceiling (1); NaN if unknown."""
+        way = self.ceiling - self.grey
+        return (response - self.grey) / way if way != 0 else math.nan
