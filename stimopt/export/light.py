@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from stimopt import expect
 
+Luminance = NDArray[np.float32]
+"""In [0, 1], `(frames, columns)`."""
 Levels = NDArray[Any]
 """Whole numbers, `(frames, rows, columns)`, uint8 or uint16; row 0 is the top."""
 
@@ -43,11 +45,11 @@ class Light:
         advice, highest = "None has grey as a level", self.levels - 1
         expect.whole("white", self.white, advice, at_least=1, at_most=highest, optional=True)
         expect.number("gamma", self.gamma, "1 is a linear display", above=0, at_most=10)
-        advice = "with 2 levels grey is lost: give a threshold such as 0.5 to accept that"
-        needs = self.levels == 2
-        got = f"{self.levels} levels and threshold {self.threshold}"
         expect.that(
-            (self.threshold is not None) == needs, "a threshold for 2 levels alone", got, advice
+            (self.threshold is not None) == (self.levels == 2),
+            "a threshold for 2 levels alone",
+            f"{self.levels} levels and threshold {self.threshold}",
+            "with 2 levels grey is lost: give a threshold such as 0.5 to accept that",
         )
         advice = "0.5 is grey"
         expect.number("threshold", self.threshold, advice, at_least=0, at_most=1, optional=True)
@@ -67,10 +69,10 @@ class Light:
         whole: Levels = np.rint(scaled).astype(np.uint8 if self.levels <= 256 else np.uint16)
         return whole
 
-    def decode(self, levels: Levels) -> NDArray[np.float32]:
+    def decode(self, levels: Levels) -> Luminance:
         """Luminance of levels; above 1 where a level is above white."""
         every = (np.arange(self.levels) / self.top) ** self.gamma
-        shown: NDArray[np.float32] = every.astype(np.float32)[levels]
+        shown: Luminance = every.astype(np.float32)[levels]
         return shown
 
     def describe(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import numpy as np
 from stimopt import __version__, expect
 from stimopt.export.formats import Format, Shown, Trial
 from stimopt.export.stimuli import Stimulus, grey_like, named
+from stimopt.export.timing import require_pause
 from stimopt.export.view import Rig, View
 from stimopt.protocol import Protocol
 
@@ -53,8 +54,7 @@ class Order:
     def __post_init__(self) -> None:
         expect.whole("repeats", self.repeats, "1 shows all once", at_least=1, at_most=100_000)
         expect.whole("seed of the order", self.seed, "0 is usual")
-        advice = "0 leaves it out"
-        expect.number("pause in seconds", self.pause, advice, at_least=0, at_most=3600)
+        require_pause("pause", self.pause)
 
     def names(self, stimuli: Sequence[str]) -> list[str]:
         """Names in the order of the trials, without pauses."""
@@ -76,7 +76,7 @@ def on_rig(
     """Stimuli on a rig, and after them the pause, if there is one.
 
     Args:
-        stimuli: to be shown.
+        stimuli: to be shown; those of one name get others.
         rig: display, eye, light and timing.
         format: of the files.
         protocol: of the result: duration of its frames, and grey before them.
@@ -85,15 +85,13 @@ def on_rig(
     Raises:
         ValueError: if rig, format and stimuli do not fit each other.
     """
-    timings = [rig.timing] * len(stimuli)
-    if order.pause:
-        n_frames = max(1, protocol.frames(order.pause))
-        stimuli = named([*stimuli, grey_like(stimuli[0], n_frames, PAUSE)])
-        timings.append(dataclasses.replace(rig.timing, grey_before=0, grey_after=0))
+    pause = dataclasses.replace(rig.timing, grey_before=0, grey_after=order.pause)
+    pauses = [grey_like(stimuli[0], 0, PAUSE)] if order.pause else []
     views: dict[tuple[int, int], View] = {}
     shown = []
-    for number, (stimulus, timing) in enumerate(zip(stimuli, timings, strict=True), 1):
+    for number, stimulus in enumerate(named([*stimuli, *pauses]), 1):
         place, n_frames = (stimulus.u, stimulus.v), len(stimulus.luminance)
+        timing = pause if stimulus.kind == PAUSE else rig.timing
         plan = timing.plan(n_frames, protocol.dt, protocol.t_pre, format.trial_step)
         format.check(rig, plan.rate)
         views[place] = views.get(place) or rig.view(stimulus.lattice, *place)
@@ -151,7 +149,7 @@ def write_session(
 def _trials(shown: Sequence[Shown], order: Order) -> list[Trial]:
     """Trials one after the other, with pauses between."""
     length = {each.stimulus.name: each.plan.total / each.plan.rate for each in shown}
-    pauses = [shown[-1].stimulus.name] if order.pause else []
+    pauses = [each.stimulus.name for each in shown if each.stimulus.kind == PAUSE]
     names = order.names([name for name in length if name not in pauses])
     played = [name for trial in names for name in (*pauses, trial)][len(pauses) :]
     starts = np.cumsum([0.0, *(length[name] for name in played)])
@@ -225,12 +223,16 @@ def require_new(folder: str | Path, overwrite: bool = False) -> None:
 def _new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """A folder beside the one named, which takes its place when the block ends without error."""
     require_new(folder, overwrite)
-    partial = folder.with_name(f".{folder.name}.part-{os.getpid()}")
+    folder = folder.resolve()
+    partial, earlier = (
+        folder.with_name(f".{folder.name}.{what}-{os.getpid()}") for what in ("part", "old")
+    )
     try:
+        shutil.rmtree(partial, ignore_errors=True)  # of a killed run with the same number
         partial.mkdir(parents=True)
         yield partial
         if folder.is_dir():
-            shutil.rmtree(folder)
+            folder.replace(earlier)
         partial.replace(folder)
     except OSError as error:
         raise OSError(
@@ -238,4 +240,7 @@ def _new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
             "space or fix permissions, then retry"
         ) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if earlier.exists() and not folder.exists():
+            earlier.replace(folder)  # interrupted between the two
+        for left in (partial, earlier):
+            shutil.rmtree(left, ignore_errors=True)

@@ -16,6 +16,12 @@ _EDGE = 1e-6
 """Of a frame: rounding of seconds that is not to make a frame of its own."""
 
 
+def require_pause(name: str, seconds: float | None, *, optional: bool = False) -> None:
+    """Refuse seconds of grey that are negative or without end, or none unless that is optional."""
+    advice, name = "0 leaves it out", f"{name} in seconds"
+    expect.number(name, seconds, advice, at_least=0, at_most=600, optional=optional)
+
+
 @dataclass(frozen=True)
 class Plan:
     """When what is shown, in refreshes.
@@ -91,16 +97,14 @@ class Timing:
         advice = "None takes the model's frames"
         expect.number("refresh in Hz", self.refresh, advice, above=0, at_most=1e4, optional=True)
         expect.one_of("resampling", self.resampling, ("exact", "hold", "mean"))
-        for name in ("grey_before", "grey_after"):
-            value = getattr(self, name)
-            expect.number(f"{name} in seconds", value, "0 leaves it out", at_least=0, at_most=600,
-                          optional=name == "grey_before")  # fmt: skip
+        for name, optional in (("grey_before", True), ("grey_after", False)):
+            require_pause(name, getattr(self, name), optional=optional)
 
     def plan(self, n_frames: int, dt: float, t_pre: float, multiple: float = 0.0) -> Plan:
         """Place a stimulus among refreshes.
 
         Args:
-            n_frames: of the stimulus.
+            n_frames: of the stimulus; 0 leaves the grey alone.
             dt: duration of one in seconds.
             t_pre: seconds of grey before it, unless told otherwise.
             multiple: seconds of which the whole must be a multiple; it is filled with grey.
@@ -112,10 +116,9 @@ class Timing:
         # 1 / 0.01 is 100 to the last bit, 1 / 0.03 is no whole number and stays as it is.
         rate = float(round(rate)) if abs(rate - round(rate)) < _EDGE else rate
         per_frame = rate * dt
-        whole = per_frame > 1 - _EDGE and abs(per_frame - round(per_frame)) < _EDGE
         dropped = max(0.0, 1 - per_frame)
         expect.that(
-            whole or self.resampling != "exact",
+            _is_whole(per_frame) or self.resampling != "exact",
             f"a refresh that is a multiple of {1 / dt:g} Hz, the rate of the model's frames",
             f"{rate:g} Hz",
             f"resampling hold would drop {100 * dropped:.0f} % of the frames and show others for "
@@ -130,15 +133,19 @@ class Timing:
         before = round((t_pre if self.grey_before is None else self.grey_before) * rate)
         after = math.ceil(self.grey_after * rate - _EDGE)
         if multiple:
-            block = round(multiple * rate)
             expect.that(
-                block >= 1 and abs(block - multiple * rate) < _EDGE,
+                _is_whole(multiple * rate),
                 f"a refresh with whole frames in {multiple:g} s, the step of trial lengths",
                 f"{rate:g} Hz",
                 "give a refresh that is a multiple of the model's frames",
             )
-            after += -(before + n_shown + after) % block
+            after += -(before + n_shown + after) % round(multiple * rate)
         return Plan(rate, dt, before, shown, after)
+
+
+def _is_whole(number: float) -> bool:
+    """Whether it is 1, 2 and so on, but for rounding."""
+    return number > 1 - _EDGE and abs(number - round(number)) < _EDGE
 
 
 def _overlap(start: float, n_out: int, dt_out: float, n_in: int, dt_in: float) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,54 @@ def test_items_of_other_columns_have_their_own_place(tmp_path: Path) -> None:
 def test_bad_options_are_refused(options, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Order(**options)
+
+
+def test_an_interruption_keeps_the_earlier_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the moment the earlier folder goes and the one when the new one comes."""
+    out, rename = tmp_path / "out", Path.replace
+    write_session(shown_in(Order()), Npz(), out, Order())
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if ".part-" in self.name:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_session(shown_in(Order())[:1], Npz(), out, Order(), overwrite=True)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_run_left_is_no_obstacle(tmp_path: Path) -> None:
+    """In containers a run has the number of the one before."""
+    left = tmp_path / f".out.part-{os.getpid()}"
+    left.mkdir()
+    (left / "noise.npz").write_bytes(b"half")
+    write_session(shown_in(Order()), Npz(), tmp_path / "out", Order())
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_stimuli_of_one_name_have_files_of_their_own(tmp_path: Path) -> None:
+    """Such as items of two results that were chosen one after the other."""
+    shown = on_rig([noise(12), noise(9, seed=1)], RIG, Npz(), Protocol(), Order())
+    paths = write_session(shown, Npz(), tmp_path / "out", Order())
+    assert [path.name for path in paths] == ["noise.npz", "noise-2.npz"]
+    for path, each in zip(paths, shown, strict=True):
+        np.testing.assert_array_equal(Npz().read(path, ""), each.levels())
+
+
+def test_a_pause_of_minutes_takes_no_memory_of_its_square() -> None:
+    *_, pause = shown_in(Order(pause=600.0))
+    assert pause.plan.total == 60_000 and pause.plan.shown.nbytes < 10_000_000
+    assert (pause.luminance() == 0.5).all()
+
+
+def test_only_a_pause_is_played_between_trials(tmp_path: Path) -> None:
+    """Stimuli that were laid out without the pause of the order have none."""
+    write_session(shown_in(Order()), Npz(), tmp_path / "out", Order(pause=0.1, shuffle=False))
+    session = json.loads((tmp_path / "out" / "session.json").read_text())
+    assert [t["stimulus"] for t in session["trials"]] == ["noise", "noise_reversed", "grey"]
