@@ -13,8 +13,7 @@ Without arguments it runs on the built-in motion circuit.
 
 from __future__ import annotations
 
-import csv
-import io
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from stimopt.analysis import (
     summarize_optimum,
 )
 from stimopt.networks.opening import NetworkSource
-from stimopt.storage.files import replace_text
+from stimopt.report.comparison import write_csv
 
 
 def main(
@@ -43,7 +42,7 @@ def main(
     steps: int = 200,
     extent: int | None = None,
 ) -> list[OptimumSummary]:
-    """Find optima, measure edge tuning, print and write the table.
+    """Find optima, measure edge tuning, write the table, and print how many cells agree.
 
     Args:
         networks: trained networks, as flyvis names or folders; the built-in circuit by default.
@@ -68,9 +67,14 @@ def main(
         stimulus = result.stimulus[i, : result.n_frames[i]]
         tuning = stimopt.stimulus_tuning(network, stimulus, cell_type, result.protocol, position)
         rows.append(summarize_optimum(tuning, edges, position, clips.get((position, cell_type))))
-    write_table(rows, Path(output) / "table.csv")
-    print(table(rows))
+    derived = ("times_best_edge", "angle_deg", "selective", "direction_agrees", "polarity_agrees")
+    table = [
+        {**dataclasses.asdict(row), **{name: getattr(row, name) for name in derived}}
+        for row in rows
+    ]
+    write_csv(Path(output) / "table.csv", table)
     print(agreement(rows, edges))
+    print(Path(output) / "table.csv")
     return rows
 
 
@@ -92,42 +96,6 @@ def clip_peaks(
     return peaks
 
 
-COLUMNS = (
-    ("network", "network", "{}"),
-    ("cell", "cell_type", "{}"),
-    ("edge DSI", "edge_selectivity", "{:.2f}"),
-    ("edge deg", "edge_direction_deg", "{:.0f}"),
-    ("edge pol", "edge_polarity_index", "{:+.2f}"),
-    ("edge col/s", "edge_speed", "{:g}"),
-    ("edge r", "edge_response", "{:.2f}"),
-    ("opt r", "response", "{:.2f}"),
-    ("x edge", "times_best_edge", "{:.2f}"),
-    ("clips %", "naturalistic_percentile", "{:.1f}"),
-    ("opt deg", "direction_deg", "{:.0f}"),
-    ("images deg", "preferred_direction_deg", "{:.0f}"),
-    ("opt DSI", "selectivity", "{:.2f}"),
-    ("opt pol", "polarity_index", "{:+.2f}"),
-    ("inverse", "contrast_index", "{:+.2f}"),
-    ("reverse", "reversal_index", "{:+.2f}"),
-    ("angle", "angle_deg", "{:.0f}"),
-    ("selective", "selective", "{!s}"),
-    ("direction", "direction_agrees", "{!s}"),
-    ("polarity", "polarity_agrees", "{!s}"),
-)
-"""Heading, field of `OptimumSummary`, and how it is printed."""
-
-
-def table(rows: list[OptimumSummary]) -> str:
-    """The rows for a terminal."""
-    cells = [[name for name, _, _ in COLUMNS]]
-    cells += [[form.format(getattr(row, field)) for _, field, form in COLUMNS] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
-        for line in cells
-    )
-
-
 def agreement(rows: list[OptimumSummary], edges: EdgeTuning) -> str:
     """How many of the direction-selective cells agree, and which do not."""
     selective = [row for row in rows if row.selective]
@@ -143,17 +111,6 @@ def agreement(rows: list[OptimumSummary], edges: EdgeTuning) -> str:
     shown = ", ".join(f"{speed:g}" for speed in edges.speeds)
     lines.append(f"edges at {shown} columns a second in {len(edges.angles_deg)} directions")
     return "\n".join(lines)
-
-
-def write_table(rows: list[OptimumSummary], path: Path) -> None:
-    """All fields at full precision, whole or not at all."""
-    more = ["motion_polarity_index", "edge_polarity", "polarity"]
-    fields = [field for _, field, _ in COLUMNS] + more
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(fields)
-    writer.writerows([getattr(row, field) for field in fields] for row in rows)
-    replace_text(path, text.getvalue())
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def plot_consensus(
         right.plot((y - x)[own], place[own], "o", ms=3, color=color)
     ends = [min(x.min(), y.min()), max(x.max(), y.max())]
     left.plot(ends, ends, color="0.6", lw=0.7, zorder=0)
-    left.set_aspect("equal")
+    left.set_aspect("equal", anchor="N")
     left.set_xlabel("median single optimum (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
     left.set_ylabel("consensus (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
     title = "network left out"
@@ -150,7 +150,8 @@ def plot_consensus(
     right.barh(range(len(names)), gains, color="0.85", zorder=0)
     right.axvline(0, color="0.6", lw=0.7)
     right.set_yticks(range(len(names)), names)
-    right.invert_yaxis()
+    right.set_ylim(len(names) - 0.5, -0.5)
+    right.locator_params(axis="x", nbins=5)
     right.set_xlabel("consensus less median single optimum", fontsize=style.LABEL_SIZE)
     for ax in (left, right):
         ax.tick_params(labelsize=style.TICK_SIZE)
