@@ -7,5 +7,6 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON="$PWD/${VENV:-.venv}/bin/python"
     "$PYTHON" -c "import furo, myst_nb" 2>/dev/null || bash scripts/setup.sh docs
 fi
-PATH="$(dirname "$PYTHON"):$PATH" "$PYTHON" -m sphinx -W --keep-going -q -j auto docs "$output"
+# -E reads every page anew: else a page that failed would pass in the next build, from the cache.
+PATH="$(dirname "$PYTHON"):$PATH" "$PYTHON" -m sphinx -W -E --keep-going -q -j auto docs "$output"
 "$PYTHON" scripts/check_links.py "$output"
