@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,12 @@ from stimopt import expect
 from stimopt.commands import options
 from stimopt.export.directions import Eye
 from stimopt.export.displays import Arena, Display, FlatScreen, Sphere
-from stimopt.export.formats import Film, Format, Npz, Png
-from stimopt.export.light import Light
+from stimopt.export.formats import Film, Format, Npz, Png, Shown
+from stimopt.export.light import Levels, Light
 from stimopt.export.nwb import Nwb
 from stimopt.export.panels import G4, G6
 from stimopt.export.refit import FITTED, fit_to_rig, fitted, options_of
-from stimopt.export.seen import Seen, seen_back
+from stimopt.export.seen import NoResponse, Seen, seen_back
 from stimopt.export.session import Order, on_rig, require_new, write_session
 from stimopt.export.stimpack import Stimpack
 from stimopt.export.stimuli import add_controls, choose_stimuli, results_of
@@ -26,6 +27,7 @@ from stimopt.export.timing import Timing
 from stimopt.export.view import Rig
 from stimopt.networks.model import ResponseModel
 from stimopt.networks.opening import NetworkSource
+from stimopt.protocol import Protocol
 from stimopt.results import Result, read
 from stimopt.runs.trainer import fit
 from stimopt.storage.files import replace_text
@@ -80,6 +82,7 @@ def run(arguments: Sequence[str]) -> int:
     """Export, and print what is left of the responses, and the folder."""
     chosen = parser(arguments)
     config = chosen.instantiate_classes(chosen.parse_args(list(arguments)))
+    expect.whole("fit_to_rig", config.fit_to_rig, "0 fits nothing, 200 steps are usual")
     path, order, made = Path(config.result), config.order, config.format
     results = results_of(read(path), config.kinds)
     protocol, stimuli = results[0].protocol, choose_stimuli(results, config["items"])
@@ -87,15 +90,17 @@ def run(arguments: Sequence[str]) -> int:
     made = FORMATS[config.to]() if made is None else made
     require_new(config.output, config.overwrite)  # before a long fit
     network = _network(config, results[0]) if config.seen_back or config.fit_to_rig else None
-    left, by_kind = dict[str, Seen](), {result.kind: result for result in results}
+    left: dict[str, Seen] = {}
     if network is not None and config.fit_to_rig:
+        options = {result.kind: options_of(result) for result in results}
         for i, shown in enumerate(on_rig(stimuli, rig, made, protocol, Order())):
-            before = left[shown.stimulus.name] = seen_back(shown, shown.levels(), network, protocol)
-            module = fit_to_rig(
-                shown, network, protocol, **options_of(by_kind[shown.stimulus.kind])
-            )
+            before = _seen(shown, shown.levels(), network, protocol)
+            if before is None:
+                continue
+            left[before.name] = before
+            module = fit_to_rig(shown, network, protocol, **options[shown.stimulus.kind])
             fit(module, config.fit_to_rig, logger=False, enable_progress_bar=False)
-            (again,) = on_rig([fitted(module, shown.stimulus)], rig, made, protocol, Order())
+            again = dataclasses.replace(shown, stimulus=fitted(module, shown.stimulus))
             after = seen_back(again, again.levels(), network, protocol)
             if again.stimulus.sign * (after.shown - before.shown) > 0:
                 stimuli[i] = again.stimulus
@@ -116,12 +121,22 @@ def run(arguments: Sequence[str]) -> int:
         played, made, config.output, order, provenance=about, overwrite=config.overwrite
     )
     if network is not None:
-        for stimulus, shown, file in zip(stimuli, played, files, strict=False):
+        for shown, file in zip(played[: len(stimuli)], files, strict=False):
             levels = made.read(file, shown.stimulus.name)
-            left[stimulus.name] = seen_back(shown, levels, network, protocol)
+            if (seen := _seen(shown, levels, network, protocol)) is not None:
+                left[seen.name] = seen
         _report(left, Path(config.output) / "seen.json")
     print(config.output)
     return 0
+
+
+def _seen(shown: Shown, levels: Levels, network: ResponseModel, protocol: Protocol) -> Seen | None:
+    """What is left of the response, or None and a line on the screen where there was none."""
+    try:
+        return seen_back(shown, levels, network, protocol)
+    except NoResponse as error:
+        print(error)
+        return None
 
 
 def _report(left: Mapping[str, Seen], file: Path) -> None:

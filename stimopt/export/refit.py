@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from stimopt.export.formats import Shown
-from stimopt.export.stimuli import Single, Stimulus
+from stimopt.export.light import Luminance
+from stimopt.export.stimuli import Stimulus
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize.filtered import Filtered
 from stimopt.optimize.generate import FLYVIS_PENALTIES, StimulusGenerator
-from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.objectives import OBJECTIVES
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result
 
-Fit = Callable[..., StimulusModule]
 FITTED = "_fit_to_rig"
 """After the name of a stimulus, once it was optimized for a rig."""
 PENALTIES = ("grey", "grey_sum", "variation", "roughness")
 
 
 def fit_to_rig(
-    shown: Shown,
-    network: ResponseModel,
-    protocol: Protocol,
-    fit: Fit = StimulusGenerator,
-    **options: Any,
-) -> StimulusModule:
+    shown: Shown, network: ResponseModel, protocol: Protocol, **options: Any
+) -> StimulusGenerator:
     """A fit that starts from a stimulus and moves what its rig shows.
 
     The cell sees the stimulus through the rig: held at the display's refresh, drawn as pixels,
@@ -42,24 +36,19 @@ def fit_to_rig(
         shown: the stimulus on the rig.
         network: whose cell it is for.
         protocol: of the stimulus's response.
-        fit: a class as `StimulusGenerator`, with its `init`, `parametrization` and so on.
-        **options: for the fit; `penalties` as a mapping of names to weights.
+        **options: of `StimulusGenerator`; `penalties` as a mapping of names to weights.
 
     Returns:
         The fit, to be run by `stimopt.fit` and read by `fitted`.
     """
     stimulus, plan = shown.stimulus, shown.plan
-    space, rest = shown.view.matrix()
+    space, rest = shown.view.matrix
     # Grey before the stimulus matters where something else than grey surrounds it.
     before = plan.frames_before if np.abs(space.sum(1) * GREY + rest - GREY).max() > 1e-3 else 0
     n = len(stimulus.luminance)
     refreshes = slice(plan.before, plan.before + len(plan.shown))
-    held = plan.seen()[plan.frames_before :][:n, refreshes] @ plan.shown
     time = np.eye(before + n, dtype=np.float32)
-    time[before:, before:] = held
-    filtered = Filtered(
-        torch.as_tensor(time), torch.as_tensor(space), torch.as_tensor(rest), before
-    )
+    time[before:, before:] = plan.seen()[plan.frames_before :][:n, refreshes] @ plan.shown
     if "penalties" in options:
         # Means over frames, which the grey frames would dilute.
         options["penalties"] = {
@@ -68,7 +57,7 @@ def fit_to_rig(
         }
     start = np.full((1, before + n, stimulus.luminance.shape[1]), GREY, np.float32)
     start[0, before:] = stimulus.luminance
-    return fit(
+    return StimulusGenerator(
         network,
         [stimulus.cell_type],
         _after_grey(protocol, before),
@@ -76,17 +65,17 @@ def fit_to_rig(
         u=stimulus.u,
         v=stimulus.v,
         init=torch.as_tensor(start),
-        parametrization=filtered,
+        parametrization=Filtered(
+            torch.as_tensor(time), torch.as_tensor(space), torch.as_tensor(rest), before
+        ),
         **{"sign": stimulus.sign, **options},
     )
 
 
-def fitted(module: StimulusModule, stimulus: Stimulus) -> Stimulus:
+def fitted(module: StimulusGenerator, stimulus: Stimulus) -> Stimulus:
     """The stimulus to be shown, after the last step of a fit of `fit_to_rig`."""
-    filtered = module.parametrization
-    assert isinstance(filtered, Filtered)
-    pixels = module.stimulus.detach()[0, filtered.still :]
-    luminance: Single = pixels.float().cpu().numpy()
+    pixels = module.stimulus.detach()[0, -len(stimulus.luminance) :]
+    luminance: Luminance = pixels.float().cpu().numpy()
     return dataclasses.replace(stimulus, luminance=luminance, name=stimulus.name + FITTED)
 
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from stimopt import expect
 from stimopt.export.formats import Shown
-from stimopt.export.light import Levels, Light
+from stimopt.export.light import Levels, Light, Luminance
 from stimopt.networks.model import ResponseModel, device_of
 from stimopt.protocol import GREY, Protocol
 
-Single = NDArray[np.float32]
+
+class NoResponse(ValueError):
+    """A stimulus that its cell does not respond to, so that nothing can be left of it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Seen:
     name: str
     ideal: float
     after: dict[str, float]
-    luminance: Single
+    luminance: Luminance
     columns_outside: int
     surround: float
 
@@ -91,8 +92,8 @@ def seen_back(shown: Shown, levels: Levels, network: ResponseModel, protocol: Pr
         protocol: of the stimulus's response.
 
     Raises:
-        ValueError: if the levels are not of what was exported, the lattice is another, or the
-            stimulus itself gives no response.
+        NoResponse: if the stimulus itself gives none.
+        ValueError: if the levels are not of what was exported, or the lattice is another.
     """
     stimulus, view, plan, light = shown.stimulus, shown.view, shown.plan, shown.rig.light
     wanted = (plan.total, *shown.rig.display.shape)
@@ -101,28 +102,25 @@ def seen_back(shown: Shown, levels: Levels, network: ResponseModel, protocol: Pr
     advice = f"open the network with extent {extent}"
     same = network.lattice == stimulus.lattice
     expect.that(same, f"a network of extent {extent}", network.lattice.extent, advice)
-    upright, frames, by_frame = view.rig.display.flipped(levels), shown.luminance(), plan.seen()
-    drawn = view.levels(frames, fine := Light(65536))
-    even = Light(light.levels, light.white, threshold=light.threshold)
+    frames, by_frame = shown.luminance(), plan.seen()
     ways = {
         "hold in time": frames,
         "columns outside": np.where(view.shown, frames, np.float32(view.surround)),
-        "pixels and acceptance angle": view.see(drawn, fine),
+        "pixels and acceptance angle": _drawn_and_seen(shown, Light(65536)),
     }
     if light.gamma != 1:
-        ways["levels"] = view.see(view.levels(frames, even), even)
-    ways["levels" if light.gamma == 1 else "gamma"] = view.see(upright)
+        ways["levels"] = _drawn_and_seen(shown, dataclasses.replace(light, gamma=1.0))
+    ways["levels" if light.gamma == 1 else "gamma"] = view.see(shown.rig.display.flipped(levels))
     whole = np.full((len(by_frame), frames.shape[1]), GREY, np.float32)
-    first, n = plan.frames_before, len(stimulus.luminance)
-    whole[first : first + n] = stimulus.luminance[: len(whole) - first]
+    first = plan.frames_before
+    whole[first : first + len(stimulus.luminance)] = stimulus.luminance[: len(whole) - first]
     clips = [whole, *((by_frame @ way).astype(np.float32) for way in ways.values())]
     # A frame of grey first, where the film has none, to measure the response against.
-    lead = np.full((1, frames.shape[1]), GREY, np.float32)
-    batch = np.stack([np.concatenate([lead, clip]) for clip in clips]).clip(0, 1)
+    batch = np.pad(clips, ((0, 0), (1, 0), (0, 0)), constant_values=GREY).clip(0, 1)
     rises = _rises(batch, first + 1, shown, network, protocol)
     advice = "there is nothing to compare: give a stimulus that drives the cell"
-    ok = abs(rises[0]) > 1e-6
-    expect.that(ok, f"a response to {stimulus.name}", f"{rises[0]:g}", advice)
+    response = f"a response to {stimulus.name}"
+    expect.that(abs(rises[0]) > 1e-6, response, f"{rises[0]:g}", advice, NoResponse)
     return Seen(
         stimulus.name,
         rises[0],
@@ -133,9 +131,13 @@ def seen_back(shown: Shown, levels: Levels, network: ResponseModel, protocol: Pr
     )
 
 
+def _drawn_and_seen(shown: Shown, light: Light) -> Luminance:
+    return shown.view.see(shown.view.levels(shown.luminance(), light), light)
+
+
 @torch.no_grad()
 def _rises(
-    batch: Single, onset: int, shown: Shown, network: ResponseModel, protocol: Protocol
+    batch: Luminance, onset: int, shown: Shown, network: ResponseModel, protocol: Protocol
 ) -> list[float]:
     """Peak of each clip's response within the read-out window, less that in the grey before."""
     stimulus = shown.stimulus

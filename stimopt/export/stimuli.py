@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stimopt import expect
+from stimopt.export.light import Luminance
 from stimopt.items import ALL
 from stimopt.lattice import HexLattice
 from stimopt.protocol import GREY
@@ -17,7 +17,6 @@ from stimopt.report.figures import safe_names
 from stimopt.results import Result, ThreeOptima
 from stimopt.results.three_optima import KINDS
 
-Single = NDArray[np.float32]
 RESERVED = ("session", "seen", "patterns", "test_pattern", "protocol", "play")
 """Names of a session's other files."""
 
@@ -40,7 +39,7 @@ class Stimulus:
     """
 
     name: str
-    luminance: Single
+    luminance: Luminance
     lattice: HexLattice
     cell_type: str = ""
     u: int = 0
@@ -55,8 +54,9 @@ def results_of(found: Result | ThreeOptima, kinds: Sequence[str] = ("artificial"
     """The results in a file that hold the kinds sought; a file of one result holds its own.
 
     Raises:
-        ValueError: for a kind that is none.
+        ValueError: for a kind that is none, or no kind.
     """
+    expect.that(kinds, "at least one kind of optimum", "none", "name some, such as artificial")
     for kind in kinds:
         expect.one_of("kind of optimum", kind, KINDS)
     return [found] if isinstance(found, Result) else [getattr(found, kind) for kind in kinds]
@@ -75,22 +75,17 @@ def choose_stimuli(results: Sequence[Result], items: str | Sequence[str] = ALL) 
     chosen = items
     if isinstance(items, str):
         chosen = [part.strip() for part in items.split(",") if part.strip()]
-    known = [
-        name
-        for result in results
-        for key in ("label", "cell_type")
-        for name in result[key].tolist()
-    ]
-    for name in chosen:
-        expect.one_of("item", name, list(dict.fromkeys([ALL, *known])))
-    stimuli = [
-        _stimulus(result, i, several=len(results) > 1)
+    expect.that(chosen, "at least one item", "none", "name some, or all")
+    every = [
+        (result, i, {ALL, str(result["label"][i]), str(result["cell_type"][i])})
         for result in results
         for i in range(len(result["label"]))
-        if {ALL, str(result["label"][i]), str(result["cell_type"][i])} & set(chosen)
     ]
-    expect.that(stimuli, "at least one item", "none", "name some, or all")
-    return named(stimuli)
+    known = sorted({name for *_, names in every for name in names})
+    for name in chosen:
+        expect.one_of("item", name, known)
+    several = len(results) > 1
+    return named([_stimulus(r, i, several) for r, i, names in every if names & set(chosen)])
 
 
 def named(stimuli: Sequence[Stimulus]) -> list[Stimulus]:
@@ -163,26 +158,16 @@ def grey_like(stimulus: Stimulus, n_frames: int, name: str) -> Stimulus:
     return dataclasses.replace(stimulus, name=name, luminance=luminance, label=name, kind=name)
 
 
-def reversed_in_time(stimulus: Stimulus, seed: int = 0) -> Single:
-    """The frames in reverse order."""
-    return stimulus.luminance[::-1]
-
-
-def inverted(stimulus: Stimulus, seed: int = 0) -> Single:
-    """Contrast inverted about grey."""
-    return np.asarray(2 * np.float32(GREY) - stimulus.luminance)
-
-
-def mirrored(stimulus: Stimulus, seed: int = 0) -> Single:
+def mirrored(stimulus: Stimulus) -> Luminance:
     """Left and right swapped about the column read out; grey comes in from beyond the lattice."""
-    lattice, du, dv = stimulus.lattice, stimulus.lattice.u - stimulus.u, stimulus.lattice.v
-    dv = dv - stimulus.v
-    source = lattice.index(stimulus.u + du + dv, stimulus.v - dv)
-    swapped: Single = np.where(source >= 0, stimulus.luminance[:, source], np.float32(GREY))
+    lattice = stimulus.lattice
+    # Picture coordinates are x = 3/2 v, which is reflected, and y = -sqrt(3) (u + v / 2), kept.
+    source = lattice.index(lattice.u + lattice.v - stimulus.v, 2 * stimulus.v - lattice.v)
+    swapped: Luminance = np.where(source >= 0, stimulus.luminance[:, source], np.float32(GREY))
     return swapped
 
 
-def scrambled(stimulus: Stimulus, seed: int = 0) -> Single:
+def scrambled(stimulus: Stimulus, seed: int) -> Luminance:
     """Random phases at the same amplitudes in space and time, at the same contrast.
 
     The stimulus, with grey beyond the lattice, is Fourier-transformed over frames and axial
@@ -200,10 +185,10 @@ def scrambled(stimulus: Stimulus, seed: int = 0) -> Single:
     return np.asarray(np.clip(mixed + GREY, 0, 1), np.float32)
 
 
-CONTROLS = {
-    "reversed": reversed_in_time,
-    "inverted": inverted,
-    "mirrored": mirrored,
+CONTROLS: dict[str, Callable[[Stimulus, int], Luminance]] = {
+    "reversed": lambda stimulus, seed: stimulus.luminance[::-1],
+    "inverted": lambda stimulus, seed: 2 * np.float32(GREY) - stimulus.luminance,
+    "mirrored": lambda stimulus, seed: mirrored(stimulus),
     "scrambled": scrambled,
 }
 """Luminance of a control by its name, from a stimulus and a seed."""

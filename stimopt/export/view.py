@@ -16,12 +16,10 @@ from torch.nn.functional import embedding_bag
 from stimopt import expect
 from stimopt.export.directions import Array, Eye
 from stimopt.export.displays import Display
-from stimopt.export.light import Levels, Light
+from stimopt.export.light import Levels, Light, Luminance
 from stimopt.export.timing import Timing
 from stimopt.lattice import HexLattice
 from stimopt.protocol import GREY
-
-Single = NDArray[np.float32]
 
 _REACH = 2.0
 """Widths at half height beyond which a Gaussian (1.5e-5 of its peak there) is cut."""
@@ -108,14 +106,14 @@ class View:
 
     # -- columns to pixels ------------------------------------------------------------------------
 
-    def levels(self, luminance: Single, light: Light | None = None) -> Levels:
+    def levels(self, luminance: Luminance, light: Light | None = None) -> Levels:
         """Levels of every pixel, `(frames, rows, columns)`, row 0 on top.
 
         Args:
             luminance: in [0, 1], `(frames, columns)`.
             light: None is the rig's.
         """
-        light = self.rig.light if light is None else light
+        light = light or self.rig.light
         beside = np.full((len(luminance), 1), GREY, np.float32)
         values = np.concatenate([luminance, beside], axis=1).astype(np.float32)
         size = (-1, *self.rig.display.shape)
@@ -189,7 +187,7 @@ class View:
 
     # -- pixels to columns ------------------------------------------------------------------------
 
-    def see(self, levels: Levels, light: Light | None = None) -> Single:
+    def see(self, levels: Levels, light: Light | None = None) -> Luminance:
         """What every column sees of frames of levels, `(frames, columns)`.
 
         The mean over the pixels weighted by their solid angle and the acceptance of the column,
@@ -199,14 +197,14 @@ class View:
             levels: `(frames, rows, columns)`, row 0 on top.
             light: None is the rig's.
         """
-        light = self.rig.light if light is None else light
+        light = light or self.rig.light
         bags, missing = self._acceptance
         one = np.ones(self.rig.display.shape, np.float32)
         blocks = np.stack([self._sums(light.decode(frame)) for frame in levels]) / self._sums(one)
-        seen: Single = bags.sums(blocks) + self.surround * missing
-        return seen
+        return np.asarray(bags.sums(blocks) + self.surround * missing, np.float32)
 
-    def matrix(self) -> tuple[Single, Single]:
+    @cached_property
+    def matrix(self) -> tuple[Array, Array]:
         """What columns see of each other's luminance, and of all else.
 
         Returns:
@@ -227,7 +225,7 @@ class View:
         return GREY if self.rig.outside == "grey" else 0.0
 
     @cached_property
-    def _acceptance(self) -> tuple[Bags, Single]:
+    def _acceptance(self) -> tuple[Bags, Array]:
         """Blocks of pixels that every column sees, and its share `(columns,)` past the display."""
         solid = self.rig.display.solid_angles()
         vectors = self.rig.display.directions() * solid[..., None]
@@ -258,7 +256,7 @@ class View:
         expect.that(widths.min() >= 1.5 * pitch, pixel, f"{widths.min():g}", advice)
         return max(1, int(widths.min() / _FINE / pitch))
 
-    def _sums(self, frame: NDArray[Any]) -> NDArray[Any]:
+    def _sums(self, frame: Array) -> Array:
         """Sums over blocks of pixels, smaller at the right and the lower edge, `(blocks,)`."""
         for axis in (0, 1):
             starts = np.arange(0, frame.shape[axis], self._block)
@@ -286,7 +284,7 @@ class Bags(NamedTuple):
             torch.as_tensor(start.astype(np.int32)),
         )
 
-    def sums(self, values: Single) -> Single:
+    def sums(self, values: Array) -> Array:
         """`(n, bags)` of values `(n, members)`."""
         table = torch.as_tensor(np.ascontiguousarray(values.T))
         start, weight = self.start, self.weight

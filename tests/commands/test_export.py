@@ -117,6 +117,7 @@ def test_the_number_of_steps_may_be_left_out() -> None:
         (["--to=npz", "--timing.refresh=60"], "a multiple of 100 Hz"),
         (["--to=npz", "--seen_back=true", "--network.extent=3"], "the network of the result"),
         (["--to=npz", "--controls=[backwards]"], "control"),
+        (["--to=npz", "--fit_to_rig=-3"], "fit_to_rig"),
     ],
 )
 def test_bad_input_is_refused(result: Path, tmp_path: Path, arguments, message: str) -> None:
@@ -130,3 +131,29 @@ def test_a_damaged_result_is_refused(result: Path, tmp_path: Path) -> None:
     result.write_bytes(result.read_bytes()[:1000])
     with pytest.raises(ValueError, match="a damaged or foreign file"):
         run([str(result), f"--output={tmp_path / 'out'}"])
+
+
+def test_no_kind_is_refused(small_network: FrozenNetwork, tmp_path: Path) -> None:
+    path = random_optima(small_network).write(tmp_path / "optima.h5")
+    with pytest.raises(ValueError, match="at least one kind"):
+        run([str(path), "--kinds=[]", f"--output={tmp_path / 'out'}"])
+
+
+def test_an_item_without_a_response_leaves_the_others(
+    small_network: FrozenNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the grey item there is nothing to compare; those before and after are told of."""
+    made = random_result(
+        small_network, cell_types="T5a", seeds=[0, 7, 8], protocol=Protocol(t_pre=3.0)
+    )
+    made["stimulus"][made["label"] == "T5a-seed7"] = 0.5
+    path, out = made.write(tmp_path / "result.h5"), tmp_path / "out"
+    arguments = [str(path), "--to=npz", f"--output={out}", "--outside=grey", NETWORK]
+    assert run([*arguments, "--seen_back=true"]) == 0
+    assert "a response to T5a-seed7" in capsys.readouterr().out
+    told = [*json.loads((out / "seen.json").read_text())]
+    assert told == ["T5a-seed0", "T5a-seed8"]
+    assert (
+        run([*arguments, "--fit_to_rig=2", "--overwrite=true", "--items=T5a-seed7,T5a-seed8"]) == 0
+    )
+    assert "T5a-seed7" in (out / "session.json").read_text()

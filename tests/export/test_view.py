@@ -106,7 +106,7 @@ def test_fine_pixels_are_averaged_in_blocks_before_they_are_seen() -> None:
 def test_the_matrix_is_drawing_and_seeing(width: float) -> None:
     view = rig(Arena("G6 2x4of10"), width=width, outside="dark").view(LATTICE)
     luminance = random_luminance(1)
-    weights, rest = view.matrix()
+    weights, rest = view.matrix
     expected = view.see(view.levels(luminance))
     np.testing.assert_allclose(luminance @ weights.T + rest, expected, atol=1e-4)
 
