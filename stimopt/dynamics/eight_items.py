@@ -33,6 +33,7 @@ from stimopt.dynamics.simd import (
     fill,
     from_lanes,
     jitable,
+    jitable_closure,
     load,
     meet,
     multiply_add,
@@ -70,7 +71,7 @@ def _strip(width, direction):
     """A function for one frame of a strip of blocks of so many cells."""
     finish = _advance if direction == FORWARD else _retreat
 
-    @jitable
+    @jitable_closure(width, direction)
     def strip(b, stop, plan, rule, drive, light, state, old, new, gate):
         first_run, length, shift, first_tap, weight = rule
         leak, start, is_lit = drive
@@ -110,14 +111,14 @@ def _strips(widths, direction):
     width, strip = widths[0], _strip(widths[0], direction)
     if len(widths) == 1:
 
-        @jitable
+        @jitable_closure(width, direction)
         def last(_, *rest):
             strip(*rest)
 
         return last
     others = _strips(widths[1:], direction)
 
-    @jitable
+    @jitable_closure(width, direction)
     def choose(count, *rest):
         if count == width:
             strip(*rest)
@@ -131,7 +132,7 @@ def _frame(direction):
     """A function for one frame of the strips from `low` to before `high`."""
     strips = _strips(WIDTHS, direction)
 
-    @jitable
+    @jitable_closure(direction)
     def frame(t, low, high, bounds, count, *rest):
         for number in range(low, high):
             # To and fro: what one frame worked on last is still near when the next begins.

@@ -24,6 +24,21 @@ jitable: Any = extending.register_jitable
 register_model: Any = extending.register_model
 
 
+def jitable_closure(*values: Any) -> Any:
+    """Decorator like `jitable` for a function that closes over these values, by their names.
+
+    Numba names what it compiles by the function's name and a number that counts within a process.
+    Of two closures with one name, compiled and stored by different processes, the linker of a third
+    process that loads both may take one for the other, and the loop then writes at wrong places.
+    """
+
+    def decorate(function: Any) -> Any:
+        function.__qualname__ = "_".join([function.__qualname__, *map(str, values)])
+        return jitable(function)
+
+    return decorate
+
+
 class _Vector(types.Type):
     """`LANES` numbers in one or two registers."""
 

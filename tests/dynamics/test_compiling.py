@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import shutil
 import threading
+import types
 from pathlib import Path
 
 import pytest
 
+from stimopt.dynamics import eight_items
 from tests.dynamics.cases import Case
 from tests.dynamics.processes import ROOT, python
 
@@ -54,3 +56,44 @@ def test_processes_may_compile_at_once(tmp_path: Path) -> None:
     outputs.append(python(SUM, NUMBA_CACHE_DIR=str(tmp_path)))
     assert len(outputs) == 4
     assert len(set(outputs)) == 1
+
+
+SEARCH = """
+import torch
+from tests.dynamics.cases import Case
+from stimopt.dynamics.fused import FusedStep
+from stimopt.dynamics.simulate import simulate
+for items in (1, 8):
+    case = Case(extent=5, items=items, networks=1, dtype=torch.float32)
+    luminance = case.luminance.requires_grad_(ASK)
+    voltages, _ = simulate(FusedStep(case.layout), case.drive(), luminance, case.initial)
+    print(voltages.sum().item())
+if ASK:
+    voltages.square().sum().backward()
+    print(luminance.grad.abs().sum().item())
+"""
+FIT = SEARCH.replace("ASK", "True")
+SEARCH = SEARCH.replace("ASK", "False")
+
+
+@pytest.mark.slow
+def test_loops_that_different_processes_compiled_run_in_one(tmp_path: Path) -> None:
+    # Numba stores each loop by itself, with all that it calls.
+    python(SEARCH, NUMBA_CACHE_DIR=str(tmp_path))
+    compiled_here = python(FIT, NUMBA_CACHE_DIR=str(tmp_path))
+    loaded = python(FIT, NUMBA_CACHE_DIR=str(tmp_path))
+    assert loaded == compiled_here
+
+
+def test_functions_of_one_name_are_one_function() -> None:
+    # By their names they are linked to what another process has compiled.
+    found: set[types.FunctionType] = set()
+    waiting = [eight_items._forward_frame, eight_items._adjoint_frame]
+    while waiting:
+        function = waiting.pop()
+        found.add(function)
+        inner = [cell.cell_contents for cell in function.__closure__ or ()]
+        waiting += [each for each in inner if isinstance(each, types.FunctionType)]
+    names = {(each.__module__, each.__qualname__) for each in found}
+    assert len(found) > 30
+    assert len(names) == len(found)
