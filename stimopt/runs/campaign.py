@@ -17,7 +17,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,41 +132,21 @@ def run_chunks(
     folder = Path(folder)
     console, begin, before = Console(stderr=True), time.monotonic(), _n_done(folder, chunks)
     for i, chunk in enumerate(chunks):
-        with _taken(folder, chunk) as free:
-            if not free:
+        whole, unfinished = (folder / part / chunk.name for part in ("chunks", "unfinished"))
+        lock = FileLock(folder / "locks" / f"{chunk.name}.lock", timeout=0)
+        with suppress(Timeout), lock:
+            if whole.exists():
                 continue
             done = _n_done(folder, chunks)
             left = _time_left(len(chunks) - done, done - before, time.monotonic() - begin)
             console.print(f"chunk {i + 1} of {len(chunks)}, {chunk.name}; {done} done{left}")
-            unfinished = folder / "unfinished" / chunk.name
             run(chunk, unfinished)
             gc.collect()  # A Trainer and its module hold each other, and the chunk's stimuli.
             for checkpoints in list(unfinished.rglob("checkpoints")):
                 shutil.rmtree(checkpoints)
-            whole = folder / "chunks" / chunk.name
             whole.parent.mkdir(exist_ok=True)
             unfinished.rename(whole)
     return _n_done(folder, chunks) == len(chunks)
-
-
-@contextmanager
-def _taken(folder: Path, chunk: Chunk) -> Iterator[bool]:
-    """Lock a chunk while the block lasts; yields whether it is to be run here."""
-    whole = folder / "chunks" / chunk.name
-    if whole.exists():
-        yield False
-        return
-    lock = FileLock(folder / "locks" / f"{chunk.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        # Another process may have finished it in between.
-        yield not whole.exists()
-    finally:
-        lock.release()
 
 
 def _n_done(folder: Path, chunks: Sequence[Chunk]) -> int:
