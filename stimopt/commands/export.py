@@ -14,14 +14,14 @@ from stimopt import expect
 from stimopt.commands import options
 from stimopt.export.directions import Eye
 from stimopt.export.displays import Arena, Display, FlatScreen, Sphere
-from stimopt.export.formats import Film, Format, Npz, Png, Shown
+from stimopt.export.formats import Film, Format, Npz, Png, Shown, Stimpack
+from stimopt.export.g4 import G4
+from stimopt.export.g6 import G6
 from stimopt.export.light import Levels, Light
 from stimopt.export.nwb import Nwb
-from stimopt.export.panels import G4, G6
 from stimopt.export.refit import FITTED, fit_to_rig, fitted, options_of
 from stimopt.export.seen import NoResponse, Seen, seen_back
 from stimopt.export.session import Order, on_rig, require_new, write_session
-from stimopt.export.stimpack import Stimpack
 from stimopt.export.stimuli import add_controls, choose_stimuli, results_of
 from stimopt.export.timing import Timing
 from stimopt.export.view import Rig

@@ -1,4 +1,4 @@
-"""What a format must offer, and the plain ones: NumPy archives, pictures and lossless films."""
+"""What a format must offer, and the plain ones: arrays, pictures, films, and stimpack's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ from PIL import Image
 
 from stimopt import expect
 from stimopt.export.directions import angles
-from stimopt.export.light import Levels
+from stimopt.export.displays import Sphere
+from stimopt.export.light import Levels, Luminance
 from stimopt.export.stimuli import Stimulus
 from stimopt.export.timing import Plan
 from stimopt.export.view import Rig, View
@@ -47,7 +49,7 @@ class Shown:
         """The rig."""
         return self.view.rig
 
-    def luminance(self) -> NDArray[np.float32]:
+    def luminance(self) -> Luminance:
         """Luminance of the columns at every refresh, grey before and after included."""
         plan, columns = self.plan, self.stimulus.luminance.shape[1]
         frames = np.full((plan.total, columns), GREY, np.float32)
@@ -59,10 +61,10 @@ class Shown:
         return self.rig.display.flipped(self.view.levels(self.luminance()))
 
     def directions(self) -> dict[str, NDArray[Any]]:
-        """Where every column looks, and the pixel it meets; NaN where there is none."""
+        """Where every column looks, and its pixel in `levels`; NaN where there is none."""
         lattice, directions = self.stimulus.lattice, self.view.directions
         azimuth, elevation = angles(directions)
-        row, column = self.rig.display.pixel_at(directions)
+        row, column = self.rig.display.flipped_pixel_at(directions)
         nowhere = ~self.view.shown
         return {
             "u": lattice.u,
@@ -207,6 +209,42 @@ class Film(Format):
         with reading(path, "an exported film", AGAIN), av.open(str(path)) as container:
             frames = [frame.to_ndarray() for frame in container.decode(video=0)]
             return plain_levels(np.stack(frames), path)
+
+
+class Stimpack(Format):
+    """An array of each stimulus, and `play.py`, which plays the session in order by stimpack.
+
+    stimpack paints the array on a sphere around the fly, at equal degrees a pixel.
+    """
+
+    name = "stimpack"
+    levels = (256,)
+
+    def check(self, rig: Rig, rate: float) -> None:
+        """A sphere about straight ahead, where stimpack has its middle."""
+        super().check(rig, rate)
+        display = rig.display
+        ahead = isinstance(display, Sphere) and display.azimuth == display.elevation == 0
+        advice = "give a sphere, and place the eye before it by its own azimuth and elevation"
+        expect.that(ahead, "a sphere with its middle straight ahead", str(display), advice)
+
+    def write(self, shown: Shown, folder: Path) -> Path:
+        """uint8 `(refreshes, rows, columns)`, row 0 on top, column 0 at the left."""
+        path = folder / f"{shown.stimulus.name}.npy"
+        np.save(path, shown.levels())
+        return path
+
+    def read(self, path: Path, name: str) -> Levels:
+        """The array."""
+        with reading(path, "an exported array", AGAIN):
+            return plain_levels(np.load(path), path)
+
+    def finish(self, folder: Path, shown: Sequence[Shown], trials: Sequence[Trial]) -> list[Path]:
+        """The script; it reads `session.json`, which stands beside it."""
+        script = resources.files("stimopt.export").joinpath("play_stimpack.txt")
+        path = folder / "play.py"
+        path.write_text(script.read_text(encoding="utf-8"), encoding="utf-8")
+        return [path]
 
 
 def plain_levels(pixels: NDArray[Any], path: Path) -> Levels:

@@ -6,21 +6,90 @@ Frames here are as the files have them, `(frames, rows, columns)` with row 0 at 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stimopt import expect
+from stimopt.export.directions import Array
+from stimopt.export.displays import PIXELS
+from stimopt.export.formats import Shown, Trial
+from stimopt.export.panels import Panels, arena_of, check_frames, pack, unpack
+from stimopt.export.view import Rig
 from stimopt.storage.files import BadFile
 
-Bytes = NDArray[Any]
-SIDE = 16
-MAX_FRAMES = 65_535
+SIDE = PIXELS["G4"]
 _GENERATION_IDS = {"unspecified": 0, "G4": 2, "G4.1": 3}
 _DATA_BYTES = {16: 32, 2: 8}
 """Of a quarter of a panel, by the number of levels."""
 MAX_STRETCH = {16: 20, 2: 107}
+
+
+class G4(Panels):
+    """G4 and G4.1.
+
+    Args:
+        panel_hz: as for `Panels`.
+        header: version of the pattern's header, 1 or 2.
+        stretch: of every frame; 1 is what present writers use, what it does is not documented.
+    """
+
+    name = "g4"
+    generations = ("G4", "G4.1")
+
+    def __init__(self, panel_hz: float | None = None, header: int = 2, stretch: int = 1) -> None:
+        super().__init__(panel_hz)
+        expect.one_of("header of G4 patterns", header, (1, 2))
+        expect.whole("stretch", stretch, "1 is usual", at_most=max(MAX_STRETCH.values()))
+        self.header, self.stretch = header, stretch
+
+    def pattern_name(self, shown: Shown) -> str:
+        """G4 finds a pattern by its number, G4.1 by its place in the folder of the card."""
+        if arena_of(shown.rig).generation == "G4":
+            return f"Patterns/pat{shown.number:04d}.pat"
+        return f"patterns/pat{shown.number:04d}_{shown.stimulus.name}.pat"
+
+    def encode(self, frames: Array, rig: Rig) -> bytes:
+        """Bytes of a pattern."""
+        return encode(
+            frames,
+            rig.light.levels,
+            generation=arena_of(rig).generation,
+            arena_id=arena_of(rig).header_id,
+            version=self.header,
+            stretch=self.stretch,
+        )
+
+    def decode(self, content: bytes) -> Array:
+        """Frames of its bytes."""
+        return decode(content)[1]
+
+    def finish(self, folder: Path, shown: Sequence[Shown], trials: Sequence[Trial]) -> list[Path]:
+        """Protocol of version 1, one condition for each trial, in order."""
+        by_name = {each.stimulus.name: each for each in shown}
+        conditions = []
+        for number, trial in enumerate(trials, 1):
+            each = by_name[trial.stimulus]
+            pattern = Path(self.pattern_name(each)).name
+            command = self.play(pattern, each.number, trial, each.plan.rate)
+            command |= {"command_name": "startG41Trial", "frame_index": 1}
+            conditions.append({"id": f"{number:04d}_{trial.stimulus}", "commands": [command]})
+        arena = arena_of(shown[0].rig)
+        rows, columns, _ = arena.panels
+        left_out = {"include": False}
+        protocol = {
+            "version": 1,
+            "experiment_info": {"name": "stimopt"},
+            "arena_info": {"num_rows": rows, "num_cols": columns, "generation": arena.generation},
+            "experiment_structure": {"repetitions": 1, "randomization": {"enabled": False}},
+            "pretrial": {**left_out},
+            "block": {"conditions": conditions},
+            "intertrial": {**left_out},
+            "posttrial": {**left_out},
+        }
+        return self.finished(folder, shown[0].rig, protocol)
 
 
 class Header(NamedTuple):
@@ -36,7 +105,7 @@ class Header(NamedTuple):
 
 
 def encode(
-    frames: Bytes,
+    frames: Array,
     levels: int = 16,
     *,
     generation: str = "G4",
@@ -57,8 +126,11 @@ def encode(
     Raises:
         ValueError: for numbers that the format cannot hold.
     """
-    _check(frames, levels, arena_id, stretch)
-    n, rows, columns = len(frames), frames.shape[1] // SIDE, frames.shape[2] // SIDE
+    n, rows, columns = check_frames(frames, levels, SIDE)
+    expect.one_of("generation of G4 patterns", generation, _GENERATION_IDS)
+    expect.one_of("version of the header", version, (1, 2))
+    expect.whole("arena_id", arena_id, "0 is unspecified", at_most=255)
+    expect.whole("stretch", stretch, "1 is usual", at_most=MAX_STRETCH[levels])
     second = bytes([0x80 + 16 * _GENERATION_IDS[generation], arena_id])
     second = struct.pack("<H", 1) if version == 1 else second
     header = struct.pack("<H", n) + second + bytes([levels, rows, columns])
@@ -73,7 +145,7 @@ def encode(
     return header + body.tobytes()
 
 
-def decode(content: bytes) -> tuple[Header, Bytes]:
+def decode(content: bytes) -> tuple[Header, Array]:
     """Header and frames of a file; also what a display needs and software does not.
 
     Raises:
@@ -103,44 +175,24 @@ def decode(content: bytes) -> tuple[Header, Bytes]:
     return header, _frames(np.moveaxis(data, 4, 3), levels)
 
 
-def _quarters(frames: Bytes, levels: int) -> Bytes:
+def _quarters(frames: Array, levels: int) -> Array:
     """Data `(frames, panel rows, quarters, panel columns, bytes)` of frames.
 
     Quarters are top left, bottom left, top right, bottom right; rows go down, columns right.
     """
     n, height, width = frames.shape
-    parts = frames.reshape(n, height // SIDE, SIDE, width // SIDE, SIDE)[:, :, ::-1]
-    parts = parts.reshape(n, height // SIDE, 2, 8, width // SIDE, 2, 8)
-    pixels = parts.transpose(0, 1, 5, 2, 4, 3, 6).reshape(n, height // SIDE, 4, width // SIDE, 64)
-    if levels == 2:
-        return np.asarray(np.packbits(pixels, axis=-1, bitorder="little"))
-    return np.asarray(pixels[..., ::2] | pixels[..., 1::2] << 4)  # the left pixel in the low nibble
+    rows, columns = height // SIDE, width // SIDE
+    halves = frames.reshape(n, rows, 2, 8, columns, 2, 8)[:, :, ::-1, ::-1]
+    pixels = halves.transpose(0, 1, 5, 2, 4, 3, 6).reshape(n, rows, 4, columns, 64)
+    return pack(pixels, levels, "little")
 
 
-def _frames(data: Bytes, levels: int) -> Bytes:
+def _frames(data: Array, levels: int) -> Array:
     """The inverse of `_quarters`."""
     n, rows, _, columns, _ = data.shape
-    if levels == 2:
-        pixels = np.unpackbits(data, axis=-1, bitorder="little")
-    else:
-        pixels = np.stack([data & 15, data >> 4], axis=-1)
-    parts = pixels.reshape(n, rows, 2, 2, columns, 8, 8).transpose(0, 1, 3, 5, 4, 2, 6)
-    return np.asarray(
-        parts.reshape(n, rows, SIDE, columns * SIDE)[:, :, ::-1].reshape(n, rows * SIDE, -1)
-    )
-
-
-def _check(frames: Bytes, levels: int, arena_id: int, stretch: int) -> None:
-    expect.one_of("levels of a pattern", levels, _DATA_BYTES)
-    ok = frames.ndim == 3 and not frames.shape[1] % SIDE and not frames.shape[2] % SIDE
-    ok = ok and 0 < frames.shape[1] <= 255 * SIDE and 0 < frames.shape[2] <= 255 * SIDE
-    panels = f"frames of whole panels of {SIDE} x {SIDE} pixels"
-    expect.that(ok, panels, frames.shape, "draw them for the arena")
-    advice = "split the stimulus, or lower its frame rate"
-    expect.whole("frames of a pattern", len(frames), advice, at_least=1, at_most=MAX_FRAMES)
-    expect.within("levels of a frame", frames, 0, levels - 1, "encode the luminance first")
-    expect.whole("arena_id", arena_id, "0 is unspecified", at_most=255)
-    expect.whole("stretch", stretch, "1 is usual", at_most=MAX_STRETCH[levels])
+    pixels = unpack(data, levels, "little").reshape(n, rows, 2, 2, columns, 8, 8)
+    halves = pixels.transpose(0, 1, 3, 5, 4, 2, 6)[:, :, ::-1, ::-1]
+    return np.asarray(halves.reshape(n, rows * SIDE, columns * SIDE))
 
 
 def _require(ok: Any, expected: str, got: str) -> None:

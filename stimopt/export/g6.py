@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import binascii
 import struct
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stimopt import expect
+from stimopt.export.directions import Array
+from stimopt.export.displays import PIXELS
+from stimopt.export.formats import Shown, Trial
+from stimopt.export.panels import Panels, arena_of, check_frames, pack, unpack
+from stimopt.export.view import Rig
 from stimopt.storage.files import BadFile
 
-Bytes = NDArray[Any]
-SIDE = 20
-MAX_FRAMES = 65_535
+SIDE = PIXELS["G6"]
 MAX_PANELS = 48
 _DUTY = 128
 _COMMANDS = {2: 0x10, 16: 0x30}
@@ -27,13 +31,74 @@ _MAGIC, _FRAME = b"G6PT", b"FR"
 _HEADER_BYTES = 18
 
 
+class G6(Panels):
+    """G6.
+
+    Args:
+        panel_hz: as for `Panels`.
+        duty: brightness of the panels, 0 to 255.
+        ring_mask: name the full ring in the header, with the panels that are there in its first
+            columns. The format's document wants that, its writers name those that are there.
+        rig_file: path of the rig's file on the computer that plays the session.
+    """
+
+    name = "g6"
+    generations = ("G6",)
+
+    def __init__(
+        self,
+        panel_hz: float | None = None,
+        duty: int = _DUTY,
+        ring_mask: bool = False,
+        rig_file: str = "./configs/rigs/cshl_g6_2x10.yaml",
+    ) -> None:
+        super().__init__(panel_hz)
+        _check_duty(duty)
+        self.duty, self.ring_mask, self.rig_file = duty, ring_mask, rig_file
+
+    def pattern_name(self, shown: Shown) -> str:
+        """A number in front keeps the alphabetical order, by which controllers number patterns."""
+        return f"patterns/{shown.number:03d}_{shown.stimulus.name}.pat"
+
+    def encode(self, frames: Array, rig: Rig) -> bytes:
+        """Bytes of a pattern."""
+        arena = arena_of(rig)
+        ring = arena.panels[2] if self.ring_mask else None
+        levels, number = rig.light.levels, arena.header_id
+        return encode(frames, levels, arena_id=number, duty=self.duty, ring=ring)
+
+    def decode(self, content: bytes) -> Array:
+        """Frames of its bytes."""
+        return decode(content)[1]
+
+    def finish(self, folder: Path, shown: Sequence[Shown], trials: Sequence[Trial]) -> list[Path]:
+        """Protocol of version 3, one condition for each stimulus, and their order."""
+        lasting = {trial.stimulus: trial for trial in trials}
+        conditions = []
+        for each in shown:
+            trial = lasting[each.stimulus.name]
+            command = self.play(trial.stimulus, each.number, trial, each.plan.rate)
+            command |= {"command_name": "trialParams", "frame_index": 0, "duty": max(self.duty, 1)}
+            # The first command does not wait for the pattern to end.
+            wait = {"type": "wait", "duration": command["duration"]}
+            conditions.append({"name": trial.stimulus, "commands": [command, wait]})
+        protocol = {
+            "version": 3,
+            "experiment_info": {"name": "stimopt"},
+            "rig": self.rig_file,
+            "experiment": [trial.stimulus for trial in trials],
+            "conditions": conditions,
+        }
+        return self.finished(folder, shown[0].rig, protocol)
+
+
 class Header(NamedTuple):
     """What stands before the frames; `panels` tells which of a ring are there."""
 
     n_frames: int
     levels: int
     arena_id: int
-    panels: NDArray[np.bool_]
+    panels: Array
 
 
 def crc8(content: bytes) -> int:
@@ -52,7 +117,7 @@ def crc16(content: bytes) -> int:
 
 
 def encode(
-    frames: Bytes,
+    frames: Array,
     levels: int = 16,
     *,
     arena_id: int = 0,
@@ -72,8 +137,9 @@ def encode(
     Raises:
         ValueError: for numbers that the format cannot hold.
     """
-    _check(frames, levels, arena_id, duty)
-    n, rows, columns = len(frames), frames.shape[1] // SIDE, frames.shape[2] // SIDE
+    n, rows, columns = check_frames(frames, levels, SIDE)
+    expect.whole("arena_id", arena_id, "0 is unspecified", at_most=63)
+    _check_duty(duty)
     wide = columns if ring is None else ring
     ok = columns <= wide and rows * wide <= MAX_PANELS
     advice = "name a smaller ring"
@@ -93,7 +159,7 @@ def encode(
     return b"".join(parts)
 
 
-def decode(content: bytes) -> tuple[Header, Bytes]:
+def decode(content: bytes) -> tuple[Header, Array]:
     """Header and frames of a file, `(frames, rows, columns)` of the panels that are there.
 
     Raises:
@@ -133,30 +199,23 @@ def decode(content: bytes) -> tuple[Header, Bytes]:
     return Header(n, levels, arena_id, there), _frames(blocks[:, :, :used, 2:-1], levels)
 
 
-def _data(frames: Bytes, levels: int) -> Bytes:
+def _data(frames: Array, levels: int) -> Array:
     """Data `(frames, panel rows, panel columns, bytes)`; the top row of a panel comes first."""
     n, height, width = frames.shape
-    parts = frames.reshape(n, height // SIDE, SIDE, width // SIDE, SIDE)[:, :, ::-1]
-    pixels = parts.transpose(0, 1, 3, 2, 4).reshape(n, height // SIDE, width // SIDE, -1)
-    if levels == 2:
-        return np.asarray(np.packbits(pixels, axis=-1))
-    return np.asarray(
-        pixels[..., ::2] << 4 | pixels[..., 1::2]
-    )  # the left pixel in the high nibble
+    rows, columns = height // SIDE, width // SIDE
+    panels = frames.reshape(n, rows, SIDE, columns, SIDE)[:, :, ::-1].transpose(0, 1, 3, 2, 4)
+    return pack(panels.reshape(n, rows, columns, -1), levels, "big")
 
 
-def _frames(data: Bytes, levels: int) -> Bytes:
+def _frames(data: Array, levels: int) -> Array:
     """The inverse of `_data`."""
     n, rows, columns, _ = data.shape
-    if levels == 2:
-        pixels = np.unpackbits(data, axis=-1)
-    else:
-        pixels = np.stack([data >> 4, data & 15], axis=-1)
-    parts = pixels.reshape(n, rows, columns, SIDE, SIDE)[:, :, :, ::-1]
-    return np.asarray(parts.transpose(0, 1, 3, 2, 4).reshape(n, rows * SIDE, columns * SIDE))
+    panels = unpack(data, levels, "big").reshape(n, rows, columns, SIDE, SIDE)
+    upward = panels.transpose(0, 1, 3, 2, 4)[:, :, ::-1]
+    return np.asarray(upward.reshape(n, rows * SIDE, columns * SIDE))
 
 
-def _parity(blocks: Bytes) -> Bytes:
+def _parity(blocks: Array) -> Array:
     """One-bits of every block modulo 2."""
     folded = np.bitwise_xor.reduce(blocks, axis=-1)
     for shift in (4, 2, 1):
@@ -164,15 +223,7 @@ def _parity(blocks: Bytes) -> Bytes:
     return np.asarray(folded & 1)
 
 
-def _check(frames: Bytes, levels: int, arena_id: int, duty: int) -> None:
-    expect.one_of("levels of a pattern", levels, _COMMANDS)
-    ok = frames.ndim == 3 and not frames.shape[1] % SIDE and not frames.shape[2] % SIDE
-    panels = f"frames of whole panels of {SIDE} x {SIDE} pixels"
-    expect.that(ok and frames.size, panels, frames.shape, "draw them for the arena")
-    advice = "split the stimulus, or lower its frame rate"
-    expect.whole("frames of a pattern", len(frames), advice, at_least=1, at_most=MAX_FRAMES)
-    expect.within("levels of a frame", frames, 0, levels - 1, "encode the luminance first")
-    expect.whole("arena_id", arena_id, "0 is unspecified", at_most=63)
+def _check_duty(duty: int) -> None:
     expect.whole("duty", duty, f"{_DUTY} is usual, 1 shows nothing visible", at_most=255)
 
 

@@ -17,6 +17,15 @@ from stimopt.export.view import Rig
 from stimopt.storage.files import reading
 
 _PRESENTED, _STIMULUS = "presented_frames", "stimulus"
+_PIXELS = "Levels of the display's pixels; rows from the top, columns from the left."
+_UNITS = {
+    "u": "Axial coordinate of the column.",
+    "v": "Other axial coordinate of the column.",
+    "azimuth_deg": "Azimuth it looks at, degrees, positive to the right.",
+    "elevation_deg": "Elevation it looks at, degrees, positive upward.",
+    "pixel_row": "Row of its pixel in the frames, from 0 at the top; NaN for none.",
+    "pixel_column": "Column of that pixel, from 0 at the left; NaN for none.",
+}
 
 
 class Nwb(Format):
@@ -53,54 +62,35 @@ class Nwb(Format):
         self.moment, self.pynwb = _moment(start), _import("pynwb")
         self.subject = {"subject_id": subject, "sex": sex, "age": age, "description": "The fly."}
         self.about = {"experimenter": [experimenter], "institution": institution}
-        self._frames: list[Any] = []
-        self._known: dict[bytes, int] = {}
-        self._shown: dict[str, list[int]] = {}
-
-    def check(self, rig: Rig, rate: float) -> None:
-        """Any display."""
-        super().check(rig, rate)
-        self._frames, self._known, self._shown = [], {}, {}
 
     def write(self, shown: Shown, folder: Path) -> Path:
-        """Keep the frames that differ until `finish`, in memory."""
-        numbers = self._shown[shown.stimulus.name] = []
-        for frame in shown.levels():
-            number = self._known.setdefault(frame.tobytes(), len(self._frames))
-            if number == len(self._frames):
-                self._frames.append(np.array(frame))
-            numbers.append(number)
+        """Nothing yet: `finish` writes the one file."""
         return folder / "session.nwb"
 
     def finish(self, folder: Path, shown: Sequence[Shown], trials: Sequence[Trial]) -> list[Path]:
         """Write the file."""
-        base = importlib.import_module("pynwb.base")
-        image = importlib.import_module("pynwb.image")
-        first, path = shown[0], folder / "session.nwb"
+        image, path = importlib.import_module("pynwb.image"), folder / "session.nwb"
+        numbers: dict[bytes, int] = {}
+        played: dict[str, list[int]] = {}
+        images: list[Any] = []
+        for each in shown:
+            for frame in each.levels():
+                number = numbers.setdefault(frame.tobytes(), len(images))
+                if number == len(images):
+                    name = f"frame_{number:05d}"
+                    picture = image.GrayscaleImage(name, np.array(frame), description=_PIXELS)
+                    images.append(picture)
+                played.setdefault(each.stimulus.name, []).append(number)
+        frames = self._frames(images, shown[0].rig)
         file = self._file()
-        about = "Levels of the display's pixels; rows from the top, columns from the left."
-        images = [
-            image.GrayscaleImage(name=f"frame_{number:05d}", data=frame, description=about)
-            for number, frame in enumerate(self._frames)
-        ]
-        references = base.ImageReferences(name="order_of_images", data=images)
-        display = first.rig.display.to_dict()
-        frames = base.Images(
-            name="frames",
-            images=images,
-            order_of_images=references,
-            description=f"Every distinct frame. Display: {display}. Light: "
-            f"{first.rig.light.describe()}.",
-        )
         file.add_stimulus_template(frames)
-        numbers = np.concatenate([self._shown[trial.stimulus] for trial in trials])
         file.add_stimulus(
             image.IndexSeries(
                 name=_PRESENTED,
-                data=numbers.astype(np.uint32),
+                data=np.concatenate([played[trial.stimulus] for trial in trials]).astype(np.uint32),
                 unit="N/A",
                 indexed_images=frames,
-                rate=float(first.plan.rate),
+                rate=float(shown[0].plan.rate),
                 starting_time=0.0,
                 description="Number of the frame shown at every refresh of the display.",
             )
@@ -115,7 +105,11 @@ class Nwb(Format):
                 stimulus=trial.stimulus,
                 kind=kinds[trial.stimulus],
             )
-        file.add_analysis(self._columns(first))
+        # Stimuli for cells of one column share their view of the display.
+        places = {id(each.view): each for each in reversed(shown)}
+        for each in places.values():
+            name = "columns" if len(places) == 1 else f"columns_{each.stimulus.name}"
+            file.add_analysis(_columns(each, name))
         with self.pynwb.NWBHDF5IO(str(path), "w") as io:
             io.write(file)
         return [path]
@@ -134,6 +128,16 @@ class Nwb(Format):
             frames = [np.asarray(order[int(number)].data) for number in series.data[first:last]]
             return plain_levels(np.stack(frames), path)
 
+    def _frames(self, images: Sequence[Any], rig: Rig) -> Any:
+        base = importlib.import_module("pynwb.base")
+        return base.Images(
+            name="frames",
+            images=images,
+            order_of_images=base.ImageReferences(name="order_of_images", data=images),
+            description=f"Every distinct frame. Display: {rig.display.to_dict()}. "
+            f"Light: {rig.light.describe()}.",
+        )
+
     def _file(self) -> Any:
         file = importlib.import_module("pynwb.file")
         return self.pynwb.NWBFile(
@@ -148,25 +152,18 @@ class Nwb(Format):
             **self.about,
         )
 
-    def _columns(self, shown: Shown) -> Any:
-        common = importlib.import_module("hdmf.common")
-        units = {
-            "u": "Axial coordinate of the column.",
-            "v": "Other axial coordinate of the column.",
-            "azimuth_deg": "Azimuth it looks at, degrees, positive to the right.",
-            "elevation_deg": "Elevation it looks at, degrees, positive upward.",
-            "pixel_row": "Row of the display's pixel there, from 0 at the top; NaN for none.",
-            "pixel_column": "Column of that pixel, from 0 at the left; NaN for none.",
-        }
-        directions = shown.directions()
-        return common.DynamicTable(
-            name="columns",
-            description="Columns of the model's eye and where they look. Straight ahead is 0, 0.",
-            columns=[
-                common.VectorData(name=name, description=text, data=directions[name])
-                for name, text in units.items()
-            ],
-        )
+
+def _columns(shown: Shown, name: str) -> Any:
+    """Where the columns look when a stimulus is shown."""
+    common, directions = importlib.import_module("hdmf.common"), shown.directions()
+    return common.DynamicTable(
+        name=name,
+        description="Columns of the model's eye and where they look. Straight ahead is 0, 0.",
+        columns=[
+            common.VectorData(name=of, description=text, data=directions[of])
+            for of, text in _UNITS.items()
+        ],
+    )
 
 
 def _moment(text: str | None) -> datetime.datetime:

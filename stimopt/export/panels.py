@@ -1,17 +1,17 @@
-"""LED arenas of the Reiser lab: patterns, and the protocol files that play them."""
+"""What the LED arenas of the Reiser lab share: patterns, and the protocol that plays them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
 
 from stimopt import expect
-from stimopt.export import g4, g6
-from stimopt.export.displays import Arena
+from stimopt.export.directions import Array
+from stimopt.export.displays import PIXELS, Arena
 from stimopt.export.formats import AGAIN, Format, Shown, Trial
 from stimopt.export.light import Levels
 from stimopt.export.view import Rig
@@ -23,10 +23,11 @@ PANEL_HZ = {
 }
 """Refresh of the panels by generation and levels, as documented or seen after power-on."""
 MAX_PATTERNS = 999
+MAX_FRAMES = 65_535
 
 
 class Panels(Format):
-    """What the generations share.
+    """Patterns of an arena.
 
     Args:
         panel_hz: refresh of the panels themselves; None takes `PANEL_HZ`. Patterns advance at
@@ -48,8 +49,8 @@ class Panels(Format):
     def check(self, rig: Rig, rate: float) -> None:
         """An arena of the generation, and a whole frame rate that divides its refresh."""
         super().check(rig, rate)
-        arena = rig.display
-        generation = arena.generation if isinstance(arena, Arena) else type(arena).__name__
+        display = rig.display
+        generation = display.generation if isinstance(display, Arena) else type(display).__name__
         names = " or ".join(self.generations)
         advice = "choose such a display"
         expect.that(generation in self.generations, f"an arena of {names}", generation, advice)
@@ -64,31 +65,31 @@ class Panels(Format):
             "give another timing.refresh, or panel_hz if the panels' refresh was set",
         )
 
-    def pattern_name(self, shown: Shown) -> str:
-        """File name; controllers number patterns in alphabetical order, from 1."""
-        return f"patterns/pat{shown.number:04d}_{shown.stimulus.name}.pat"
-
     def write(self, shown: Shown, folder: Path) -> Path:
         """The pattern."""
         path = folder / self.pattern_name(shown)
         advice = "export fewer items at once"
         expect.whole("patterns of a session", shown.number, advice, at_most=MAX_PATTERNS)
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(self.encode(shown.levels(), shown.rig))
+        path.write_bytes(self.encode(shown.levels()[:, ::-1], shown.rig))
         return path
 
     def read(self, path: Path, name: str) -> Levels:
         """The pattern, checked in full."""
         with reading(path, "a pattern", AGAIN):
-            return self.decode(path.read_bytes())
+            return self.decode(path.read_bytes())[:, ::-1]
 
-    def encode(self, levels: Levels, rig: Rig) -> bytes:
-        """Bytes of a pattern, row 0 of which is the bottom."""
-        raise NotImplementedError
+    @abstractmethod
+    def pattern_name(self, shown: Shown) -> str:
+        """Name of its file in the folder of the session."""
 
-    def decode(self, content: bytes) -> Levels:
-        """Levels of its bytes, row 0 on top."""
-        raise NotImplementedError
+    @abstractmethod
+    def encode(self, frames: Array, rig: Rig) -> bytes:
+        """Bytes of a pattern, from frames whose row 0 is the bottom."""
+
+    @abstractmethod
+    def decode(self, content: bytes) -> Array:
+        """Frames of its bytes, row 0 at the bottom."""
 
     def play(self, pattern: str, number: int, trial: Trial, rate: float) -> dict[str, Any]:
         """A command of a protocol file."""
@@ -106,143 +107,15 @@ class Panels(Format):
         """Write the protocol, and a pattern by which people see whether the rig is upright."""
         paths = [folder / "protocol.yaml", folder / "test_pattern.pat"]
         paths[0].write_text(yaml.safe_dump(protocol, sort_keys=False), encoding="utf-8")
-        levels = rig.display.flipped(figure(_arena(rig), rig.light.levels))
-        paths[1].write_bytes(self.encode(levels, rig))
+        levels = rig.display.flipped(figure(arena_of(rig), rig.light.levels))
+        paths[1].write_bytes(self.encode(levels[:, ::-1], rig))
         return paths
 
 
-class G4(Panels):
-    """G4 and G4.1.
-
-    Args:
-        panel_hz: as for `Panels`.
-        header: version of the pattern's header, 1 or 2.
-        stretch: of every frame; 1 is what present writers use, what it does is not documented.
-    """
-
-    name = "g4"
-    generations = ("G4", "G4.1")
-
-    def __init__(self, panel_hz: float | None = None, header: int = 2, stretch: int = 1) -> None:
-        super().__init__(panel_hz)
-        expect.one_of("header of G4 patterns", header, (1, 2))
-        expect.whole("stretch", stretch, "1 is usual", at_most=max(g4.MAX_STRETCH.values()))
-        self.header, self.stretch = header, stretch
-
-    def pattern_name(self, shown: Shown) -> str:
-        """G4 finds a pattern by its number, G4.1 by its place in the folder of the card."""
-        arena = shown.rig.display
-        if isinstance(arena, Arena) and arena.generation == "G4":
-            return f"Patterns/pat{shown.number:04d}.pat"
-        return super().pattern_name(shown)
-
-    def encode(self, levels: Levels, rig: Rig) -> bytes:
-        """Bytes of a pattern."""
-        arena = _arena(rig)
-        return g4.encode(
-            levels[:, ::-1],
-            rig.light.levels,
-            generation=arena.generation,
-            arena_id=arena.header_id,
-            version=self.header,
-            stretch=self.stretch,
-        )
-
-    def decode(self, content: bytes) -> Levels:
-        """Levels of its bytes."""
-        return g4.decode(content)[1][:, ::-1]
-
-    def finish(self, folder: Path, shown: Sequence[Shown], trials: Sequence[Trial]) -> list[Path]:
-        """Protocol of version 1, one condition for each trial, in order."""
-        by_name = {each.stimulus.name: each for each in shown}
-        conditions = []
-        for number, trial in enumerate(trials, 1):
-            each = by_name[trial.stimulus]
-            pattern = Path(self.pattern_name(each)).name
-            command = self.play(pattern, each.number, trial, each.plan.rate)
-            command |= {"command_name": "startG41Trial", "frame_index": 1}
-            conditions.append({"id": f"{number:04d}_{trial.stimulus}", "commands": [command]})
-        rows, columns, _ = _arena(shown[0].rig).panels
-        protocol = {
-            "version": 1,
-            "experiment_info": {"name": "stimopt"},
-            "arena_info": {
-                "num_rows": rows,
-                "num_cols": columns,
-                "generation": _arena(shown[0].rig).generation,
-            },
-            "experiment_structure": {"repetitions": 1, "randomization": {"enabled": False}},
-            "pretrial": {"include": False},
-            "block": {"conditions": conditions},
-            "intertrial": {"include": False},
-            "posttrial": {"include": False},
-        }
-        return self.finished(folder, shown[0].rig, protocol)
-
-
-class G6(Panels):
-    """G6.
-
-    Args:
-        panel_hz: as for `Panels`.
-        duty: brightness of the panels, 0 to 255.
-        ring_mask: name the full ring in the header, with the panels that are there in its first
-            columns. The format's document wants that, its writers name those that are there.
-        rig_file: path of the rig's file on the computer that plays the session.
-    """
-
-    name = "g6"
-    generations = ("G6",)
-
-    def __init__(
-        self,
-        panel_hz: float | None = None,
-        duty: int = 128,
-        ring_mask: bool = False,
-        rig_file: str = "./configs/rigs/cshl_g6_2x10.yaml",
-    ) -> None:
-        super().__init__(panel_hz)
-        expect.whole("duty", duty, "128 is usual, 1 shows nothing visible", at_most=255)
-        self.duty, self.ring_mask, self.rig_file = duty, ring_mask, rig_file
-
-    def pattern_name(self, shown: Shown) -> str:
-        """A number in front keeps the alphabetical order."""
-        return f"patterns/{shown.number:03d}_{shown.stimulus.name}.pat"
-
-    def encode(self, levels: Levels, rig: Rig) -> bytes:
-        """Bytes of a pattern."""
-        arena = _arena(rig)
-        return g6.encode(
-            levels[:, ::-1],
-            rig.light.levels,
-            arena_id=arena.header_id,
-            duty=self.duty,
-            ring=arena.panels[2] if self.ring_mask else None,
-        )
-
-    def decode(self, content: bytes) -> Levels:
-        """Levels of its bytes."""
-        return g6.decode(content)[1][:, ::-1]
-
-    def finish(self, folder: Path, shown: Sequence[Shown], trials: Sequence[Trial]) -> list[Path]:
-        """Protocol of version 3, one condition for each stimulus, and their order."""
-        lasting = {trial.stimulus: trial for trial in trials}
-        conditions = []
-        for each in shown:
-            trial = lasting[each.stimulus.name]
-            command = self.play(trial.stimulus, each.number, trial, each.plan.rate)
-            command |= {"command_name": "trialParams", "frame_index": 0, "duty": max(self.duty, 1)}
-            # The first command does not wait for the pattern to end.
-            wait = {"type": "wait", "duration": command["duration"]}
-            conditions.append({"name": trial.stimulus, "commands": [command, wait]})
-        protocol = {
-            "version": 3,
-            "experiment_info": {"name": "stimopt"},
-            "rig": self.rig_file,
-            "experiment": [trial.stimulus for trial in trials],
-            "conditions": conditions,
-        }
-        return self.finished(folder, shown[0].rig, protocol)
+def arena_of(rig: Rig) -> Arena:
+    """The display of a rig that was checked."""
+    assert isinstance(rig.display, Arena)
+    return rig.display
 
 
 def figure(arena: Arena, levels: int) -> Levels:
@@ -254,8 +127,9 @@ def figure(arena: Arena, levels: int) -> Levels:
     rows, columns = arena.shape
     row, column = np.mgrid[:rows, :columns]
     front = columns / 2 if arena.front is None else arena.front
-    size = rows / 8
-    across, down = (column + 0.5 - front) / size, (row + 0.5) / size
+    ring, size = arena.panels[2] * PIXELS[arena.generation], rows / 8
+    right = (column + 0.5 - front + ring / 2) % ring - ring / 2  # the shorter way around
+    across, down = right / size, (row + 0.5) / size
     stem = (across >= -2) & (across < -1) & (down >= 1) & (down < 7)
     top = (across >= -2) & (across < 2) & (down >= 1) & (down < 2)
     middle = (across >= -2) & (across < 1) & (down >= 3.5) & (down < 4.5)
@@ -263,6 +137,45 @@ def figure(arena: Arena, levels: int) -> Levels:
     return drawn
 
 
-def _arena(rig: Rig) -> Arena:
-    assert isinstance(rig.display, Arena)
-    return rig.display
+def check_frames(frames: Array, levels: int, side: int) -> tuple[int, int, int]:
+    """Refuse frames that are not levels of whole panels, or too many.
+
+    Args:
+        frames: `(frames, rows, columns)`.
+        levels: 16 or 2.
+        side: pixels along the side of a panel.
+
+    Returns:
+        Frames, rows of panels and columns of panels.
+    """
+    expect.one_of("levels of a pattern", levels, Panels.levels)
+    whole = frames.ndim == 3 and not frames.shape[1] % side and not frames.shape[2] % side
+    ok = whole and 0 < frames.shape[1] <= 255 * side and 0 < frames.shape[2] <= 255 * side
+    panels = f"frames of whole panels of {side} x {side} pixels"
+    expect.that(ok, panels, frames.shape, "draw them for the arena")
+    advice = "split the stimulus, or lower its frame rate"
+    expect.whole("frames of a pattern", len(frames), advice, at_least=1, at_most=MAX_FRAMES)
+    expect.within("levels of a frame", frames, 0, levels - 1, "encode the luminance first")
+    return len(frames), frames.shape[1] // side, frames.shape[2] // side
+
+
+def pack(pixels: Array, levels: int, order: Literal["little", "big"]) -> Array:
+    """Bytes of pixels along the last axis: eight in one of 2 levels, two in one of 16.
+
+    Args:
+        pixels: uint8 `(..., pixels)`.
+        levels: 2 or 16.
+        order: the first pixel of a byte is in its low bits (`little`) or in its high ones.
+    """
+    if levels == 2:
+        return np.asarray(np.packbits(pixels, axis=-1, bitorder=order))
+    low, high = (pixels[..., 0 if order == part else 1 :: 2] for part in ("little", "big"))
+    return np.asarray(low | high << 4)
+
+
+def unpack(data: Array, levels: int, order: Literal["little", "big"]) -> Array:
+    """The inverse of `pack`."""
+    if levels == 2:
+        return np.asarray(np.unpackbits(data, axis=-1, bitorder=order))
+    nibbles = (data & 15, data >> 4)[:: 1 if order == "little" else -1]
+    return np.stack(nibbles, axis=-1).reshape(*data.shape[:-1], -1)

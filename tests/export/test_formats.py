@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from stimopt.export.displays import Arena, Display, FlatScreen, Sphere
-from stimopt.export.formats import Film, Format, Npz, Png, Shown
+from stimopt.export.formats import Film, Format, Npz, Png, Shown, Stimpack
+from stimopt.export.g4 import G4
+from stimopt.export.g6 import G6
 from stimopt.export.light import Light
-from stimopt.export.panels import G4, G6, figure
+from stimopt.export.panels import figure
 from stimopt.export.session import Order, on_rig, write_session
-from stimopt.export.stimpack import Stimpack
 from stimopt.export.timing import Timing
 from stimopt.export.view import Rig
 from stimopt.protocol import Protocol
@@ -231,3 +232,24 @@ def test_bad_options_are_refused(make) -> None:
 def test_panels_that_refresh_faster_take_a_faster_pattern() -> None:
     (shown,) = shown_on(G6(panel_hz=400), Arena("G6 2x10"), Light(16), refresh=200)
     assert shown.plan.rate == 200 and shown.plan.total % 20 == 0
+
+
+@pytest.mark.parametrize("flip", ["none", "left-right", "up-down", "rotate180"])
+def test_the_pixel_of_a_column_is_that_of_the_file(tmp_path: Path, flip) -> None:
+    """However the display is mounted: the pixel named shows the luminance of its column."""
+    _, path = written(tmp_path, Npz(), Sphere(width_deg=70, width_px=70, height_px=66, flip=flip),
+                      Light(65536))  # fmt: skip
+    with np.load(path) as archive:
+        rows, columns = archive["pixel_row"], archive["pixel_column"]
+        shown = np.isfinite(rows)
+        row, column = np.rint(rows[shown]).astype(int), np.rint(columns[shown]).astype(int)
+        expected = Light(65536).encode(archive["luminance"][:, shown])
+        np.testing.assert_array_equal(archive["pixels"][:, row, column], expected)
+    assert shown.sum() == 61
+
+
+def test_the_figure_stands_straight_ahead_across_the_seam() -> None:
+    middle = figure(Arena("G6 2x10", front=100), 16)
+    for front in (0, 200):
+        seam = figure(Arena("G6 2x10", front=front), 16)
+        np.testing.assert_array_equal(seam, np.roll(middle, 100, axis=2))

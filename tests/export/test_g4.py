@@ -116,6 +116,8 @@ def test_a_file_that_a_display_would_garble_is_refused(content: bytes, message: 
         (np.zeros((1, 16, 16)), {"levels": 4}, "levels"),
         (np.zeros((0, 16, 16)), {}, "frames"),
         (np.zeros((1, 16, 16)), {"stretch": 21}, "stretch"),
+        (np.zeros((1, 16, 16)), {"generation": "G5"}, "generation"),
+        (np.zeros((1, 16, 16)), {"version": 3}, "version"),
     ],
 )
 def test_what_the_format_cannot_hold_is_refused(frames, options, message: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from stimopt.export.directions import Eye
 from stimopt.export.displays import Arena
 from stimopt.export.light import Light
 from stimopt.export.nwb import Nwb
@@ -89,3 +91,30 @@ def test_the_extra_is_named_where_it_is_missing() -> None:
 def test_bad_options_are_refused(options, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Nwb(**options)
+
+
+@needs_pynwb
+def test_a_file_holds_the_frames_of_its_own_session(tmp_path: Path) -> None:
+    """Two sessions laid out before either is written."""
+    made, order = Nwb(START), Order()
+    sessions = [on_rig([noise(12, seed=seed)], RIG, made, Protocol(), order) for seed in (0, 1)]
+    for number, shown in enumerate(sessions):
+        (path,) = write_session(shown, made, tmp_path / str(number), order)
+        with h5py.File(path) as file:
+            names = [n for n in file["stimulus/templates/frames"] if n.startswith("frame_")]
+        assert len(names) == 13
+        np.testing.assert_array_equal(made.read(path, "noise"), shown[0].levels())
+
+
+@needs_pynwb
+def test_columns_are_listed_for_every_place_of_a_cell(tmp_path: Path) -> None:
+    rig = dataclasses.replace(RIG, eye=Eye(azimuth=5.0, elevation=2.0))
+    aside = dataclasses.replace(noise(3), name="aside", u=1)
+    shown = on_rig([noise(3), aside], rig, Nwb(START), Protocol(), Order())
+    (path, _) = write_session(shown, Nwb(START), tmp_path / "out", Order())
+    with h5py.File(path) as file:
+        for name, (u, v) in (("columns_noise", (0, 0)), ("columns_aside", (1, 0))):
+            table = file["analysis"][name]
+            column = (table["u"][:] == u) & (table["v"][:] == v)
+            place = table["azimuth_deg"][:][column], table["elevation_deg"][:][column]
+            np.testing.assert_allclose(place, [[5.0], [2.0]], atol=1e-9)

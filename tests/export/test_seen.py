@@ -11,8 +11,8 @@ import torch
 from stimopt.export.directions import Eye
 from stimopt.export.displays import Arena, Sphere
 from stimopt.export.formats import Film, Npz, Shown
+from stimopt.export.g6 import G6
 from stimopt.export.light import Light
-from stimopt.export.panels import G6
 from stimopt.export.seen import Seen, seen_back
 from stimopt.export.session import Order, on_rig, write_session
 from stimopt.export.stimuli import Stimulus

@@ -15,8 +15,8 @@ import yaml
 from stimopt.export.directions import Eye
 from stimopt.export.displays import Arena, Sphere
 from stimopt.export.formats import Format, Npz, Shown
+from stimopt.export.g4 import G4
 from stimopt.export.light import Light
-from stimopt.export.panels import G4
 from stimopt.export.session import Order, on_rig, write_session
 from stimopt.export.stimuli import add_controls
 from stimopt.export.timing import Timing

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from stimopt.export.displays import Sphere
+from stimopt.export.formats import Stimpack
 from stimopt.export.session import Order, on_rig, write_session
-from stimopt.export.stimpack import Stimpack
 from stimopt.export.timing import Timing
 from stimopt.export.view import Rig
 from stimopt.protocol import Protocol
