@@ -16,6 +16,9 @@ Floats = NDArray[np.float64]
 MAX_EXTENT = 200
 """Rings; a larger lattice (200 rings are 120,601 columns) is a typing error rather than an eye."""
 
+NEIGHBOURS = ((-1, 0), (-1, 1), (0, 1), (1, 0), (1, -1), (0, -1))
+"""Axial steps (du, dv) to the six columns around one, clockwise in a picture from the top."""
+
 
 @dataclass(frozen=True)
 class HexLattice:
@@ -62,6 +65,12 @@ class HexLattice:
     def center(self) -> int:
         """Index of the central column (u = v = 0)."""
         return self.n_columns // 2
+
+    @property
+    def ring(self) -> Ints:
+        """Steps from the central column to every column, 0 to `extent`, `(columns,)`."""
+        steps: Ints = np.abs([self.u, self.v, self.u + self.v]).max(axis=0)
+        return steps
 
     @cached_property
     def _grid(self) -> Ints:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stimopt.lattice import HexLattice
+from stimopt.lattice import NEIGHBOURS, HexLattice
 
 EXTENTS = [0, 1, 2, 5, 15]
 
@@ -39,6 +39,26 @@ def test_columns_are_listed_by_u_then_v(extent: int) -> None:
     assert list(zip(lattice.u.tolist(), lattice.v.tolist(), strict=True)) == expected
     assert lattice.n_columns == len(expected)
     assert (lattice.u[lattice.center], lattice.v[lattice.center]) == (0, 0)
+
+
+@pytest.mark.parametrize("extent", EXTENTS)
+def test_a_ring_is_a_hexagon_around_the_centre(extent: int) -> None:
+    lattice = HexLattice(extent)
+    distance = np.hypot(*lattice.positions().T)
+    for k in range(extent + 1):
+        of_ring = lattice.ring == k
+        assert np.count_nonzero(of_ring) == (6 * k if k else 1)
+        # Corners are k columns away, the middles of the edges sqrt(3) / 2 of that or a bit more.
+        assert distance[of_ring].max() == pytest.approx(k)
+        assert distance[of_ring].min() >= np.sqrt(3) / 2 * k - 1e-9
+
+
+def test_neighbours_are_one_column_away_clockwise_from_the_top() -> None:
+    lattice = HexLattice(1)
+    u, v = np.array(NEIGHBOURS).T
+    x, y = lattice.positions()[lattice.index(u, v)].T
+    np.testing.assert_allclose(np.hypot(x, y), 1)
+    np.testing.assert_allclose(np.rad2deg(np.arctan2(x, y)) % 360, 60 * np.arange(6), atol=1e-9)
 
 
 @pytest.mark.parametrize("extent", EXTENTS)

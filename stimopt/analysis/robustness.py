@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stimopt.analysis.currents import require_connectome
 from stimopt.analysis.shown import ShownStimuli, drive_of, peak_gradient, traces_of
-from stimopt.lattice import Floats
+from stimopt.lattice import NEIGHBOURS, Floats
 from stimopt.networks.model import ResponseModel, device_of
 from stimopt.networks.stability import crossing_edges
 from stimopt.protocol import GREY
@@ -29,7 +29,6 @@ MISSED = 5
 STEPS = (0.02, 0.1, 0.3)
 """Parts of the way to the optimum of the linear region."""
 GREY_SECONDS = 1.0
-NEIGHBOURS = ((1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1))
 
 
 def change_at_half_step(network: ResponseModel, shown: ShownStimuli, drive: Tensor) -> Floats:

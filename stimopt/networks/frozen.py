@@ -264,8 +264,8 @@ class FrozenNetwork(ResponseModel):
     def _stability_of(self, position: int, protocol: Protocol) -> Stability:
         if self.linearized(position).growth(protocol.dt) > 1:
             return Stability.STEP
-        near = np.abs([self.lattice.u, self.lattice.v, self.lattice.u + self.lattice.v]).max(0) <= 2
-        cells = torch.as_tensor(self.layout.cell_index[:, near]).to(self.bias.device)
+        near = self.layout.cell_index[:, self.lattice.ring <= 2]
+        cells = torch.as_tensor(near).to(self.bias.device)
         cells = cells[cells >= 0]
 
         def advance(luminance: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

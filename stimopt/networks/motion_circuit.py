@@ -40,6 +40,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stimopt.connectome import Connectome, NetworkParameters
+from stimopt.lattice import NEIGHBOURS
 
 Synapses = dict[tuple[int, int], float]
 """Synapse count by the source's place relative to the target, (du, dv)."""
@@ -135,8 +136,7 @@ def _here(n_syn: float) -> Synapses:
 
 def _disc(centre: float, ring: float) -> Synapses:
     """The own column and each of its six neighbours."""
-    neighbours = ((-1, 0), (-1, 1), (0, 1), (1, 0), (1, -1), (0, -1))
-    return {(0, 0): centre, **dict.fromkeys(neighbours, ring)}
+    return {(0, 0): centre, **dict.fromkeys(NEIGHBOURS, ring)}
 
 
 def _up(near: float, flank: float, far: float = 0.0) -> Synapses:

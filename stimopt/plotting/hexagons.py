@@ -93,9 +93,7 @@ def drawn_columns(lattice: HexLattice, max_extent: int | None) -> Ints:
     if max_extent is None:
         return np.arange(lattice.n_columns, dtype=np.int64)
     expect.whole("max_extent", max_extent, "0 draws the central column alone")
-    u, v = lattice.u, lattice.v
-    rings = np.maximum(np.maximum(np.abs(u), np.abs(v)), np.abs(u + v))
-    return np.flatnonzero(rings <= max_extent).astype(np.int64)
+    return np.flatnonzero(lattice.ring <= max_extent)
 
 
 def frame_size(lattice: HexLattice, max_extent: int | None) -> tuple[float, float]:
