@@ -1,4 +1,4 @@
-"""What an optimum is held against: every check, its threshold, and what failing it means."""
+"""The criteria of a good optimum: every check, its threshold, and what failing it means."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ CRITERIA = (
         "the cell is driven through other inputs than natural clips use",
     ),
 )
-"""All checks, in the order in which they are made and shown."""
+"""All checks, in the order in which they are done and shown."""
 
 
 def checked_thresholds(changed: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How far an optimum can be trusted: the figures that are held against the criteria."""
+"""How far an optimum can be trusted: a figure for every criterion, compared with its threshold."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from stimopt.results import Result, ThreeOptima, Variable
 from stimopt.results.items import cells_of
 from stimopt.results.three_optima import select_items
 
-PASSED, FAILED, NOT_MADE = 1, 0, -1
-"""Outcomes. A check for which something is missing is not made, and never passes."""
+PASSED, FAILED, SKIPPED = 1, 0, -1
+"""Outcomes. A check that needs something which was not passed is skipped, and never passes."""
 
 
 Figures = np.ma.MaskedArray[Any, Any]
-"""`(items,)`; masked where a check is not made."""
+"""`(items,)`; masked where a check is skipped."""
 
 
 def check_optima(
@@ -36,7 +36,7 @@ def check_optima(
     others: Sequence[ResponseModel] = (),
     thresholds: Mapping[str, float] | None = None,
 ) -> Result:
-    """Hold every optimum against `CRITERIA`.
+    """Compare every optimum with `CRITERIA`.
 
     Example:
         >>> import stimopt
@@ -56,12 +56,12 @@ def check_optima(
 
     Returns:
         A result of kind `checked`: `criterion` and `threshold` `(check,)`, `figure` and `outcome`
-        `(item, check)`, the latter 1 where it passes, 0 where it fails and -1 where it was not
-        made, and `passed` `(item,)`, whether nothing fails.
+        `(item, check)`, the latter 1 where it passes, 0 where it fails and -1 where it was
+        skipped, and `passed` `(item,)`, whether nothing fails.
 
     Raises:
         ValueError: for a result without stimuli or of another network, clips of another network or
-            protocol, networks that lack a cell, or a threshold that is none.
+            protocol, networks that lack a cell, or a threshold out of range.
     """
     if isinstance(result, ThreeOptima):
         clips, result = result.naturalistic if clips is None else clips, result.artificial
@@ -69,9 +69,10 @@ def check_optima(
     shown = ShownStimuli.of(result, network)
     figures = _Measures(result, network, shown, clips, others).all()
     figure = np.stack([np.ma.filled(each, np.nan) for each in figures.values()], axis=1)
-    made = np.stack([~np.ma.getmaskarray(each) for each in figures.values()], axis=1)
+    skipped = np.stack([np.ma.getmaskarray(each) for each in figures.values()], axis=1)
     passes = [c.passes(figure[:, k], limits[c.name]) for k, c in enumerate(CRITERIA)]
-    outcome = np.where(made, np.where(np.stack(passes, axis=1), PASSED, FAILED), NOT_MADE)
+    outcome = np.where(np.stack(passes, axis=1), PASSED, FAILED)
+    outcome = np.where(skipped, SKIPPED, outcome)
     described = ("label", "cell_type", "seed", "network", "readout_u", "readout_v")
     per_check, both = ("check",), ("item", "check")
     variables = {
@@ -79,7 +80,7 @@ def check_optima(
         "criterion": Variable(per_check, np.array([c.name for c in CRITERIA])),
         "threshold": Variable(per_check, np.array([limits[c.name] for c in CRITERIA])),
         "figure": Variable(both, figure),
-        "outcome": Variable(both, outcome.astype(np.int8), "1 passed, 0 failed, -1 not made"),
+        "outcome": Variable(both, outcome.astype(np.int8), "1 passed, 0 failed, -1 skipped"),
         "passed": Variable(("item",), (outcome != FAILED).all(axis=1)),
     }
     return dataclasses.replace(result, kind="checked", variables=variables)
@@ -124,12 +125,12 @@ class _Measures:
 
     def level(self) -> Any:
         if "fraction_reached" not in self.result.variables:
-            return self._not_made()
+            return self._skipped()
         return self.result["fraction_reached"] / np.abs(self.result["fraction"])
 
     def optimality(self) -> Any:
         if self.result.kind not in ("range", "artificial"):
-            return self._not_made()  # clips, and what stays near them, are no optima of pixels
+            return self._skipped()  # clips, and what stays near them, are no optima of pixels
         measure, free = robustness.gain_by_small_steps, self.result.kind == "range"
         return measure(self.network, self.shown, self.drive, free)
 
@@ -149,7 +150,7 @@ class _Measures:
 
     def _spread_of_seeds(self) -> Any:
         """Spread of the drives of items that differ in their seed alone, part of the largest."""
-        cells, spread = cells_of(self.result), self._not_made()
+        cells, spread = cells_of(self.result), self._skipped()
         for cell in set(cells):
             rows = [i for i, other in enumerate(cells) if other == cell]
             if len(set(self.result["seed"][rows].tolist())) > 1:
@@ -162,7 +163,7 @@ class _Measures:
 
     def extent(self) -> Any:
         if not isinstance(self.network, FrozenNetwork):
-            return self._not_made()
+            return self._skipped()
         return self._robust(robustness.change_on_larger_lattice)
 
     def noise(self) -> Any:
@@ -175,7 +176,7 @@ class _Measures:
         return self._robust(robustness.left_with_a_missed_frame)
 
     def best_clip(self) -> Any:
-        figures = self._not_made()
+        figures = self._skipped()
         if self.clips is not None:
             natural = ShownStimuli.of(self.clips, self.network)
             by_clip = drive_of(self.network, natural).numpy()
@@ -188,7 +189,7 @@ class _Measures:
         return figures
 
     def percentile(self) -> Any:
-        figures = self._not_made()
+        figures = self._skipped()
         if self.clips is not None and "every_peak_response" in self.clips.variables:
             peaks = self.shown.peaks(self.traces).value.numpy()
             for i, rows in enumerate(rows_of_cells(self.result, self.clips)):
@@ -199,12 +200,12 @@ class _Measures:
 
     def other_networks(self) -> Any:
         if not self.others and self.network.n_networks == 1:
-            return self._not_made()
+            return self._skipped()
         return robustness.share_in_other_networks(self.network, self.shown, self.drive, self.others)
 
     def paths(self) -> Any:
         if self.clips is None or not isinstance(self.network, FrozenNetwork):
-            return self._not_made()
+            return self._skipped()
         similarity = path_similarity(self.result, self.network, self.clips)
         has_clips = [len(rows) > 0 for rows in rows_of_cells(self.result, self.clips)]
         best = np.nan_to_num(similarity, nan=-np.inf).max(axis=1, initial=-np.inf)
@@ -213,5 +214,5 @@ class _Measures:
     def _robust(self, measure: Any) -> Any:
         return measure(self.network, self.shown, self.drive)
 
-    def _not_made(self) -> Any:
+    def _skipped(self) -> Any:
         return np.ma.array(np.full(len(self.shown), np.nan), mask=True)

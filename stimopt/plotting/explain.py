@@ -15,11 +15,11 @@ from stimopt import expect
 from stimopt.lattice import Floats, HexLattice
 from stimopt.plotting import style
 from stimopt.plotting.hexagons import add_colorbar, hex_frame
-from stimopt.plotting.selection import strip_frames, symmetric_limit
+from stimopt.plotting.selection import FRAMES, RINGS, SECONDS, strip_frames, symmetric_limit
 
 MAIN = 8
 """Sources with a line, a bar and a map of their own; the others are summed."""
-_FRAMES, _SECONDS, _RINGS, _MAP_RINGS = 10, 0.2, 6, 3
+_MAP_RINGS = 3
 _WIDTH, _LEFT, _RIGHT = 8.2, 0.075, 0.88
 
 
@@ -79,7 +79,7 @@ def plot_explanation(
     fig = Figure(figsize=(_WIDTH, sum(heights)), dpi=style.DPI)
     head, strip, curves, places = _parts(fig, heights)
     head.text(_LEFT, 0.4, title, fontsize=style.TITLE_SIZE + 2, fontweight="bold", va="center")
-    frames = strip_frames(explained.peak_frame, dt, _SECONDS, _FRAMES)
+    frames = strip_frames(explained.peak_frame, dt, SECONDS, FRAMES)
     _draw_strip(strip, explained, lattice, frames, dt)
     colors = dict(zip(order, cycle(style.SERIES), strict=False))
     left, right = curves.subfigures(1, 2, width_ratios=(1.25, 1), squeeze=False)[0]
@@ -106,13 +106,13 @@ def _draw_strip(
     """Stimulus above sensitivity in the last frames before the peak."""
     shown = np.asarray(frames)
     gradient = explained.sensitivity[shown]
-    limit = symmetric_limit(gradient, lattice, _RINGS)
+    limit = symmetric_limit(gradient, lattice, RINGS)
     rows: tuple[tuple[str, Floats, float, float, str, str], ...] = (
         ("stimulus", explained.stimulus[shown], 0.0, 1.0, style.STIMULUS_CMAP, "luminance"),
         ("sensitivity", gradient, -limit, limit, style.RESPONSE_CMAP, "gradient"),
     )
-    width = (_RIGHT - _LEFT) / _FRAMES
-    empty = _FRAMES - len(shown)
+    width = (_RIGHT - _LEFT) / FRAMES
+    empty = FRAMES - len(shown)
     for i, (name, values, low, high, cmap, label) in enumerate(rows):
         bottom = 0.56 - 0.43 * i
         for k, frame in enumerate(values):
@@ -124,7 +124,7 @@ def _draw_strip(
                 vmin=low,
                 vmax=high,
                 cmap=cmap,
-                max_extent=_RINGS,
+                max_extent=RINGS,
                 crosshair=True,
             )
             if i == 1:
@@ -164,17 +164,17 @@ def _draw_currents(
     """Currents by source, relative to onset, up to the peak."""
     ax = part.add_axes((0.13, 0.19, 0.83, 0.67))
     stop = explained.peak_frame + 1
-    first = max(0, stop - 1 - round(_SECONDS / dt))
+    first = max(0, stop - 1 - round(SECONDS / dt))
     time = 1000 * dt * np.arange(first - stop + 1, 1)
     total = explained.changes[first:stop].sum(axis=1)
     ax.axhline(0, color="0.75", lw=0.6)
     ax.plot(time, total, color="0.35", lw=2.2, alpha=0.5, label="sum")
     for s, color in colors.items():
-        style_of = "-" if list(colors).index(s) < len(style.SERIES) else "--"
+        first_round = list(colors).index(s) < len(style.SERIES)
         ax.plot(
             time,
             explained.changes[first:stop, s],
-            style_of,
+            "-" if first_round else "--",
             color=color,
             lw=1.3,
             label=explained.sources[s],
@@ -214,11 +214,10 @@ def _draw_shares(part: SubFigure, explained: Explanation, colors: Mapping[int, s
         ax.text(1.04, 1.03, "left without", transform=ax.transAxes, fontsize=style.TICK_SIZE)
         for row, s in enumerate(order):
             if np.isfinite(left := explained.lesioned[s]):
-                text = f"{100 * left:.0f} %".replace("-", "\N{MINUS SIGN}")
                 ax.text(
                     1.24,
                     row,
-                    text,
+                    style.percent(left),
                     transform=ax.get_yaxis_transform(),
                     va="center",
                     ha="right",
@@ -254,8 +253,5 @@ def _draw_maps(
 
 
 def _finish(ax: Axes) -> None:
-    ax.tick_params(labelsize=style.TICK_SIZE, length=2.5, width=0.6, pad=1.5)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_linewidth(0.6)
+    style.open_axes(ax)
+    ax.tick_params(length=2.5, pad=1.5)

@@ -14,6 +14,9 @@ from stimopt.plotting import style
 from stimopt.plotting.hexagons import drawn_columns
 from stimopt.protocol import Protocol
 
+SECONDS, FRAMES, RINGS = 0.2, 10, 6
+"""Time before the peak, most frames, and rings of columns that pictures show by default."""
+
 
 @dataclass(frozen=True)
 class StripOptions:
@@ -27,9 +30,9 @@ class StripOptions:
             nothing, or the values themselves, `(columns,)` or one number.
     """
 
-    seconds: float = 0.2
-    n_strips: int = 10
-    max_extent: int | None = 6
+    seconds: float = SECONDS
+    n_strips: int = FRAMES
+    max_extent: int | None = RINGS
     baseline: bool | ArrayLike = True
 
 

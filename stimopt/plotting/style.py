@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
@@ -58,11 +59,24 @@ def number(value: float) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def percent(part: float) -> str:
+    """Format a part of 1 as whole percent, with a true minus sign."""
+    return f"{100 * part:.0f} %".replace("-", "\N{MINUS SIGN}")
+
+
 def milliseconds(value: float) -> str:
     """Format as whole milliseconds, with tenths where there are any, and a true minus sign."""
     rounded = round(value, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
     text = f"{rounded:.0f}" if rounded == round(rounded) else f"{rounded:.1f}"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def open_axes(ax: Axes) -> None:
+    """Leave the left and the lower spine alone, in thin lines, with small tick labels."""
+    ax.tick_params(which="both", labelsize=TICK_SIZE, width=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_linewidth(0.6)
 
 
 def fit_width(text: Text, inches: float) -> None:

@@ -171,7 +171,7 @@ def _name_peaks(
     if grey_and_ceiling is not None:
         grey, ceiling = grey_and_ceiling
         texts = {
-            name: f"{text} ({100 * (peaks[name] - grey) / (ceiling - grey):.0f} %)"
+            name: f"{text} ({style.percent((peaks[name] - grey) / (ceiling - grey))})"
             for name, text in texts.items()
         }
         peaks = {**peaks, "ceiling": ceiling}

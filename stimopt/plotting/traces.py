@@ -132,7 +132,7 @@ def plot_tradeoff(tolerance: ArrayLike, greyness: ArrayLike, title: str = "") ->
         title: cell type and network.
 
     Returns:
-        A figure of its own.
+        A new figure.
 
     Raises:
         ValueError: if the two do not fit, or a tolerance is not positive.
@@ -173,7 +173,7 @@ def plot_ladder(
         title: cell type and network.
 
     Returns:
-        A figure of its own.
+        A new figure.
 
     Raises:
         ValueError: if the three do not fit.
@@ -214,14 +214,10 @@ def plot_ladder(
 
 
 def _finish_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
-    """Set the labels and sizes that all curves share; leave the left and lower spine alone."""
+    """Set the labels and sizes that all curves share."""
     ax.set_xlabel(xlabel, fontsize=style.LABEL_SIZE)
     ax.set_ylabel(ylabel, fontsize=style.LABEL_SIZE)
-    ax.tick_params(which="both", labelsize=style.TICK_SIZE, width=0.6)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        ax.spines[side].set_linewidth(0.6)
+    style.open_axes(ax)
 
 
 def short_ticks(ax: Axes) -> None:

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from stimopt.analysis.criteria import CRITERIA
-from stimopt.analysis.trust import FAILED, NOT_MADE, PASSED
+from stimopt.analysis.trust import FAILED, PASSED, SKIPPED
 from stimopt.plotting import style
-from stimopt.report.explanations import write_rows
+from stimopt.report.rows import write_rows
 from stimopt.results.result import Result
 
-OUTCOMES = {PASSED: "passed", FAILED: "failed", NOT_MADE: "not made"}
+OUTCOMES = {PASSED: "passed", FAILED: "failed", SKIPPED: "skipped"}
 
 
 def check_table(checked: Result) -> Table:
@@ -39,7 +40,7 @@ def check_table(checked: Result) -> Table:
 
 def item_table(checked: Result, i: int) -> Table:
     """Every check of one optimum, and what it means if it fails."""
-    label = str(checked["label"][i]).replace("[", "\\[")
+    label = escape(str(checked["label"][i]))
     table = Table(title=f"Checks of {label}", title_justify="left")
     for name in ("check", "outcome"):
         table.add_column(name, no_wrap=True)
@@ -47,7 +48,7 @@ def item_table(checked: Result, i: int) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("what is measured, or what failing means")
     for row in check_rows(checked, i):
-        number = style.number(row["figure"]) if row["outcome"] != OUTCOMES[NOT_MADE] else ""
+        number = style.number(row["figure"]) if row["outcome"] != OUTCOMES[SKIPPED] else ""
         text = row["meaning"] or row["measure"]
         table.add_row(row["check"], row["outcome"], number, f"{row['threshold']:g}", text)
     return table
@@ -81,4 +82,4 @@ def _failures(checked: Result, k: int) -> str:
     failed = np.flatnonzero(checked["outcome"][:, k] == FAILED)
     shown = [f"{checked['label'][i]} {style.number(checked['figure'][i, k])}" for i in failed[:12]]
     more = [f"and {len(failed) - 12} more"] if len(failed) > 12 else []
-    return ", ".join([*shown, *more]).replace("[", "\\[")
+    return escape(", ".join([*shown, *more]))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from stimopt.lattice import Floats, HexLattice
 from stimopt.plotting import Figure, save_figure, style
 from stimopt.plotting.explain import MAIN, Explanation, main_sources, plot_explanation
 from stimopt.report.figures import safe_names
+from stimopt.report.rows import write_rows
 from stimopt.results.result import Result
-from stimopt.storage.files import replace_text
 
 
 def explanation_figure(explained: Result, i: int) -> Figure:
@@ -74,7 +70,7 @@ def explanation_table(explained: Result) -> Table:
     for i, label in enumerate(explained["label"]):
         shares = explained["contribution"][i]
         parts = [_part(explained, i, s) for s in main_sources(shares)]
-        row = [str(label).replace("[", "\\["), style.number(shares.sum()), ", ".join(parts)]
+        row = [escape(str(label)), style.number(shares.sum()), ", ".join(parts)]
         if with_paths:
             known = explained["path_similarity"][i]
             row.append(style.number(np.nanmax(known)) if np.isfinite(known).any() else "")
@@ -89,19 +85,15 @@ def explanation_rows(explained: Result) -> list[dict[str, Any]]:
         {
             "label": str(explained["label"][i]),
             "cell_type": str(explained["cell_type"][i]),
-            "source": str(name),
+            "source": str(source),
             **{
-                column: float(explained[variable][i, s])
-                for column, variable in (
-                    ("contribution", "contribution"),
-                    ("clip_contribution", "clip_contribution"),
-                    ("lesioned_response", "lesioned_response"),
-                )
-                if variable in explained.variables
+                name: float(explained[name][i, s])
+                for name in ("contribution", "clip_contribution", "lesioned_response")
+                if name in explained.variables
             },
         }
         for i in range(len(explained["label"]))
-        for s, name in enumerate(explained["source"])
+        for s, source in enumerate(explained["source"])
         if s in connected[i] or explained["contribution"][i, s] != 0
     ]
 
@@ -116,30 +108,9 @@ def write_explanation(explained: Result, folder: str | Path, max_figures: int = 
     return written
 
 
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> list[Path]:
-    """Rows at full precision as CSV and JSON, each whole or not at all; gives the paths.
-
-    Args:
-        path: of both files, without a suffix.
-        rows: with the same columns each; what is no number becomes empty, or null.
-    """
-    finite = [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-        for row in rows
-    ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(finite)
-    paths = [path.with_suffix(suffix) for suffix in (".csv", ".json")]
-    replace_text(paths[0], text.getvalue())
-    replace_text(paths[1], json.dumps(finite, indent=1))
-    return paths
-
-
 def _part(explained: Result, i: int, s: int) -> str:
     text = f"{explained['source'][s]} {style.number(explained['contribution'][i, s])}"
     if "lesioned_response" in explained.variables:
         left = float(explained["lesioned_response"][i, s])
-        text += f" ({100 * left:.0f} %)" if np.isfinite(left) else ""
+        text += f" ({style.percent(left)})" if np.isfinite(left) else ""
     return text

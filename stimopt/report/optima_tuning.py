@@ -46,18 +46,25 @@ def with_tuning(optima: ThreeOptima, network: ResponseModel) -> ThreeOptima:
 
 @dataclass(frozen=True)
 class TuningText:
-    """Tuning of one artificial optimum, as numbers (NaN if not measured) and as text."""
+    """Tuning of one artificial optimum, as numbers and as text.
 
-    direction_deg: float
-    selectivity: float
-    polarity: int
-    polarity_index: float
+    Attributes:
+        direction_deg: preferred direction of motion in degrees; NaN if not measured.
+        selectivity: direction selectivity index, 0 to 1; NaN if not measured.
+        polarity: 1 for ON, -1 for OFF, 0 if neither or not measured.
+        polarity_index: OFF (-1) to ON (1); NaN if not measured.
+    """
+
+    direction_deg: float = math.nan
+    selectivity: float = math.nan
+    polarity: int = 0
+    polarity_index: float = math.nan
 
     @classmethod
     def of_item(cls, artificial: Result, i: int) -> TuningText:
         """The tuning stored with an item; all unknown without `with_tuning`."""
         if "preferred_direction_deg" not in artificial.variables:
-            return cls(math.nan, math.nan, 0, math.nan)
+            return cls()
         return cls(
             float(artificial["preferred_direction_deg"][i]),
             float(artificial["direction_selectivity"][i]),

@@ -6,6 +6,7 @@ import math
 
 from rich.box import SIMPLE
 from rich.console import JustifyMethod
+from rich.markup import escape
 from rich.table import Table
 
 from stimopt.plotting import style
@@ -66,18 +67,13 @@ def optima_table(optima: ThreeOptima) -> Table:
 
 def _peak(item: ItemOptima, response: float) -> str:
     fraction = item.span.fraction(response)
-    shown = "" if math.isnan(fraction) else f" ({100 * fraction:.0f} %)"
+    shown = "" if math.isnan(fraction) else f" ({style.percent(fraction)})"
     return f"{style.number(response)}{shown}"
 
 
 def _marked(label: str, result: Result, i: int) -> str:
     """A label, and whether its network is not stable."""
-    return _plain(label if result.is_stable(i) else f"{label} ({NOT_STABLE})")
-
-
-def _plain(text: str) -> str:
-    """Text whose brackets are no mark-up."""
-    return text.replace("[", "\\[")
+    return escape(label if result.is_stable(i) else f"{label} ({NOT_STABLE})")
 
 
 def _columns(several_networks: bool, several_ranks: bool) -> list[tuple[str, JustifyMethod]]:
@@ -107,7 +103,7 @@ def _clip(result: Result, i: int, rank: int) -> list[str]:
         f"{value('peak_response'):.3f}",
         f"{peak_ms:.0f}",
         str(value("sample")),
-        _plain(str(value(SCENE))),
+        escape(str(value(SCENE))),
         str(value("view")),
         f"{value('first_frame')}-{value('last_frame')}",
         f"axis {mirroring}" if mirroring else "no",

@@ -11,7 +11,7 @@ import torch
 
 from stimopt.analysis import check_optima
 from stimopt.analysis.criteria import CRITERIA, checked_thresholds
-from stimopt.analysis.trust import FAILED, NOT_MADE, PASSED
+from stimopt.analysis.trust import FAILED, PASSED, SKIPPED
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
 from stimopt.optimize.ceiling import ResponseRange
@@ -58,7 +58,7 @@ def test_a_clean_ceiling_passes_all_that_can_be_made(network: FrozenNetwork, cle
     checked = check_optima(clean, network)
     found = outcomes(checked)
     absent = {"level", "best_clip", "percentile", "other_networks", "paths"}
-    assert {name for name, outcome in found.items() if outcome == NOT_MADE} == absent
+    assert {name for name, outcome in found.items() if outcome == SKIPPED} == absent
     assert {found[name] for name in found.keys() - absent} == {PASSED}
     assert checked["passed"].tolist() == [True]
     assert np.isnan([figures(checked)[name] for name in absent]).all()
@@ -123,7 +123,7 @@ def test_seeds_that_end_apart_are_caught(network: FrozenNetwork) -> None:
     assert drives[0] == drives[1] > 0.05 and drives[2] == drives[3]
     assert outcomes(checked)["restarts"] == FAILED
     alone = StimulusGenerator(network, "T4c", **SHORT).result()
-    assert outcomes(check_optima(alone, network))["restarts"] == NOT_MADE
+    assert outcomes(check_optima(alone, network))["restarts"] == SKIPPED
 
 
 def test_a_network_that_drifts_at_grey_is_caught() -> None:

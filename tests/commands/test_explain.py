@@ -48,7 +48,7 @@ def test_check_ends_with_0_or_1(
     assert "1 of 1 optima pass every check that was made" in capsys.readouterr().out
     stored = json.loads((tmp_path / "checks.json").read_text(encoding="utf-8"))
     outcomes = {row["check"]: row["outcome"] for row in stored}
-    assert outcomes["half_dt"] == "passed" and outcomes["paths"] == "not made"
+    assert outcomes["half_dt"] == "passed" and outcomes["paths"] == "skipped"
     assert main([*command, "--thresholds.half_dt=0"]) == 1
     assert "shorten protocol.dt" in " ".join(capsys.readouterr().out.split())
 

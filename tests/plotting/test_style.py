@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stimopt.plotting.style import milliseconds, number
+from stimopt.plotting.style import milliseconds, number, percent
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,7 @@ def test_numbers_are_short(value: float, text: str) -> None:
 def test_milliseconds_have_tenths_only_where_needed() -> None:
     texts = [milliseconds(t) for t in (-0.0, 290.0000001, 8.33, -180)]
     assert texts == ["0", "290", "8.3", "\N{MINUS SIGN}180"]
+
+
+def test_percent_are_whole_with_a_true_minus_sign() -> None:
+    assert [percent(part) for part in (0.254, 1.0, -0.05)] == ["25 %", "100 %", "\N{MINUS SIGN}5 %"]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt.plotting.hexagons import drawn_columns
+from stimopt.plotting.selection import RINGS, SECONDS
 from stimopt.protocol import GREY, Protocol
-from stimopt.report.page.encoding import RINGS, SECONDS
 from stimopt.report.page.items import PageItem, Panel
 
 

@@ -16,17 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt.plotting.hexagons import drawn_columns
-from stimopt.plotting.selection import strip_frames, symmetric_limit
+from stimopt.plotting.selection import FRAMES, RINGS, SECONDS, strip_frames, symmetric_limit
 from stimopt.protocol import GREY
 from stimopt.report.page.items import Panel
 
 STEPS, MISSING = 2047, -2048
 """12 bits resolve a response to the three digits that are shown."""
-
-SECONDS, RINGS = 0.2, 6
-"""Time before the peak and rings of columns that decide the colours, as in figures."""
-
-_SMALL_FRAMES = 10
 
 
 def packed_panel(panel: Panel) -> dict[str, Any]:
@@ -63,7 +58,7 @@ def packed_panel(panel: Panel) -> dict[str, Any]:
 
 def packed_picture(panel: Panel) -> dict[str, Any]:
     """The stimulus in a few frames up to the peak, for the table."""
-    frames = strip_frames(panel.peak_frame, panel.dt, SECONDS, _SMALL_FRAMES)
+    frames = strip_frames(panel.peak_frame, panel.dt, SECONDS, FRAMES)
     rings = min(RINGS, panel.lattice.extent)
     shown = panel.stimulus[frames][:, drawn_columns(panel.lattice, rings)]
     contrast = np.abs(_luminance(shown) / 255 - GREY).sum(axis=1)

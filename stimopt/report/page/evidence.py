@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from stimopt.analysis.trust import NOT_MADE
+from stimopt.analysis.trust import SKIPPED
 from stimopt.report.checks import OUTCOMES, check_rows
 from stimopt.report.explanations import explanation_figure, explanation_rows
 from stimopt.report.page.items import PageItem
@@ -70,8 +70,8 @@ def _explanation(explained: Result, row: int) -> Addition:
 
 def _checks(checked: Result, row: int) -> Addition:
     rows = check_rows(checked, row)
-    made = [each for each in rows if each["outcome"] != OUTCOMES[NOT_MADE]]
-    failed = [each["check"] for each in made if each["meaning"]]
+    decided = [each for each in rows if each["outcome"] != OUTCOMES[SKIPPED]]
+    failed = [each["check"] for each in decided if each["meaning"]]
     table = Table(
         "checks of the optimum",
         ["check", "outcome", "figure", "threshold", "what is measured, or what failing means"],
@@ -83,7 +83,7 @@ def _checks(checked: Result, row: int) -> Addition:
             for each in rows
         ],
     )
-    text = f"{len(made) - len(failed)} of {len(made)} checks passed."
+    text = f"{len(decided) - len(failed)} of {len(decided)} checks passed."
     title = f"How far to trust {checked['label'][row]}"
     return Addition({"fails": ", ".join(failed) or "none"}, [Section(title, text, [table])])
 

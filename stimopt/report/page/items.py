@@ -17,7 +17,6 @@ from stimopt.results.result import Result
 from stimopt.results.three_optima import KINDS, ThreeOptima
 
 Floats = NDArray[Any]
-UNTUNED = TuningText(math.nan, math.nan, 0, math.nan)
 _MISSED = {"tolerance_met": "tolerance missed", "level_met": "level missed"}
 
 
@@ -97,17 +96,16 @@ class PageItem:
     @property
     def tuning(self) -> TuningText:
         """Tuning to the artificial optimum, where it was measured."""
-        tuned = self._source_with("preferred_direction_deg")
-        return UNTUNED if tuned is None else TuningText.of_item(tuned.result, tuned.row)
+        for _, result, row in self.sources:
+            if "preferred_direction_deg" in result.variables:
+                return TuningText.of_item(result, row)
+        return TuningText()
 
     @property
     def span(self) -> Span:
         """From the response at grey to the ceiling, from the first result that has them."""
         spans = (Span.of(result, row) for _, result, row in self.sources)
         return next((span for span in spans if span.known), Span(math.nan, math.nan))
-
-    def _source_with(self, name: str) -> Source | None:
-        return next((source for source in self.sources if name in source.result.variables), None)
 
 
 def page_items(results: Iterable[Result | ThreeOptima]) -> list[PageItem]:
