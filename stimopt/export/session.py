@@ -25,6 +25,7 @@ from stimopt.export.formats import Format, Shown, Trial
 from stimopt.export.stimuli import Stimulus, grey_like, named
 from stimopt.export.timing import require_pause
 from stimopt.export.view import Rig, View
+from stimopt.lattice import HexLattice
 from stimopt.protocol import Protocol
 
 SCHEMA = "stimopt.session/1"
@@ -87,14 +88,15 @@ def on_rig(
     """
     pause = dataclasses.replace(rig.timing, grey_before=0, grey_after=order.pause)
     pauses = [grey_like(stimuli[0], 0, PAUSE)] if order.pause else []
-    views: dict[tuple[int, int], View] = {}
+    views: dict[tuple[HexLattice, int, int], View] = {}
     shown = []
     for number, stimulus in enumerate(named([*stimuli, *pauses]), 1):
-        place, n_frames = (stimulus.u, stimulus.v), len(stimulus.luminance)
         timing = pause if stimulus.kind == PAUSE else rig.timing
+        n_frames = len(stimulus.luminance)
         plan = timing.plan(n_frames, protocol.dt, protocol.t_pre, format.trial_step)
         format.check(rig, plan.rate)
-        views[place] = views.get(place) or rig.view(stimulus.lattice, *place)
+        place = (stimulus.lattice, stimulus.u, stimulus.v)
+        views[place] = views.get(place) or rig.view(*place)
         shown.append(Shown(stimulus, views[place], plan, number))
     return shown
 

@@ -21,6 +21,7 @@ from stimopt.export.session import Order, on_rig, write_session
 from stimopt.export.stimuli import add_controls
 from stimopt.export.timing import Timing
 from stimopt.export.view import Rig
+from stimopt.lattice import HexLattice
 from stimopt.protocol import Protocol
 from tests.export.cases import noise
 
@@ -202,3 +203,11 @@ def test_only_a_pause_is_played_between_trials(tmp_path: Path) -> None:
     write_session(shown_in(Order()), Npz(), tmp_path / "out", Order(pause=0.1, shuffle=False))
     session = json.loads((tmp_path / "out" / "session.json").read_text())
     assert [t["stimulus"] for t in session["trials"]] == ["noise", "noise_reversed", "grey"]
+
+
+def test_stimuli_of_two_lattices_are_each_drawn_on_their_own() -> None:
+    pair = [noise(2, HexLattice(3)), noise(2, HexLattice(4))]
+    together = on_rig(pair, RIG, Npz(), Protocol(), Order())
+    for stimulus, shown in zip(pair, together, strict=True):
+        (alone,) = on_rig([stimulus], RIG, Npz(), Protocol(), Order())
+        np.testing.assert_array_equal(shown.levels(), alone.levels())
