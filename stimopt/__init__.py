@@ -67,7 +67,7 @@ try:
 except PackageNotFoundError:  # a checkout that was not installed
     __version__ = "0+unknown"
 
-# Loaded at first use: torch and Lightning take seconds that a look at the names need not.
+# Loaded at first use, because importing torch and Lightning takes seconds.
 _HOMES = {
     # networks
     "builtin_network": "networks.opening",
@@ -75,7 +75,7 @@ _HOMES = {
     "network_from_flyvis": "networks.flyvis_objects",
     "FrozenNetwork": "networks.frozen",
     "ModuleNetwork": "networks.module",
-    # how they are asked
+    # protocol, lattice and items
     "GREY": "protocol",
     "Protocol": "protocol",
     "HexLattice": "lattice",
@@ -104,7 +104,7 @@ _HOMES = {
     "StimulusRegularizer": "optimize.regularize",
     "fit": "runs.trainer",
     "run_search": "runs.trainer",
-    # what they leave
+    # results and their analysis
     "Result": "results",
     "ThreeOptima": "results",
     "read": "results",

@@ -1,4 +1,4 @@
-"""The command line: `stimopt COMMAND`, with options that YAML configs can hold."""
+"""The command line: `stimopt COMMAND`, with options that may also stand in YAML configs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def help_text(name: str) -> str:
     """The short help of a command, or of `stimopt` itself.
 
-    It is kept as text, since torch and Lightning take seconds to import.
+    It is a text file, because importing torch and Lightning takes seconds.
     """
     return (files("stimopt.commands") / "help" / f"{name}.txt").read_text(encoding="utf-8")
 

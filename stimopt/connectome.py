@@ -21,14 +21,23 @@ Floats = NDArray[np.float64]
 
 CONNECTOME_FILE = "fib25-fib19_v2.2.json"
 N_SYN_FILL = 1.0
-"""Synapses assumed at an offset nobody counted, inside the hull of those counted (flyvis)."""
+"""Synapses at an offset without a count, inside the hull of those with one, as in flyvis."""
 
 
 @dataclass(frozen=True)
 class Taps:
     """Connections shared by all columns: target column = source column + (du, dv).
 
-    All arrays are `(taps,)`. A tap that the file lists twice acts twice (`multiplicity`).
+    All arrays are `(taps,)`.
+
+    Args:
+        source: position of the source's cell type.
+        target: position of the target's cell type.
+        du: columns from source to target, axial coordinate.
+        dv: the other coordinate.
+        pair: position among the connected pairs of types.
+        n_syn: synapses.
+        multiplicity: how often the file lists the tap, which acts as often.
     """
 
     source: Ints
@@ -50,7 +59,7 @@ class Connectome:
     Args:
         cell_types: names, in the file's order.
         strides: for each type (su, sv): a cell stands where u % su == 0 and v % sv == 0.
-        input_types: the photoreceptors, which alone receive luminance.
+        input_types: the photoreceptors; no other types receive luminance.
         output_types: the types a decoder reads, as the file names them.
         pairs: (source type, target type) in order of first appearance, `pairs` rows.
         signs: +1 excitatory or -1 inhibitory for each pair.

@@ -1,4 +1,4 @@
-"""What a fit or a search seeks: items, each one stimulus with one or several readings of cells."""
+"""Items of a fit or a search: each is one stimulus, and the cells whose responses count."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ def make_items(
         u: column read out, axial coordinate.
         v: its other coordinate.
         contrast: cell types read beside each item's own, in the same column and network.
-        consensus: make the networks readings of one item instead of items of their own.
+        consensus: make the networks readings of one item instead of separate items.
 
     Raises:
-        ValueError: for a name, seed, network or column that does not exist, one given twice, or
-            an empty list.
+        ValueError: for a name, seed, network or column that does not exist, one listed twice,
+            or an empty list.
     """
     names = choose_cell_types(network, cell_types)
     others = choose_cell_types(network, list(contrast))
@@ -115,18 +115,18 @@ def make_items(
         expect.that(values, f"at least one of the {kind}", "an empty list", "name some")
         once = len(set(values)) == len(values)
         expect.that(once, f"{kind} listed once each", values, "remove the repeated ones")
+    expect.that(
+        not (consensus and others),
+        "contrast or consensus",
+        "both",
+        "compare cell types or pool networks, one at a time",
+    )
     for name in names:
         expect.that(
             name not in others,
             f"{name} against other cell types",
             f"contrast {others}",
             f"leave {name} out of the contrast",
-        )
-        expect.that(
-            not (consensus and others),
-            "contrast or consensus",
-            "both",
-            "compare cell types or pool networks, one at a time",
         )
     for name in [*names, *others]:
         network.cell_index(name, u, v)
@@ -193,11 +193,11 @@ def label_items(items: Sequence[Item], names: Sequence[str]) -> list[str]:
 class Readout(nn.Module):
     """Reads the responses of items from a network that holds one or several parameter sets.
 
-    A simulation is of one stimulus in one parameter set. An item whose readings lie in several
-    sets is simulated in each of them, once; where every item lies in one set, nothing is copied.
+    A simulation shows one stimulus to one parameter set. An item whose readings lie in several
+    sets is simulated in each of them, once. If every item lies in one set, nothing is copied.
 
     Args:
-        network: asked for the cells.
+        network: with the cells.
         items: with the same number of readings each.
 
     Raises:
@@ -217,7 +217,7 @@ class Readout(nn.Module):
             len(counts) == 1 and counts[0] > 0,
             "items with the same number of readings, at least one",
             counts,
-            "make a fit for each number",
+            "run one fit for each number",
         )
         simulations = [(i, k) for i, item in enumerate(items) for k in _networks_of(item)]
         cells: list[list[int]] = [[] for _ in simulations]

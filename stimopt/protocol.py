@@ -1,4 +1,4 @@
-"""The protocol under which a network is asked: one for search, regularization and generation."""
+"""How stimuli are presented and responses read, in search, regularization and generation alike."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GREY = 0.5
 """Luminance of the background, in [0, 1]; every stimulus is measured against it."""
 
 MIN_DT = 1e-5
-"""Seconds; a thousandth of the usual step. A shorter one is a slip that fills the memory."""
+"""Seconds; a thousandth of the usual step. A shorter one fills the memory: a typing error."""
 MAX_FRAMES = 100_000
 """In a stimulus or a phase before it: 1,000 s at 10 ms, 0.3 GB for 721 columns."""
 
@@ -36,7 +36,7 @@ class Protocol:
             voltage at the end of the pre-stimulus (grey and fade-in).
         readout_start: start of the read-out window, seconds from stimulus onset; negative counts
             from the end; None is the onset.
-        readout_stop: end of the read-out window (exclusive), likewise; None is the end.
+        readout_stop: end of the read-out window (exclusive), counted alike; None is the end.
 
     Raises:
         ValueError: for a step or duration out of range.
@@ -119,7 +119,7 @@ class Protocol:
         return mask
 
     def peak_frame(self, central: NDArray[np.floating[Any]], sign: int = 1) -> int:
-        """Frame within the read-out window at which a trace peaks; NaN is passed over.
+        """Frame within the read-out window at which a trace peaks; NaN is ignored.
 
         Args:
             central: response of the cell read out, `(frames,)`.

@@ -40,7 +40,7 @@ def central_traces(
         cell_types: cell types whose central cells are read.
         protocol: pre-stimulus and duration of a frame; its baseline is not used.
         position: which of the networks.
-        baseline: `absolute` gives the voltage itself.
+        baseline: `absolute` returns the voltage itself.
 
     Raises:
         ValueError: for an unknown cell type or network.

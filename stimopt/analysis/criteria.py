@@ -100,7 +100,7 @@ CRITERIA = (
     Criterion(
         *("one_column", "part of the drive left one column off, mean of six directions", False),
         *(-0.1, -np.inf, np.inf),
-        "a cell of one column keeps nothing, but hardly any cell should be suppressed",
+        "nothing is left for a cell of one column, but hardly any cell should be suppressed",
         "the stimulus suppresses the cell when it is misplaced; align it within a column",
     ),
     Criterion(

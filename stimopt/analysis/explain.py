@@ -38,8 +38,7 @@ from stimopt.networks.model import ResponseModel
 from stimopt.results import Result, ThreeOptima, Variable
 from stimopt.results.responses import type_responses
 from stimopt.results.three_optima import select_items
-
-CURRENT = "voltage, a.u."
+from stimopt.results.variables import VOLTAGE
 
 
 def explain(
@@ -88,7 +87,7 @@ def explain(
         result = _of_cells(select_items(result, rows), known, source, cells)
         shown, peaks = ShownStimuli.of(result, known), peaks[rows]
         currents, clips = input_currents(known, shown), None
-    kept = _of_result(result)
+    shared = _of_result(result)
     own = _current_variables(known, currents, peaks)
     names = [str(name) for name in own["source"].values]
     if lesions:
@@ -96,7 +95,7 @@ def explain(
         own["lesioned_response"] = Variable(("item", "source"), left, "part of the response")
     gradient = peak_gradient(known, shown, peaks)
     own["sensitivity"] = Variable(("item", "frame", "column"), gradient, "voltage per luminance")
-    explained = dataclasses.replace(result, kind="explained", variables={**kept, **own})
+    explained = dataclasses.replace(result, kind="explained", variables={**shared, **own})
     if clips is not None:
         explained.variables.update(_under_clips(explained, known, clips, names))
     return explained
@@ -126,18 +125,18 @@ def _current_variables(
         "source": Variable(("source",), np.array(names)),
         "peak_frame": Variable(item, peaks.numpy(), "frames from onset"),
         "source_current": Variable(
-            ("item", "frame", "source"), currents.by_source[..., chosen], CURRENT
+            ("item", "frame", "source"), currents.by_source[..., chosen], VOLTAGE
         ),
-        "leak_current": Variable(("item", "frame"), currents.leak, CURRENT),
-        "bias": Variable(item, currents.bias, CURRENT),
+        "leak_current": Variable(("item", "frame"), currents.leak, VOLTAGE),
+        "bias": Variable(item, currents.bias, VOLTAGE),
         "step": Variable(item, currents.step, "dt / max(tau, dt)"),
-        "initial_voltage": Variable(item, currents.initial, CURRENT),
-        "contribution": Variable(("item", "source"), by_source[:, chosen], CURRENT),
-        "unsettled": Variable(item, at_peak - currents.initial - by_source.sum(axis=1), CURRENT),
+        "initial_voltage": Variable(item, currents.initial, VOLTAGE),
+        "contribution": Variable(("item", "source"), by_source[:, chosen], VOLTAGE),
+        "unsettled": Variable(item, at_peak - currents.initial - by_source.sum(axis=1), VOLTAGE),
         "tap_source": Variable(per_tap, np.where(taps.source < 0, -1, order[taps.source])),
         "tap_du": Variable(per_tap, taps.du, "columns"),
         "tap_dv": Variable(per_tap, taps.dv, "columns"),
-        "tap_contribution": Variable(per_tap, currents.tap_contributions(peaks.numpy()), CURRENT),
+        "tap_contribution": Variable(per_tap, currents.tap_contributions(peaks.numpy()), VOLTAGE),
     }
 
 
@@ -158,7 +157,7 @@ def _under_clips(
         shares[items] = currents.contributions(peaks.numpy())[:, chosen]
     return {
         "path_similarity": Variable(("item", "clip"), similarity, "cosine"),
-        "clip_contribution": Variable(("item", "source"), shares, CURRENT),
+        "clip_contribution": Variable(("item", "source"), shares, VOLTAGE),
     }
 
 

@@ -80,7 +80,7 @@ def rows_of_cells(result: Result, clips: Result) -> list[list[int]]:
 
 
 def ranked_clips(search: Result, data: StimulusDataModule) -> Result:
-    """All ranked clips of a search, where its own stimuli are the best of each cell alone.
+    """All ranked clips of a search; its own stimuli are only the best of each cell.
 
     Args:
         search: with `top_k` above 1.

@@ -1,4 +1,4 @@
-"""What becomes of responses when the simulation or the stimulus is changed a little.
+"""How responses change when the simulation or the stimulus is changed a little.
 
 All figures are `(items,)` and relative to the drive: how far the unchanged stimulus takes the peak
 response from grey. Where a stimulus does not drive its cell they are NaN.
@@ -99,13 +99,13 @@ def gain_by_small_steps(
     """Largest gain of the drive by a small step toward the optimum of the linear region.
 
     A response that is piecewise affine has its largest values on ridges, where the gradient does
-    not vanish: whether the response rises is therefore asked of the simulation.
+    not vanish. Whether the response rises is therefore simulated.
 
     Args:
         network: simulated.
         shown: the stimuli.
         drive: how far they drive their cells.
-        free: whether the step may lead anywhere in [0, 1], or keeps the distance to grey.
+        free: whether the step may lead anywhere in [0, 1], or preserves the distance to grey.
 
     Returns:
         `(items,)`, from 0, where no step gains.

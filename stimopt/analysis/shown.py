@@ -1,4 +1,4 @@
-"""The stimuli of a result as a network is shown them, and the responses of its cells."""
+"""The stimuli of a result as they are shown to a network, and the responses of its cells."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class ShownStimuli:
         return dataclasses.replace(self, cells=cells, networks=there)
 
     def batches(self) -> Iterator[Tensor]:
-        """Numbers of the items that one simulation may hold, batch by batch."""
+        """Numbers of the items that are simulated together, batch by batch."""
         yield from torch.split(
             torch.arange(len(self)), max(1, ITEM_FRAMES // self.luminance.shape[1])
         )

@@ -23,8 +23,8 @@ _TURNS = 60.0 * np.arange(6)
 class StimulusTuning:
     """Responses of a central cell to a stimulus and its images.
 
-    The image that excites most gives the time and the polarity of the response; for an optimum it
-    is the stimulus itself.
+    Time and polarity of the response are those for the image that excites most; for an optimum
+    that is the stimulus itself.
 
     Attributes:
         cell_type: cell type whose central cell was read.

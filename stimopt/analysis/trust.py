@@ -149,7 +149,7 @@ class _Measures:
         return self.drive.numpy()
 
     def _spread_of_seeds(self) -> Any:
-        """Spread of the drives of items that differ in their seed alone, part of the largest."""
+        """Spread of the drives of items that differ only in their seed, part of the largest."""
         cells, spread = cells_of(self.result), self._skipped()
         for cell in set(cells):
             rows = [i for i, other in enumerate(cells) if other == cell]

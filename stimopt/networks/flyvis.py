@@ -21,8 +21,8 @@ from stimopt.storage.hdf5 import opened, plain_array
 Floats = NDArray[np.float64]
 
 _numpy_scalar: Any = np.float64(0.0).__reduce__()[0]
-# The one thing besides tensors in these checkpoints is `validation_loss`, a float64 scalar. It is
-# listed under both names its constructor has had (numpy 2 and before); nothing else is let in.
+# Besides tensors these checkpoints contain only `validation_loss`, a float64 scalar, whose
+# constructor has another name in NumPy 2 than before. Nothing else is allowed.
 SAFE_GLOBALS: list[Any] = [
     (_numpy_scalar, "numpy.core.multiarray.scalar"),
     (_numpy_scalar, "numpy._core.multiarray.scalar"),
@@ -38,18 +38,18 @@ TENSORS = {
     "edges_syn_count": "taps",
     "edges_syn_strength": "connected pairs of types",
 }
-"""Parameters by flyvis's names, each with what it has one value for."""
+"""Names of the parameters in flyvis, and what each has one value for."""
 
-_ANOTHER = "give the folder of another trained flyvis network"
-_CONNECTOME = "give the connectome it was trained on"
+_ANOTHER = "pass the folder of another trained flyvis network"
+_CONNECTOME = "pass the connectome it was trained on"
 
 
 def read_trained(folder: str | Path, connectome: Connectome) -> NetworkParameters:
     """Parameters of the best checkpoint in a flyvis network folder.
 
     Raises:
-        ValueError: if the folder holds no checkpoint, the checkpoint is damaged or unsafe, or it
-            does not fit the connectome.
+        ValueError: if the folder has no checkpoint, or the checkpoint is damaged, unsafe or does
+            not fit the connectome.
     """
     folder = Path(folder)
     path = best_checkpoint(folder)
@@ -65,11 +65,11 @@ def read_trained(folder: str | Path, connectome: Connectome) -> NetworkParameter
 def parameters_of(
     tensors: Mapping[str, Any], connectome: Connectome, name: str, origin: str
 ) -> NetworkParameters:
-    """Parameters by the names that flyvis gives their tensors.
+    """Parameters from tensors with flyvis's names.
 
     Args:
-        tensors: those of `TENSORS`; `edges_syn_count` is the logarithm of the count.
-        connectome: that they belong to.
+        tensors: by the names in `TENSORS`; `edges_syn_count` is the logarithm of the count.
+        connectome: the one they belong to.
         name: of the network.
         origin: of the tensors, for messages.
 
@@ -129,7 +129,7 @@ def best_checkpoint(folder: Path) -> Path:
         return folder / "best_chkpt"
     raise ValueError(
         f"expected best_chkpt, or chkpts/chkpt_* with validation/loss.h5, in {folder}, got "
-        "neither; give the folder of a trained flyvis network such as flow/0000/000"
+        "neither; pass the folder of a trained flyvis network such as flow/0000/000"
     )
 
 

@@ -1,4 +1,4 @@
-"""Where flyvis keeps its networks, its connectome and the film Sintel, by the names it uses.
+"""Where flyvis stores its networks, its connectome and the film Sintel, by the names it uses.
 
 flyvis itself is never imported: importing it sets torch's default device.
 """

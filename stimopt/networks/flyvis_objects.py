@@ -44,7 +44,7 @@ def network_from_flyvis(
     """
     several = isinstance(view_or_network, Sequence)
     originals = list(view_or_network) if several else [view_or_network]
-    expect.that(originals, "at least one flyvis network", "an empty list", "give one")
+    expect.that(originals, "at least one flyvis network", "an empty list", "pass one")
     networks = [_network_of(original) for original in originals]
     for network in networks:
         _require_same_dynamics(network)

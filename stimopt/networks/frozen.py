@@ -48,10 +48,10 @@ class FrozenNetwork(ResponseModel):
         connectome: cell types and taps.
         parameters: one entry for each network.
         extent: rings of columns around the centre.
-        backend: `auto`, `sparse` or `fused`; how a step is computed, not what it gives: see
+        backend: `auto`, `sparse` or `fused`: how a step is computed, with the same results; see
             `stimopt.dynamics.select`.
         segment: recompute the forward pass in segments of this many frames when a gradient is
-            taken, for stimuli too long for memory; None keeps the whole.
+            computed, for stimuli too long for memory; None stores the whole pass.
 
     Raises:
         ValueError: if there are no parameters, or some are not finite in float32.
@@ -93,7 +93,7 @@ class FrozenNetwork(ResponseModel):
                 f"{field} of {', '.join(self.names)} in float32", values, "use other parameters"
             )
             self.register_buffer(field, values)
-        self._step(torch.device("cpu"))  # An unknown backend is refused here, not at first use.
+        self._step(torch.device("cpu"))  # Rejects an unknown backend here, not at first use.
         self.eval()
 
     @property
@@ -156,8 +156,8 @@ class FrozenNetwork(ResponseModel):
     def _grey_state(self, protocol: Protocol) -> Tensor:
         """Voltages of every network after `t_pre` of grey, `(networks, cells)`.
 
-        Stored from call to call, as a fit asks for it at every step and it takes more frames than
-        most stimuli.
+        It is stored between calls, because a fit needs it at every step and it takes more frames
+        than most stimuli.
         """
         n_frames = protocol.frames(protocol.t_pre)
         key = (n_frames, protocol.dt, self._versions())
@@ -192,7 +192,7 @@ class FrozenNetwork(ResponseModel):
         advice = "render or crop the stimulus to its extent"
         expect.that(fits and luminance.is_floating_point(), expected, got, advice)
         cells = (items, self.n_cells)
-        expect.shape("an initial state", initial_state, cells, "initial_state() gives one")
+        expect.shape("an initial state", initial_state, cells, "initial_state() returns one")
         drive = Drive(
             bias=self.bias,
             time_const=self.time_const,
@@ -210,7 +210,7 @@ class FrozenNetwork(ResponseModel):
         index = network_index.to(self.bias.device, torch.int64)
         fits = index.shape == (items,) and _all_within(index, self.n_networks)
         expected = f"network_index ({items},) within 0 to {self.n_networks - 1}"
-        expect.that(fits, expected, network_index.tolist(), "give the position of each network")
+        expect.that(fits, expected, network_index.tolist(), "pass the position of each network")
         return index
 
     def _readout(self, readout: Tensor, items: int) -> Tensor:
@@ -219,7 +219,7 @@ class FrozenNetwork(ResponseModel):
         expected = f"read-out cells (k,) or ({items}, k) within 0 to {self.n_cells - 1}"
         got = f"{tuple(index.shape)}, beginning {index.flatten()[:3].tolist()}"
         fits = fits and _all_within(index, self.n_cells)
-        expect.that(fits, expected, got, "cell_index() gives one")
+        expect.that(fits, expected, got, "cell_index() returns one")
         return index.expand(items, -1)
 
     def _no_cells(self) -> Tensor:
@@ -231,7 +231,7 @@ class FrozenNetwork(ResponseModel):
         return self._steps[device.type]
 
     def precheck(self, protocol: Protocol, positions: Sequence[int] | None = None) -> None:
-        """Refuse a step at which no network is stable, and warn of unstable ones and a coarse step.
+        """Reject a step at which no network is stable; warn of unstable ones and a coarse step.
 
         See `ResponseModel.precheck` and `stimopt.networks.precheck`.
         """
@@ -338,7 +338,7 @@ class FrozenNetwork(ResponseModel):
         return self.select(choose_stable(found, protocol.dt, unstable))
 
     def select(self, positions: Sequence[int]) -> FrozenNetwork:
-        """This network with some of its parameter sets alone, by position."""
+        """This network with only some of its parameter sets, by position."""
         return self._with_sets(positions, [self.names[position] for position in positions])
 
     def at_extent(self, extent: int) -> FrozenNetwork:

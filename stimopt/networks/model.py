@@ -1,4 +1,4 @@
-"""The interface of a network whose cells stimuli are sought for, and what all networks share."""
+"""The interface of networks, and what all of them share."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from stimopt.protocol import GREY, Protocol
 class ResponseModel(nn.Module, ABC):
     """One or several networks that respond to luminance on a hexagonal lattice.
 
-    `FrozenNetwork` is one; `ModuleNetwork` makes one of any torch module. A subclass sets the two
-    attributes and defines the abstract members. Its responses must be differentiable in the
-    luminance, independent between items, and must not depend on future frames.
+    `FrozenNetwork` is the connectome-constrained network; `ModuleNetwork` wraps any torch module. A
+    subclass sets the two attributes and defines the abstract members. Its responses must be
+    differentiable in the luminance, independent between items, and must not depend on future
+    frames.
 
     Attributes:
         lattice: the columns the luminance stands for.

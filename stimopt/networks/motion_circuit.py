@@ -1,7 +1,7 @@
 """The built-in motion circuit: a small fly network with T4 and T5, in the connectome file's terms.
 
-With it everything in stimopt runs without a download. It is a sketch of the published circuit for
-trying things out; results about the fly need a trained network.
+With it everything in stimopt runs without a download. It is a sketch of the published circuit, for
+examples and tests; results about the fly need a trained network.
 
 From the literature: the cells, their connections and signs, the side of a T4 or T5 dendrite on
 which each input lies, which inputs are fast and which slow, and the synapse counts, rounded:

@@ -66,7 +66,7 @@ def flyvis_network(
 
 
 def _require_different(parameters: Sequence[NetworkParameters], folders: Sequence[Path]) -> None:
-    """Refuse a network that is listed twice, or a copy of another."""
+    """Reject a network that is listed twice, or is a copy of another."""
     seen: dict[bytes, Path] = {}
     for each, folder in zip(parameters, folders, strict=True):
         content = b"".join(x.tobytes() for x in (each.bias, each.time_const, each.syn_strength))
@@ -136,7 +136,7 @@ class NetworkSource:
             self.path is not None or self.connectome is None,
             f"a network path with connectome {self.connectome}",
             "none",
-            "give --network.path, or leave the connectome out for the built-in circuit",
+            "pass --network.path, or leave the connectome out for the built-in circuit",
         )
         if self.path is None:
             return builtin_network(self.extent, **self._options)

@@ -18,7 +18,7 @@ ALIKE = 1 + 1e-5
 
 
 def refuse_step(linear: LinearizedNetwork, dt: float, name: str) -> NoReturn:
-    """Refuse a step at which the simulation of a network is unstable.
+    """Reject a step at which the simulation of a network is unstable.
 
     Args:
         linear: the network, linearized.

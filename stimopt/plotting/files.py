@@ -18,7 +18,7 @@ from stimopt.storage.files import replacing
 
 Pixels = NDArray[np.uint8]
 
-# None leaves an entry out. Without dates and versions the same figure gives the same bytes.
+# None leaves an entry out. Without dates and versions the same figure is the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -30,7 +30,7 @@ def save_figure(fig: Figure, path: str | Path, *, dpi: float = style.DPI) -> Pat
     """Write a figure as PNG, PDF or SVG, chosen by the suffix.
 
     The figure is written to a temporary file, which then replaces `path`: a failure leaves an older
-    file intact. The same figure gives the same bytes. Missing folders are created.
+    file intact. The same figure is written as the same bytes. Missing folders are created.
 
     Example:
         >>> path = save_figure(Figure(), "figure.png")
@@ -63,7 +63,7 @@ def figure_image(fig: Figure, *, dpi: float | None = None) -> Pixels:
 
     Args:
         fig: the figure.
-        dpi: dots per inch, which the figure is set to; None keeps its own.
+        dpi: dots per inch, to which the figure is set; None leaves it unchanged.
     """
     if dpi is not None:
         fig.set_dpi(dpi)

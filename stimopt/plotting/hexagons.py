@@ -92,7 +92,7 @@ def drawn_columns(lattice: HexLattice, max_extent: int | None) -> Ints:
     """
     if max_extent is None:
         return np.arange(lattice.n_columns, dtype=np.int64)
-    expect.whole("max_extent", max_extent, "0 draws the central column alone")
+    expect.whole("max_extent", max_extent, "0 draws only the central column")
     return np.flatnonzero(lattice.ring <= max_extent)
 
 

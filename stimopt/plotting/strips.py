@@ -137,7 +137,7 @@ def draw_strip(
         title: printed before the peak's value and time.
         title_color: colour of that line.
         slots: number of frames that there is room for; those drawn stand at the right, so that
-            several plots line up. None leaves room for the frames drawn alone.
+            several plots line up. None leaves room for the frames drawn.
         margins: inches left of the frames, for the names of the rows, and right of them, for the
             colour bars.
         fig: figure or part of a figure to fill; None makes one.

@@ -1,4 +1,4 @@
-"""The three optima of a cell type on one page: each as a strip, then their central traces."""
+"""The three optima of a cell type in one figure: each as a strip, then their central traces."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def plot_optima(
 ) -> Figure:
     """Draw several stimuli of one cell type over their responses, and the central traces below.
 
-    Each strip ends with the frame of its peak. The traces stand on the time axis of the frames
-    above, and the responses at the peak are written at their ends; where the ceiling is known, with
-    how far each is on the way there from the response at grey.
+    Each strip ends with the frame of its peak. The traces share the time axis of the frames above
+    and end with the value of the peak. If the ceiling is known, the part of the way from grey to it
+    follows in percent.
 
     Args:
         results: name, stimulus `(frames, columns)` in [0, 1] and response `(frames, columns)` of
@@ -55,7 +55,7 @@ def plot_optima(
         title: heading in place of the usual one.
         peak_frames: last frame of each; None finds the peak of the central response.
         details: what is written after the name of each.
-        grey_and_ceiling: response at grey and the largest that any stimulus gives.
+        grey_and_ceiling: response at grey, and the largest response to any stimulus.
 
     Returns:
         A figure 8.2 inches wide.
@@ -65,7 +65,7 @@ def plot_optima(
     """
     names = [name for name, _, _ in results]
     unique = len(names) > 0 and len(set(names)) == len(names)
-    expect.that(unique, "results, each with a name of its own", names, "name each stimulus once")
+    expect.that(unique, "results with different names", names, "name each stimulus once")
     selected = [
         select_strip(stimulus, response, lattice, dt, options, peak_frame=peak)
         for (_, stimulus, response), peak in zip(

@@ -1,4 +1,4 @@
-"""Figures and tables of why cells respond to their optima."""
+"""Figures and tables that explain why cells respond to their optima."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def type_responses(
     network are simulated once.
 
     Args:
-        network: the network asked.
+        network: simulated.
         protocol: pre-stimulus and baseline.
         stimulus: luminance in [0, 1], `(items, frames, columns)`.
         lengths: frames of each item that count, `(items,)`.

@@ -40,8 +40,8 @@ A ceiling (`kind` range), an efficient stimulus and a ladder add:
 
     sign                          (item,)                1 where the largest is sought, -1 lowest
     objective, grey_objective     (item,)                at the best step, and at grey
-    bound, start, start_spread    (item,)                range: which, best start, how far apart
-    optimality_residual           (item,)                range: part of the gradient still open
+    bound, start, start_spread    (item,)                range: which, best start, spread of ends
+    optimality_residual           (item,)                range: part of the gradient that is left
     fraction, fraction_reached    (item,)                efficient, ladder: of the way from grey
     level_met                     (item,)                efficient, ladder: at the best step
     ceiling, ceiling_*            (item,)                efficient, ladder: of the range
@@ -64,8 +64,8 @@ A search adds:
     every_peak_response           (clip, item)           with keep_all
 
 The root has attributes schema, kind, network_hash and extent, and as JSON protocol, network_names,
-config and versions. A file of the three optima holds one such result in each of the groups
-naturalistic, regularized and artificial; the last one also holds `report.optima_tuning`.
+config and versions. A file of the three optima has one such result in each of the groups
+naturalistic, regularized and artificial; the last one also has those of `report.optima_tuning`.
 """
 
 from __future__ import annotations
@@ -115,15 +115,15 @@ class Variable(NamedTuple):
 
 @dataclass
 class Result:
-    """What a run found, and all that decided it.
+    """What a run found, and everything that determined it.
 
     Variables are read by name: `result["stimulus"]`, or `result.stimulus`.
 
     Args:
         kind: `naturalistic`, `regularized`, `artificial` or `range`.
         variables: arrays by name, as listed at the head of this file.
-        protocol: under which the responses hold.
-        network_hash: of the network they hold for.
+        protocol: under which the responses were simulated.
+        network_hash: of the network that responded.
         network_names: one for each parameter set of the network, for people.
         extent: of the lattice.
         config: the settings of the run.
@@ -196,7 +196,7 @@ class Result:
 
         Raises:
             ValueError: if the network is another one.
-            RuntimeError: if a response differs by more, or holds NaN where it should not.
+            RuntimeError: if a response differs by more, or is NaN where it should not be.
         """
         self.require_network(network)
         lengths, cell_types = self["n_frames"], self["cell_type"]
@@ -234,7 +234,7 @@ class Result:
         )
 
     def write(self, path: str | Path) -> Path:
-        """Write to an HDF5 file, whole or not at all; gives its path."""
+        """Write to an HDF5 file, whole or not at all, and return its path."""
         return write(path, {"": self})
 
 
@@ -349,14 +349,14 @@ def read(
             schema == SCHEMA,
             f"a result (schema {SCHEMA}) in {f'group {group!r} of ' if group else ''}{path}",
             f"schema {schema!r} and the groups {sorted(file)}",
-            "give a file that stimopt wrote, and one of its groups",
+            "pass a file that stimopt wrote, and one of its groups",
             BadFile,
         )
         return _read_group(found, values)
 
 
 def groups(path: str | Path) -> list[str]:
-    """Names of the groups that hold a result; `""` for a file of one result alone.
+    """Names of the groups with a result; `""` for a file with a single result.
 
     Raises:
         BadFile: if the file is missing, damaged or deceptive.

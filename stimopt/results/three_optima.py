@@ -105,8 +105,8 @@ class ItemOptima:
 class ThreeOptima(Sequence[ItemOptima]):
     """Results of search, regularization and generation; `optima[i]` has the three of one item.
 
-    Items are those of the generation. Items that differ in their seed alone share the clip and
-    its regularization.
+    Items are those of the generation. Items that differ only in their seed share the clip and its
+    regularization.
 
     Args:
         naturalistic: of a search; cell types that the others lack are left out.
@@ -133,7 +133,7 @@ class ThreeOptima(Sequence[ItemOptima]):
                 result.kind == kind,
                 f"a result of kind {kind}",
                 result.kind,
-                "give the results of search, regularize and generate in this order",
+                "pass the results of search, regularize and generate in this order",
             )
             expect.that(
                 (result.network_hash, result.protocol) == shared,
@@ -157,7 +157,7 @@ class ThreeOptima(Sequence[ItemOptima]):
         return cls(**{kind: read(path, kind) for kind in KINDS})
 
     def write(self, path: str | Path) -> Path:
-        """Write one file with a group for each kind, whole or not at all; gives its path."""
+        """Write one file with a group for each kind, whole or not at all, and return its path."""
         return write(path, {kind: getattr(self, kind) for kind in KINDS})
 
     @property
@@ -205,7 +205,7 @@ class ThreeOptima(Sequence[ItemOptima]):
 
 
 def select_items(result: Result, rows: Sequence[int]) -> Result:
-    """A result with some of its items alone, in the order given."""
+    """A result with only the items of some rows, in the order of `rows`."""
     variables = {
         name: variable._replace(
             values=variable.values.take(np.asarray(rows, int), variable.dims.index("item"))

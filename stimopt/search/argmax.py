@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from stimopt import expect
 
 RESPONSE, FRAME, SAMPLE, WINDOW = range(4)
-"""What the last axis of a packed table holds."""
+"""Positions along the last axis of a packed table."""
 
 NONE = -1
 """Sample, frame and window of an entry that is not there; its response is -inf."""
@@ -36,7 +36,7 @@ class TopSamples(NamedTuple):
 def pack(response: Tensor, peak_frame: Tensor, sample: Tensor, window: Tensor) -> Tensor:
     """Four arrays of one shape as one, `(..., 4)` int64, the response as the bits of its float32.
 
-    One integer tensor is one state to keep, send and save, and no change of precision of the module
+    One integer tensor is one state to store and send, and no change of precision of the module
     around it can round a response or a sample number.
 
     Raises:
@@ -67,12 +67,12 @@ def merge_top(candidates: Tensor, k: int, one_per_window: bool = False) -> Tenso
 
     Ties go to the lowest sample number. A sample that comes twice counts once, so that merging is
     associative, commutative and idempotent: any order, grouping or repetition of the candidates
-    gives the same k.
+    ends with the same k.
 
     Args:
-        candidates: packed; entries that are not there are passed over.
+        candidates: packed; entries that are not there are ignored.
         k: number to select.
-        one_per_window: of the samples of one window, select the best alone.
+        one_per_window: of the samples of one window, select only the best.
     """
     order = _best_first(candidates)
     ranked = candidates.gather(-2, order[..., None].expand(*order.shape, 4))
@@ -131,7 +131,7 @@ class RunningArgmax(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        expect.whole("top_k", k, "1 ranks the best alone", at_least=1)
+        expect.whole("top_k", k, "1 ranks only the best", at_least=1)
         self.k, self.one_per_window = k, one_per_window
         self.add_state("top", empty_top(n_networks, n_types, k), dist_reduce_fx=self._reduce)
 
@@ -150,13 +150,13 @@ class RunningArgmax(Metric):
             ValueError: for shapes that do not fit, or missing windows where they count.
         """
         expected = (len(sample), *self.top.shape[:2])
-        expect.shape("peak responses", response, expected, "give (batch, networks, types)")
-        expect.shape("peak frames", peak_frame, expected, "give (batch, networks, types)")
+        expect.shape("peak responses", response, expected, "pass (batch, networks, types)")
+        expect.shape("peak frames", peak_frame, expected, "pass (batch, networks, types)")
         expect.that(
             window is not None or not self.one_per_window,
             "the window of each sample",
             "None with one_per_window",
-            "give them",
+            "pass them",
         )
         window = sample if window is None else window
         first = min([0, *sample.tolist(), *window.tolist()])

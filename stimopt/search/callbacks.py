@@ -44,7 +44,7 @@ class SearchCheckpoint(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Save at every n-th batch, and before a process that is alone is terminated."""
+        """Save at every n-th batch, and before the only process is terminated."""
         # A signal may reach the processes at different batches, and merging needs all of them.
         leaving = trainer.received_sigterm and trainer.world_size == 1
         due = leaving or (batch_idx + 1) % self.every_n_batches == 0

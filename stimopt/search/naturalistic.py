@@ -28,13 +28,13 @@ RUN_IT = "call trainer.test(search, datamodule=data)"
 class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
     """Finds the clip that drives each cell type of each network most, in one pass.
 
-    The pass is a test loop: nothing is trained, and a test loop runs in inference mode and gives
-    every process as many batches. Memory is O(networks x types x top_k), whatever the number of
-    samples.
+    The pass is a test loop: nothing is trained, a test loop runs in inference mode, and every
+    process gets the same number of batches. Memory is O(networks x types x top_k), whatever the
+    number of samples.
 
-    A pass resumes, and several processes share it, because it can be long: 50 networks over a
-    whole film take ten minutes and more. Merging tables of winners is idempotent, so all that is
-    saved is the merged table and the first sample that is not in it. Lightning saves nothing
+    Several processes can share a pass and an interrupted pass resumes, because 50 networks over a
+    whole film take ten minutes and more. Merging tables of winners is idempotent, so a checkpoint
+    is the merged table and the first sample that is not in it. Lightning saves nothing
     within a test loop; the callback `SearchCheckpoint` does. A later run may have another batch
     size or number of processes: `trainer.test(search, datamodule=data, ckpt_path="last.ckpt")`.
 
@@ -134,7 +134,7 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
             self.log_dict(self.peak_scalars(), logger=False)
 
     def merge_processes(self, batches_done: int) -> None:
-        """Give every process the table of all; to be called at the same batch on each of them.
+        """Merge the tables of all processes; call it at the same batch on each of them.
 
         Args:
             batches_done: batches that every process has done in this pass.
@@ -276,7 +276,7 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
         saved = checkpoint.get("stimopt")
         if not isinstance(saved, dict) or "next_sample" not in saved:
             raise ValueError(
-                "expected a checkpoint of a search, got one without its record; give a checkpoint "
+                "expected a checkpoint of a search, got one without its record; pass a checkpoint "
                 "that stimopt search wrote"
             )
         stored = {name: saved.get(name) for name in self._provenance()} | saved["settings"]
@@ -300,7 +300,7 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
             len(set(starts)) == 1,
             "all processes to start from one sample",
             starts,
-            "give them the same output folder",
+            "start them with the same output folder",
             RuntimeError,
         )
 
@@ -317,7 +317,7 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
         }
 
     def _require_order(self, batch: StimulusBatch, batch_idx: int) -> None:
-        """Refuse samples in another order than the data module's, by which a pass resumes."""
+        """Reject samples in another order than the data module's, by which a pass resumes."""
         row = batch_idx * self.data.batch_size + torch.arange(len(batch.sample))
         place = row * self.trainer.world_size + self.trainer.global_rank
         expected = (self._remaining.start + place % len(self._remaining)).tolist()
@@ -349,7 +349,7 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
 
 
 def _require_fit(data: StimulusDataModule, network: ResponseModel, protocol: Protocol) -> None:
-    """Refuse samples that cannot be shown to the network."""
+    """Reject samples that cannot be shown to the network."""
     extent, rendered = network.lattice.extent, data.dataset.lattice.extent
     advice = "render them with that extent"
     expect.that(rendered == extent, f"movies of extent {extent} as the network", rendered, advice)
@@ -357,7 +357,7 @@ def _require_fit(data: StimulusDataModule, network: ResponseModel, protocol: Pro
         data.dt == protocol.dt,
         f"samples at the protocol's dt of {protocol.dt:g} s",
         f"{data.dt:g} s",
-        "give both the same",
+        "set both to the same",
     )
     advice = "move start_sample or stop_sample"
     expect.that(data.samples, "at least one sample", data.samples, advice)

@@ -23,7 +23,7 @@ ORIGIN: dict[str, Any] = {
     "mirroring": NONE,
     "rotation": NONE,
 }
-"""What `StimulusDataModule.describe` tells of a clip, and the value where there is no clip."""
+"""Entries of `StimulusDataModule.describe`, and their values where there is no clip."""
 
 
 def rank_variables(top: TopSamples, data: StimulusDataModule) -> dict[str, Variable]:

@@ -1,4 +1,4 @@
-"""Zip files from elsewhere: honest about their size, and undamaged."""
+"""Checks of zip files from elsewhere: their size, and whether they are damaged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stimopt import expect
 from stimopt.storage.files import BadFile, reading
 
 MAX_DEFLATE_RATIO = 1032
-"""Deflate packs no more bytes into one, so a file that declares more is made to deceive."""
+"""Deflate packs at most so many bytes into one; a file that declares more is an attack."""
 
 
 def require_honest_zip(
@@ -20,7 +20,7 @@ def require_honest_zip(
     ratio: int = 1,
     checksums: bool = True,
 ) -> None:
-    """Refuse a zip file that would fill the memory, or in which a bit has flipped.
+    """Reject a zip file that would fill the memory, or in which a bit has flipped.
 
     torch compares no checksums itself, so one flipped bit would be another network or run.
 

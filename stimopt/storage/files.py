@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 
 class BadFile(ValueError):
-    """A file that is missing, damaged, foreign or made to deceive."""
+    """A file that is missing, damaged, foreign or malicious."""
 
 
 @contextmanager
@@ -135,8 +135,8 @@ def _locked(lock_path: Path, target: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise ValueError(
-            f"expected an output for this run alone, got {target}, where another run is at work; "
-            "wait for it, or name another"
+            f"expected an output that no other run uses, got {target}, where another run is at "
+            "work; wait for it, or name another"
         ) from error
     except OSError as error:
         raise _not_writable(target, error) from error

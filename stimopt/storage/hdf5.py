@@ -23,11 +23,11 @@ FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLE
 
 @contextmanager
 def opened(
-    path: str | Path, what: str = "an HDF5 file", advice: str = "make it again"
+    path: str | Path, what: str = "an HDF5 file", advice: str = "create it anew"
 ) -> Iterator[h5py.File]:
-    """An HDF5 file to read from, which holds its own data.
+    """Open an HDF5 file for reading that contains all its data.
 
-    Links and external storage are refused: they would read other files in this one's name.
+    Links and external storage are rejected: they would read other files in this one's name.
 
     Args:
         path: of the file.
@@ -84,7 +84,7 @@ def plain_array(dataset: h5py.Dataset) -> NDArray[Any]:
 
 
 def require_plain(dataset: h5py.Dataset) -> None:
-    """Refuse an array of anything but numbers and text, or one larger than the file can hold.
+    """Reject an array of anything but numbers and text, or one larger than the file can contain.
 
     Raises:
         BadFile: naming the array and its file.
@@ -103,7 +103,7 @@ def require_plain(dataset: h5py.Dataset) -> None:
         problem = f"shape {dataset.shape} in {bytes_in_file} bytes"
     expect.that(
         problem is None,
-        f"numbers or text that the file can hold in {dataset.name} of {dataset.file.filename}",
+        f"numbers or text that the file can contain in {dataset.name} of {dataset.file.filename}",
         problem,
         "do not trust this file",
         BadFile,
@@ -115,8 +115,8 @@ def created(path: str | Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
     """A new HDF5 file, and a function that raises the first error of writing so far.
 
     HDF5 (1.14 and 2.0) crashes the process some time after it could not write: it cannot close
-    the file, and frees the rest of it twice. So HDF5 does not hear of the error. What the disk
-    refuses stays in memory until the file is closed, and the error is raised then.
+    the file, and frees the rest of it twice. So the error is hidden from HDF5: what the disk does
+    not take stays in memory until the file is closed, and the error is raised then.
 
     This is for movie stores, which need not fit in memory. Smaller files are written to
     `io.BytesIO` and then by `files.replace_bytes`.
@@ -132,7 +132,7 @@ def created(path: str | Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
 
 
 class _PatientFile(io.FileIO):
-    """A file that keeps in memory what the disk refuses."""
+    """A file that stores in memory what the disk does not take."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path, "w+")

@@ -37,7 +37,7 @@ def require_same(stored: Mapping[str, Any], wanted: Mapping[str, Any], where: st
             stored.get(name) == wanted.get(name),
             f"{name} = {_short(stored.get(name))} as in {where}",
             _short(wanted.get(name)),
-            "give the same, or another output folder",
+            "set the same, or name another output folder",
             DifferentRun,
         )
 
@@ -63,7 +63,7 @@ def digest(*tensors: Tensor | None) -> str:
 def function_name(function: Any) -> str:
     """Where a function was defined and its name there, or those of a callable's class.
 
-    Its `repr` would not do: that holds an address, which differs from run to run.
+    Its `repr` contains an address, which differs from run to run.
     """
     if isinstance(function, functools.partial):
         keywords = (f"{name}={value!r}" for name, value in function.keywords.items())

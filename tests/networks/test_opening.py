@@ -49,7 +49,7 @@ def test_a_source_passes_its_options_on() -> None:
 
 
 def test_a_connectome_without_a_path_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"network path with connectome .*give --network.path"):
+    with pytest.raises(ValueError, match=r"network path with connectome .*pass --network.path"):
         NetworkSource(connectome="elsewhere.json").open()
 
 

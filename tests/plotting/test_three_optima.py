@@ -72,7 +72,7 @@ def test_colour_scales_are_separate_or_shared() -> None:
 def test_rejects_none_and_equal_names(
     peaks_and_names: tuple[tuple[int, ...], tuple[str, ...]],
 ) -> None:
-    with pytest.raises(ValueError, match="name of its own"):
+    with pytest.raises(ValueError, match="results with different names"):
         optima(*peaks_and_names)
 
 

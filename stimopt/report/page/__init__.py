@@ -6,7 +6,7 @@
     data/0000.js                     stimuli and responses of one cell, loaded when it is opened
     data/0000-0.png                  figures added to a cell
 
-Nothing is asked of a server or network. Names from results are text; files are numbered.
+The page loads nothing from a server. Names from results are text; files are numbered.
 """
 
 from stimopt.report.page.evidence import CHECKED, EXPLAINED, evidence

@@ -115,7 +115,7 @@ def page_items(results: Iterable[Result | ThreeOptima]) -> list[PageItem]:
     item.
     """
     items: dict[tuple[Any, ...], PageItem] = {}
-    for result in (part for given in results for part in _parts(given)):
+    for result in (part for each in results for part in _parts(each)):
         rows: dict[tuple[Any, ...], list[int]] = {}
         for row, cell in enumerate(cells_of(result)):
             key = (cell.cell_type, _networks(result, row), cell.u, cell.v)

@@ -39,7 +39,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a cell's view with a title of its own.
+    """A part of a cell's view, with a title.
 
     Args:
         title: heading.
@@ -84,15 +84,15 @@ def write_page(
 
     Args:
         results: one or several; stimuli of one cell are shown together.
-        folder: gets the page; other files in it are left alone.
+        folder: to write to; other files in it stay.
         add: called for each cell; adds columns to the table and sections to the cell.
         title: heading.
     """
     folder = Path(folder)
-    # The three optima are a sequence too.
-    single = isinstance(results, (Result, ThreeOptima))
-    given: list[Result | ThreeOptima] = [results] if single else list(results)  # type: ignore[list-item,arg-type]
-    items = page_items(given)
+    # The three optima are a sequence, too.
+    if isinstance(results, (Result, ThreeOptima)):
+        results = [results]
+    items = page_items(results)
     expect.that(items, "results with items", "none", "pass results of a search or fit")
     names = list(dict.fromkeys(source.name for item in items for source in item.sources))
     files = [f"{i:04d}" for i in range(len(items))]
@@ -227,7 +227,7 @@ def _plain(value: Any) -> Any:
 
 
 def _remove_others(folder: Path, files: Sequence[str]) -> None:
-    """Remove what an earlier page of more cells has left."""
+    """Remove files of an earlier page with more cells."""
     for path in folder.iterdir():
         if _OWN_DATA.fullmatch(path.name) and re.split("[-.]", path.name)[0] not in files:
             path.unlink()
