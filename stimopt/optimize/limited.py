@@ -22,9 +22,6 @@ from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable, fitted
 from stimopt.results.variables import array_of
 
-ROUNDING = 1e-4
-"""Part of the budget by which rounding may exceed it."""
-
 
 class LimitedRange(ResponseRange):
     """Seeks the largest response among stimuli of at most a contrast.

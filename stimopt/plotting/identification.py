@@ -61,5 +61,5 @@ def plot_identification(
         fontsize=style.TICK_SIZE,
     )
     fig.supxlabel("trials", fontsize=style.LABEL_SIZE)
-    fig.supylabel("named right", fontsize=style.LABEL_SIZE)
+    fig.supylabel("fraction named right", fontsize=style.LABEL_SIZE)
     return fig
