@@ -8,8 +8,6 @@ renamed into place. Nothing in it depends on when or in how many runs it was ren
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +21,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from stimopt import expect
 from stimopt.movies.eye import RenderSettings
 from stimopt.movies.opening import open_source
-from stimopt.movies.source import MovieSource, Scene
+from stimopt.movies.source import MovieSource, Scene, sha256_of_values
 from stimopt.movies.store import SCHEMA, SCHEMA_VERSION
 from stimopt.storage.files import only_writer_of, replacing
 from stimopt.storage.hdf5 import created
@@ -113,7 +111,7 @@ class _Job:
                 [s.name, s.frame_rate, [[f.name, f.size] for f in s.files]] for s in source.scenes
             ],
         }
-        self._name = _sha256(self.plan)[:16]
+        self._name = sha256_of_values(self.plan)[:16]
         self._digests: dict[int, tuple[str, ...]] = {}
 
     def is_done(self) -> bool:
@@ -193,7 +191,7 @@ class _Job:
     def fingerprint(self) -> str:
         """SHA-256 over the plan and the SHA-256 of every source file."""
         files = [self._digests_of(i) for i in range(len(self.source.scenes))]
-        return _sha256([self.plan, files])
+        return sha256_of_values([self.plan, files])
 
     def _digests_of(self, i: int) -> tuple[str, ...]:
         """SHA-256 of the files of a scene, computed once."""
@@ -203,7 +201,7 @@ class _Job:
 
     def _part(self, i: int) -> Path:
         """Luminance of a scene `(frames, views, columns)`, as plain numbers one after another."""
-        return self.folder / f"{self._name}-{i:05d}-{_sha256(self._digests_of(i))[:16]}"
+        return self.folder / f"{self._name}-{i:05d}-{sha256_of_values(self._digests_of(i))[:16]}"
 
     def _frames_in_part(self, i: int) -> int:
         views, columns = self.frame_shape
@@ -241,10 +239,6 @@ class _Job:
                 for view, dataset in enumerate(datasets):
                     dataset[start : start + len(piece)] = piece[:, view]
                 check()
-
-
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()
 
 
 def _printable(name: str) -> str:

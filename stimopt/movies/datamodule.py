@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from stimopt import expect
 from stimopt.lattice import HexLattice
 from stimopt.movies.procedural import ProceduralSettings
 from stimopt.movies.sampling import SampleIndex, SampleOrigin, SamplingSettings, resampling
+from stimopt.movies.source import sha256_of_values
 from stimopt.movies.store import GeneratedStore, MovieStore, SceneStore
 from stimopt.protocol import GREY, Protocol
 
@@ -292,7 +291,7 @@ class StimulusDataModule(pl.LightningDataModule):
         """SHA-256 over all that determines the samples and their numbers."""
         stores = [store.fingerprint for store in self.dataset.stores]
         settings = list(dataclasses.asdict(self.sampling).values())
-        return hashlib.sha256(json.dumps([stores, self.dt, settings]).encode()).hexdigest()
+        return sha256_of_values([stores, self.dt, settings])
 
     def describe(self, sample: int) -> dict[str, Any]:
         """Where a sample comes from, in plain names and numbers.

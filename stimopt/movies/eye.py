@@ -228,11 +228,9 @@ def _require_size(settings: RenderSettings, height: int, width: int) -> None:
         for size in range(1, settings.kernel_size)
         if _fits(dataclasses.replace(settings, kernel_size=size), height, width)
     ]
-    advice = (
-        f"render with kernel_size {fitting[-1]} or less"
-        if fitting
-        else ("render with a smaller extent or a larger width_fraction")
-    )
+    advice = "render with a smaller extent or a larger width_fraction"
+    if fitting:
+        advice = f"render with kernel_size {fitting[-1]} or less"
     needed = minimum_size(settings)
     raise ValueError(
         f"expected frames of at least {needed[1]} x {needed[0]} pixels (width x height) for "

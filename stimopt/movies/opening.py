@@ -35,8 +35,8 @@ def open_source(source: str | Path, frame_rate: float | None = None) -> MovieSou
     - a video, or a folder of videos: a scene each;
     - a NumPy array `(frames, height, width[, 3])` as .npy, or a folder of them: a scene each.
 
-    A path goes before a name. Scenes and frames come in natural order of their names (frame_2
-    before frame_10); hidden files are left out.
+    A path goes before the film's name; `./procedural` is a path. Scenes and frames come in
+    natural order of their names (frame_2 before frame_10); hidden files are left out.
 
     Args:
         source: the path or name.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from stimopt import expect
 from stimopt.movies.source import (
@@ -147,7 +147,7 @@ def decode(data: bytes, name: str) -> NDArray[Any]:
     """Grey picture from the bytes of a file, `(height, width)`: uint8, or float in [0, 1].
 
     Colours become grey by Rec. 601; transparency is ignored, as in flyvis; pictures of 16 bits
-    a pixel keep them.
+    a pixel keep them. A picture that says how the camera was held is turned upright.
 
     Raises:
         ValueError: naming the file, if it is no whole picture of an allowed format, or too large.
@@ -160,12 +160,12 @@ def decode(data: bytes, name: str) -> NDArray[Any]:
         require_pixels(picture.width, picture.height, name)
         _require_single(picture, name)
         mode = picture.mode
-        if mode.startswith("I;16") or (mode == "I" and picture.format in ("PNG", "PPM")):
-            return np.asarray(picture).astype(np.float64) / 65535
+        deep = mode.startswith("I;16") or (mode == "I" and picture.format in ("PNG", "PPM"))
         advice = "scale it to [0, 1] and save it as .npy"
         expected = f"8 or 16 bits a pixel in {name}"
-        expect.that(mode not in ("I", "F"), expected, f"mode {mode}", advice, BadFile)
-        return np.asarray(picture.convert("L"))
+        expect.that(deep or mode not in ("I", "F"), expected, f"mode {mode}", advice, BadFile)
+        upright = np.asarray(ImageOps.exif_transpose(picture if deep else picture.convert("L")))
+        return upright.astype(np.float64) / 65535 if deep else upright
 
 
 def sorted_pictures(folder: Path) -> list[Path]:

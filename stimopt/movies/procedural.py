@@ -8,8 +8,6 @@ time, so any part of a scene can be computed without the rest.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 from stimopt import expect
 from stimopt.lattice import HexLattice
 from stimopt.movies.eye import RenderSettings
-from stimopt.movies.source import MovieSource, Scene, require_frame_rate
+from stimopt.movies.source import MovieSource, Scene, require_frame_rate, sha256_of_values
 from stimopt.protocol import GREY
 
 Floats = NDArray[np.float64]
@@ -151,8 +149,7 @@ class ProceduralMovies(MovieSource):
 
     def fingerprint(self, extent: int) -> str:
         """SHA-256 over everything that determines the movies on a lattice."""
-        recorded = self.record(RenderSettings(extent=extent))
-        return hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
+        return sha256_of_values(self.record(RenderSettings(extent=extent)))
 
 
 def edge(

@@ -131,7 +131,10 @@ class VideoFiles(RecordedSource):
                         _warn_of_uneven_frames(path, n - 1, rate)
                 require_pixels(frame.width, frame.height, str(path))
                 if n > start:
-                    yield f"frame {n - 1} of {path}", frame.to_ndarray(format="rgb24")
+                    # Counter-clockwise, as a camera was held; PyAV tells it from version 14 on.
+                    quarters = round(getattr(frame, "rotation", 0) / 90)
+                    picture = np.rot90(frame.to_ndarray(format="rgb24"), quarters)
+                    yield f"frame {n - 1} of {path}", picture
             declared = _declared_seconds(stream) or 0.0
             expect.that(
                 # Two frames and a half: containers round their durations.

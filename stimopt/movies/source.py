@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -144,6 +145,11 @@ def require_pixels(width: int, height: int, name: str) -> None:
     ok = width > 0 and height > 0 and width * height <= MAX_PIXELS
     expected = f"at most {MAX_PIXELS} pixels in {name}"
     expect.that(ok, expected, f"{width} x {height}", "scale the frames down", BadFile)
+
+
+def sha256_of_values(values: Any) -> str:
+    """SHA-256 in hexadecimal of what JSON can hold, whatever the order of names."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:

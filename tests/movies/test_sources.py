@@ -20,6 +20,8 @@ from stimopt.movies.eye import RenderSettings, luminance
 from tests.movies.cases import SMALL, noise_frames, save_pictures
 
 HEIGHT, WIDTH = 24, 48
+UNTURNED = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+"""The matrix of an MP4 track that is shown as it is stored."""
 
 
 def film(n_frames: int = 5, seed: int = 0) -> np.ndarray:
@@ -113,6 +115,29 @@ def test_every_colour_mode_becomes_grey_as_in_pillow(tmp_path: Path, mode: str) 
         picture.save(tmp_path / f"{i}.{suffix}")
     expected = luminance(np.asarray(picture.convert("L"))[None], SMALL)
     np.testing.assert_array_equal(rendered(open_source(tmp_path)), expected)
+
+
+def test_a_picture_that_says_how_it_was_held_is_turned_upright(tmp_path: Path) -> None:
+    """Cameras store what the sensor saw, and orientation 6: turn it clockwise."""
+    upright = film(2).repeat(2, axis=1)  # 48 x 48 pixels
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for i, frame in enumerate(upright):
+        Image.fromarray(np.rot90(frame)).save(tmp_path / f"{i}.png", exif=exif)
+    np.testing.assert_array_equal(rendered(open_source(tmp_path)), luminance(upright[1:], SMALL))
+
+
+def test_a_video_that_says_how_it_was_held_is_turned_upright(tmp_path: Path) -> None:
+    """Its matrix (ISO 14496-12) sends what is to the right down: a turn clockwise."""
+    path = save_video(tmp_path / "phone.mp4", film(3).repeat(3, axis=1), "mpeg4", "yuv420p")
+    with av.open(str(path)) as container:
+        stored = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+    content = path.read_bytes()
+    at = content.index(struct.pack(">9i", *UNTURNED), content.index(b"tkhd"))
+    turned = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(content[:at] + turned + content[at + 36 :])
+    upright = np.rot90(stored, -1, axes=(1, 2))
+    np.testing.assert_array_equal(rendered(open_source(path)), luminance(upright[1:], SMALL))
 
 
 def test_frames_come_in_natural_order_without_hidden_files(tmp_path: Path) -> None:
