@@ -15,7 +15,7 @@ from stimopt import expect
 from stimopt.lattice import Floats, HexLattice
 from stimopt.plotting import style
 from stimopt.plotting.hexagons import add_colorbar, hex_frame
-from stimopt.plotting.selection import FRAMES, RINGS, SECONDS, strip_frames, symmetric_limit
+from stimopt.plotting.selection import FRAMES, RINGS, SECONDS, Row, strip_frames, symmetric_limit
 
 MAIN = 8
 """Sources with a line, a bar and a map of their own; the others are summed."""
@@ -107,55 +107,33 @@ def _draw_strip(
     shown = np.asarray(frames)
     gradient = explained.sensitivity[shown]
     limit = symmetric_limit(gradient, lattice, RINGS)
-    rows: tuple[tuple[str, Floats, float, float, str, str], ...] = (
-        ("stimulus", explained.stimulus[shown], 0.0, 1.0, style.STIMULUS_CMAP, "luminance"),
-        ("sensitivity", gradient, -limit, limit, style.RESPONSE_CMAP, "gradient"),
+    rows = (
+        Row("stimulus", explained.stimulus[shown], 0.0, 1.0, style.STIMULUS_CMAP, "luminance"),
+        Row("sensitivity", gradient, -limit, limit, style.RESPONSE_CMAP, "gradient"),
     )
+    for row, bottom in zip(rows, (0.56, 0.13), strict=True):
+        axes = _draw_row(part, row, lattice, bottom)
+    for ax, frame in zip(axes, shown, strict=True):
+        time = style.milliseconds(1000 * dt * (frame - explained.peak_frame))
+        ax.set_title(time, y=-0.02, pad=0, va="top", fontsize=style.TICK_SIZE)
+    middle = (_LEFT + _RIGHT) / 2
+    text, size = "time to peak (ms)", style.LABEL_SIZE
+    part.text(middle, 0.0, text, ha="center", va="bottom", fontsize=size)
+
+
+def _draw_row(part: SubFigure, row: Row, lattice: HexLattice, bottom: float) -> list[Axes]:
+    """Draw frames up to the right end, with name and colour bar; returns the axes of the frames."""
     width = (_RIGHT - _LEFT) / FRAMES
-    empty = FRAMES - len(shown)
-    for i, (name, values, low, high, cmap, label) in enumerate(rows):
-        bottom = 0.56 - 0.43 * i
-        for k, frame in enumerate(values):
-            ax = part.add_axes((_LEFT + (empty + k) * width, bottom, 0.96 * width, 0.42))
-            drawn = hex_frame(
-                ax,
-                lattice,
-                frame,
-                vmin=low,
-                vmax=high,
-                cmap=cmap,
-                max_extent=RINGS,
-                crosshair=True,
-            )
-            if i == 1:
-                time = style.milliseconds(1000 * dt * (shown[k] - explained.peak_frame))
-                ax.text(
-                    0.5,
-                    -0.02,
-                    time,
-                    transform=ax.transAxes,
-                    ha="center",
-                    va="top",
-                    fontsize=style.TICK_SIZE,
-                )
-        part.text(
-            _LEFT - 0.02,
-            bottom + 0.21,
-            name,
-            rotation=90,
-            ha="center",
-            va="center",
-            fontsize=style.LABEL_SIZE,
-        )
-        add_colorbar(part.add_axes((_RIGHT + 0.02, bottom + 0.07, 0.01, 0.28)), drawn, label)
-    part.text(
-        (_LEFT + _RIGHT) / 2,
-        0.0,
-        "time to peak (ms)",
-        ha="center",
-        va="bottom",
-        fontsize=style.LABEL_SIZE,
-    )
+    empty = FRAMES - len(row.values)
+    options = {"max_extent": RINGS, "crosshair": True, **row.scale}
+    axes = []
+    for k, frame in enumerate(row.values):
+        axes.append(part.add_axes((_LEFT + (empty + k) * width, bottom, 0.96 * width, 0.42)))
+        drawn = hex_frame(axes[-1], lattice, frame, **options)
+    name = part.text(_LEFT - 0.02, bottom + 0.21, row.name, fontsize=style.LABEL_SIZE)
+    name.set(rotation=90, ha="center", va="center")
+    add_colorbar(part.add_axes((_RIGHT + 0.02, bottom + 0.07, 0.01, 0.28)), drawn, row.label)
+    return axes
 
 
 def _draw_currents(
@@ -169,6 +147,14 @@ def _draw_currents(
     total = explained.changes[first:stop].sum(axis=1)
     ax.axhline(0, color="0.75", lw=0.6)
     ax.plot(time, total, color="0.35", lw=2.2, alpha=0.5, label="sum")
+    ax.annotate(
+        "sum",
+        (time[0], total[0]),
+        (0, 4),
+        textcoords="offset points",
+        fontsize=style.TICK_SIZE,
+        color="0.35",
+    )
     for s, color in colors.items():
         first_round = list(colors).index(s) < len(style.SERIES)
         ax.plot(

@@ -59,9 +59,6 @@ def plot_tuning(
         label = f"{name} edge: at most {style.number(np.nanmax(values))}"
         lines += ax.plot(theta, values[around], "o-", color=color, lw=1.3, ms=3, label=label)
     low, high = min(0.0, np.nanmin([on, off])), max(0.0, np.nanmax([on, off]))
-    # The centre stays open even where nothing is negative, or all is zero.
-    span = (high - low) or 1.0
-    ax.set_ylim(low - 0.02 * span, high + 0.08 * span if high > low else 1.0)
     if low < 0:
         ax.plot(np.linspace(0, 2 * np.pi, 181), np.zeros(181), ":", color="0.3", lw=0.8)
     if preferred_deg is not None:
@@ -71,18 +68,7 @@ def plot_tuning(
             xytext=(np.deg2rad(preferred_deg), low),
             arrowprops={"arrowstyle": "-|>", "color": style.SERIES[0], "lw": 1.2},
         )
-    ax.set_xticks(
-        np.deg2rad(np.arange(0, 360, 45)),
-        ["0°\nright", "45°", "90° up", "135°", "180°\nleft", "225°", "270° down", "315°"],
-    )
-    ax.tick_params(labelsize=style.TICK_SIZE)
-    ax.yaxis.set_major_locator(MaxNLocator(4))
-    # The scale stands opposite the largest response and between the spokes, where space is free.
-    largest = angles[int(np.nanargmax(np.fmax(on, off)))]
-    ax.set_rlabel_position(float(45 * np.floor((largest + 180) / 45) + 22.5) % 360)
-    ax.grid(lw=0.4)
-    ax.spines["polar"].set_linewidth(0.6)
-    ax.set_title(f"direction of motion, {style.RESPONSE_LABEL}", fontsize=style.LABEL_SIZE, pad=12)
+    _label_axes(ax, low, high, largest=float(angles[int(np.nanargmax(np.fmax(on, off)))]))
     ax.legend(
         handles=lines,
         fontsize=style.TICK_SIZE,
@@ -92,3 +78,28 @@ def plot_tuning(
         ncols=2,
     )
     return lines[0], lines[1]
+
+
+def _label_axes(ax: PolarAxes, low: float, high: float, largest: float) -> None:
+    """Set limits and labels.
+
+    Args:
+        ax: polar axes.
+        low: smallest response, at most 0.
+        high: largest one, at least 0.
+        largest: its direction in degrees.
+    """
+    # The centre stays open even where nothing is negative, or all is zero.
+    span = (high - low) or 1.0
+    ax.set_ylim(low - 0.02 * span, high + 0.08 * span if high > low else 1.0)
+    ax.set_xticks(
+        np.deg2rad(np.arange(0, 360, 45)),
+        ["0°\nright", "45°", "90° up", "135°", "180°\nleft", "225°", "270° down", "315°"],
+    )
+    ax.tick_params(labelsize=style.TICK_SIZE)
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    # The scale stands opposite the largest response and between the spokes, where space is free.
+    ax.set_rlabel_position(float(45 * np.floor((largest + 180) / 45) + 22.5) % 360)
+    ax.grid(lw=0.4)
+    ax.spines["polar"].set_linewidth(0.6)
+    ax.set_title(f"direction of motion, {style.RESPONSE_LABEL}", fontsize=style.LABEL_SIZE, pad=12)
