@@ -13,12 +13,12 @@
 # %% [markdown]
 # # Optimal stimuli of T4c
 #
-# Which clip of the movies excites the cell most, which part of it matters, and which stimulus of
-# all would excite it most. Open it as a notebook (VS Code, or Jupyter with jupytext), or run it as
-# a script: the pictures go to `OUTPUT`.
+# Which clip of the movies excites the cell most, which part of it matters, and which stimulus is
+# found from noise. Open this file as a notebook (VS Code, or Jupyter with jupytext), or run it as a
+# script: the pictures go to `OUTPUT`.
 #
-# It takes the built-in motion circuit and the built-in movies, and a minute or two. For a trained
-# network and film clips set in the environment
+# It uses the built-in motion circuit and the built-in movies, and takes a minute or two. For a
+# trained network and film clips set these variables of the environment:
 #
 #     STIMOPT_NETWORK=flow/0000/000
 #     STIMOPT_CONNECTOME=data/flyvis/connectome/fib25-fib19_v2.2.json   (or install flyvis)
@@ -51,7 +51,7 @@ def show(path: Path) -> Image.Image:
 # %% [markdown]
 # ## Load the network and the data set
 #
-# One protocol for all that follows: 1 s of grey, then the stimulus, 10 ms a frame.
+# All steps share one protocol: 1 s of grey, then the stimulus, 10 ms a frame.
 
 # %%
 if NETWORK is None:
@@ -73,7 +73,7 @@ print(f"{len(data.dataset)} samples")
 # %% [markdown]
 # ## The naturalistic optimum
 #
-# The network sees every sample once; the one with the largest central response wins.
+# The network is shown every sample once. The optimum is the one with the largest central response.
 
 # %%
 search = stimopt.NaturalisticSearch(network, protocol, cell_types=CELL_TYPE)
@@ -90,8 +90,8 @@ show(stimopt.save_figure(plot.fig, OUTPUT / "naturalistic.png"))
 # %% [markdown]
 # ## The regularized optimum
 #
-# The clip is pulled to grey while the central response stays within 2 % of its range: what does
-# not matter to the cell fades.
+# The clip is pulled to grey while the central response stays within 2 % of its range. What does not
+# matter to the cell becomes grey.
 
 # %%
 regularizer = stimopt.StimulusRegularizer(
@@ -106,7 +106,7 @@ plot = stimopt.plot_stim_response(
 show(stimopt.save_figure(plot.fig, OUTPUT / "regularized.png"))
 
 # %% [markdown]
-# The trace to stay close to, and the one that came out.
+# The target trace, and the response to the regularized stimulus.
 
 # %%
 figure = stimopt.Figure(figsize=(6, 3), layout="constrained")
@@ -123,7 +123,8 @@ show(stimopt.save_figure(figure, OUTPUT / "target_and_predicted.png"))
 # %% [markdown]
 # ## The artificial optimum
 #
-# From noise, by the gradient of the response with respect to the pixels.
+# This fit starts from noise and follows the gradient of flyvis's loss, which weighs the response
+# against contrast. `stimopt.EfficientGenerator`, the default on the command line, needs no weight.
 
 # %%
 generator = stimopt.StimulusGenerator(network, CELL_TYPE, protocol, t_stim=0.8)
@@ -145,7 +146,8 @@ show(stimopt.save_figure(figure, OUTPUT / "losses.png"))
 # %% [markdown]
 # ## The three over each other
 #
-# One file, and a page `page/index.html` to look around in.
+# One file with all three, and a page to browse, `page/index.html`.
+
 
 # %%
 optima = stimopt.ThreeOptima(naturalistic, regularized, artificial)
