@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stimopt import expect
@@ -86,17 +85,22 @@ def _open_folder(folder: Path, frame_rate: float | None) -> MovieSource:
     videos = [p for p in files if p.suffix.lower() in VIDEOS]
     arrays = [p for p in files if p.suffix.lower() in ARRAYS]
     pictures, inside = sorted_pictures(folder), _folders_with_pictures(folder)
-    _require_one_kind(
-        folder,
-        {"videos": videos, "arrays": arrays, "pictures": pictures, "folders of pictures": inside},
-    )
+    kinds = {
+        "videos": videos,
+        "arrays": arrays,
+        "pictures": pictures,
+        "folders of pictures": inside,
+    }
+    found = [kind for kind, paths in kinds.items() if paths]
+    if not found:
+        raise _nothing_readable(folder)
+    advice = "move them into separate folders"
+    expect.that(len(found) == 1, f"one kind of movies in {folder}", " and ".join(found), advice)
     if videos:
         return VideoFiles(videos, frame_rate)
     if arrays:
         return ArrayFiles(arrays, frame_rate)
-    if pictures:
-        return PictureFolder({folder.resolve().name or "scene": folder}, rate)
-    return PictureFolder(inside, rate)
+    return PictureFolder(inside or {folder.resolve().name or "scene": folder}, rate)
 
 
 def _folders_with_pictures(folder: Path) -> dict[str, Path]:
@@ -108,20 +112,6 @@ def _folders_with_pictures(folder: Path) -> dict[str, Path]:
         if p.is_dir() and not p.name.startswith(".") and sorted_pictures(p)
     ]
     return {p.name: p for p in sorted(folders, key=lambda p: natural_order(p.name))}
-
-
-def _require_one_kind(
-    folder: Path, contents: Mapping[str, Sequence[Path] | Mapping[str, Path]]
-) -> None:
-    kinds = [kind for kind, paths in contents.items() if paths]
-    if not kinds:
-        raise _nothing_readable(folder)
-    expect.that(
-        len(kinds) == 1,
-        f"one kind of movies in {folder}",
-        " and ".join(kinds),
-        "move them into separate folders",
-    )
 
 
 def _nothing_readable(path: Path) -> ValueError:

@@ -215,48 +215,37 @@ def looming(x: Floats, y: Floats, t: Floats, *, ratio: float, sign: int, seconds
 
 def _movies(settings: ProceduralSettings) -> Iterator[tuple[str, float, Movie]]:
     """Name, seconds and luminance of every scene; scenes of one length in a row, for batches."""
-    angles = [360 * i / settings.directions for i in range(settings.directions)]
-    polarity = ((1, "bright"), (-1, "dark"))
+    polarity, seconds = ((1, "bright"), (-1, "dark")), settings.seconds
     for speed in settings.edge_speeds:
+        reach = settings.edge_reach
         for sign, shade in polarity:
-            for degrees in angles:
-                yield (
-                    f"{shade} edge, {degrees:g} deg, {speed:g} columns/s",
-                    2 * settings.edge_reach / speed,
-                    partial(
-                        edge, degrees=degrees, speed=speed, sign=sign, reach=settings.edge_reach
-                    ),
-                )
+            movie = partial(edge, speed=speed, sign=sign, reach=reach)
+            name = f"{shade} edge, {{:g}} deg, {speed:g} columns/s"
+            yield from _turned(settings, name, 2 * reach / speed, movie)
     for wavelength in settings.grating_wavelengths:
         for frequency in settings.grating_frequencies:
-            for degrees in angles:
-                yield (
-                    f"grating, {degrees:g} deg, {wavelength:g} columns, {frequency:g} Hz",
-                    settings.seconds,
-                    partial(grating, degrees=degrees, wavelength=wavelength, frequency=frequency),
-                )
+            movie = partial(grating, wavelength=wavelength, frequency=frequency)
+            name = f"grating, {{:g}} deg, {wavelength:g} columns, {frequency:g} Hz"
+            yield from _turned(settings, name, seconds, movie)
+    drawn = partial(texture, seed=settings.seed, contrast=settings.texture_contrast)
     for number in range(settings.n_textures):
         for speed in settings.texture_speeds:
-            for degrees in angles:
-                yield (
-                    f"texture {number}, {degrees:g} deg, {speed:g} columns/s",
-                    settings.seconds,
-                    partial(
-                        texture,
-                        degrees=degrees,
-                        speed=speed,
-                        seed=settings.seed,
-                        number=number,
-                        contrast=settings.texture_contrast,
-                    ),
-                )
+            movie = partial(drawn, speed=speed, number=number)
+            name = f"texture {number}, {{:g}} deg, {speed:g} columns/s"
+            yield from _turned(settings, name, seconds, movie)
     for ratio in settings.looming_ratios:
         for sign, shade in polarity:
-            yield (
-                f"{shade} looming disc, l/v {1000 * ratio:g} ms",
-                settings.seconds,
-                partial(looming, ratio=ratio, sign=sign, seconds=settings.seconds),
-            )
+            movie = partial(looming, ratio=ratio, sign=sign, seconds=seconds)
+            yield f"{shade} looming disc, l/v {1000 * ratio:g} ms", seconds, movie
+
+
+def _turned(
+    settings: ProceduralSettings, name: str, seconds: float, movie: Callable[..., Floats]
+) -> Iterator[tuple[str, float, Movie]]:
+    """A movie in every direction."""
+    for i in range(settings.directions):
+        degrees = 360 * i / settings.directions
+        yield name.format(degrees), seconds, partial(movie, degrees=degrees)
 
 
 def _along(x: Floats, y: Floats, degrees: float) -> Floats:
