@@ -90,23 +90,26 @@ def run(arguments: Sequence[str]) -> int:
     made = FORMATS[config.to]() if made is None else made
     require_new(config.output, config.overwrite)  # before a long fit
     network = _network(config, results[0]) if config.seen_back or config.fit_to_rig else None
-    left: dict[str, Seen] = {}
+
+    def laid_out() -> list[Shown]:
+        every = add_controls(stimuli, config.controls, order.seed)
+        return on_rig(every, rig, made, protocol, order)
+
+    played, left = laid_out(), dict[str, Seen]()
     if network is not None and config.fit_to_rig:
         options = {result.kind: options_of(result) for result in results}
-        for i, shown in enumerate(on_rig(stimuli, rig, made, protocol, Order())):
-            before = _seen(shown, shown.levels(), network, protocol)
-            if before is None:
-                continue
-            left[before.name] = before
-            module = fit_to_rig(shown, network, protocol, **options[shown.stimulus.kind])
-            fit(module, config.fit_to_rig, logger=False, enable_progress_bar=False)
-            again = dataclasses.replace(shown, stimulus=fitted(module, shown.stimulus))
-            after = seen_back(again, again.levels(), network, protocol)
-            if again.stimulus.sign * (after.shown - before.shown) > 0:
-                stimuli[i] = again.stimulus
-            else:
-                print(f"{before.name}: the fit regained nothing, and is not exported")
-    played = on_rig(add_controls(stimuli, config.controls, order.seed), rig, made, protocol, order)
+        for i, shown in enumerate(played[: len(stimuli)]):
+            if (before := _seen(shown, shown.levels(), network, protocol)) is not None:
+                left[before.name] = before
+                module = fit_to_rig(shown, network, protocol, **options[shown.stimulus.kind])
+                fit(module, config.fit_to_rig, logger=False, enable_progress_bar=False)
+                again = dataclasses.replace(shown, stimulus=fitted(module, shown.stimulus))
+                after = seen_back(again, again.levels(), network, protocol)
+                if again.stimulus.sign * (after.shown - before.shown) > 0:
+                    stimuli[i] = again.stimulus
+                else:
+                    print(f"{before.name}: the fit regained nothing, and is not exported")
+        played = laid_out()
     about = {
         "result": path.name,
         "result_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

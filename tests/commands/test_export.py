@@ -157,3 +157,15 @@ def test_an_item_without_a_response_leaves_the_others(
         run([*arguments, "--fit_to_rig=2", "--overwrite=true", "--items=T5a-seed7,T5a-seed8"]) == 0
     )
     assert "T5a-seed7" in (out / "session.json").read_text()
+
+
+def test_bad_input_is_refused_before_a_long_fit(
+    result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begun(*arguments: object, **options: object) -> None:
+        raise AssertionError("a fit has begun")
+
+    monkeypatch.setattr("stimopt.commands.export.fit", begun)
+    arguments = [str(result), "--to=npz", f"--output={tmp_path / 'out'}", *SHORT, NETWORK]
+    with pytest.raises(ValueError, match="control"):
+        run([*arguments, "--items=T5a", "--fit_to_rig=5", "--controls=[backwards]"])
