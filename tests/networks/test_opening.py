@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import NetworkSource, builtin_network, flyvis_network
+from stimopt.networks.stability import Stability
 from stimopt.protocol import Protocol
 
 
@@ -63,11 +65,23 @@ def test_a_network_listed_twice_is_refused(
             flyvis_network(folders, connectome_file, extent=1)
 
 
-def test_a_source_marks_leaves_out_or_refuses_unstable_networks() -> None:
-    # Above 20 ms the built-in circuit is stable; without L1 and Mi4 it is as well.
-    options: dict[str, Any] = {"extent": 1, "lesions": "Mi4,L1"}
-    for unstable in ("mark", "leave_out", "refuse"):
-        source = NetworkSource(**options, unstable=unstable)
-        assert source.open(Protocol()).n_networks == 3
+def test_a_source_marks_leaves_out_or_refuses_unstable_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def opened(unstable: Any) -> tuple[str, ...]:
+        return NetworkSource(extent=1, lesions="Mi4,L1", unstable=unstable).open(Protocol()).names
+
+    every = ("builtin", "builtin without Mi4", "builtin without L1")
+    assert {opened(unstable) for unstable in ("mark", "leave_out", "refuse")} == {every}
+
+    def second_is_unstable(network: FrozenNetwork, protocol: Protocol, k: int = 0) -> Stability:
+        return Stability.STEP if k == 1 else Stability.STABLE
+
+    monkeypatch.setattr(FrozenNetwork, "stability", second_is_unstable)
+    assert opened("mark") == every
+    with pytest.warns(UserWarning, match="left out: builtin without Mi4"):
+        assert opened("leave_out") == (every[0], every[2])
+    with pytest.raises(ValueError, match="got builtin without Mi4"):
+        opened("refuse")
     with pytest.raises(ValueError, match="unstable as one of 'mark', 'leave_out', 'refuse'"):
         NetworkSource(unstable="ignore")  # type: ignore[arg-type]

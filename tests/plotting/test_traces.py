@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from stimopt.plotting import plot_losses, plot_traces, plot_tradeoff
+from stimopt.plotting import plot_ladder, plot_losses, plot_traces, plot_tradeoff
 
 
 def test_traces_name_their_peaks() -> None:
@@ -71,6 +71,24 @@ def test_tolerances_are_in_percent_and_in_order(illegible: Callable[[Figure], li
         plot_tradeoff([0.1], [1, 2])
     with pytest.raises(ValueError, match="tolerances > 0"):
         plot_tradeoff([0.0, 0.1], [1, 2])
+
+
+def test_a_ladder_leads_from_the_floor_through_grey_to_the_ceiling(
+    illegible: Callable[[Figure], list[str]],
+) -> None:
+    levels, responses = [-1.0, -0.5, 0.0, 0.5, 1.0], [-2.0, -0.5, 1.0, 3.0, 5.0]
+    fig = plot_ladder(levels, responses, [0.9, 0.4, 0.0, 0.1, np.nan], "T4c")
+    (ax,) = fig.axes
+    up, down = ax.lines
+    np.testing.assert_allclose(up.get_xydata(), [[0, 1], [10, 3], [np.nan, 5]])
+    np.testing.assert_allclose(down.get_xydata(), [[90, -2], [40, -0.5], [0, 1]])
+    places = {text.get_text(): text.xy for text in ax.texts if hasattr(text, "xy")}
+    # At the last rung that was reached.
+    assert places["toward the ceiling"] == pytest.approx((10, 3))
+    assert places["toward the floor"] == pytest.approx((90, -2))
+    assert illegible(fig) == []
+    with pytest.raises(ValueError, match=r"\(2,\), \(1,\) and \(2,\)"):
+        plot_ladder([0, 1], [1], [0, 1])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Greyness for each tolerance, of results and by the command."""
+"""Greyness for each tolerance and contrast for each level, of results and by the command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stimopt.cli import main
-from stimopt.report.curves import tradeoffs, write_tradeoffs
+from stimopt.report.curves import ladders, tradeoffs, write_ladders, write_tradeoffs
 from stimopt.results.result import Result, Variable, read
 from tests.report.cases import result_of
 from tests.search.cases import noise_store
@@ -40,6 +40,36 @@ def test_a_gap_where_nothing_greyer_was_found(result: Result) -> None:
     result["tolerance_met"][0] = False
     result["best_step"][1] = 0  # the start, which always meets the tolerance
     np.testing.assert_array_equal(tradeoffs(result)[0].greyness, [np.nan, np.nan, 1])
+
+
+def test_a_ladder_has_contrast_for_each_level(tmp_path: Path) -> None:
+    levels, met = [0.5, -1.0, 1.0, 0.0], [True, True, False, True]
+    result = result_of("artificial", ["T4c"] * 4, [1.0] * 4)
+    for name, values in {
+        "fraction": levels,
+        "objective": [2.0, -1.0, 3.0, 1.0],
+        # Every pixel 0.1 from grey is a contrast of 0.2.
+        "grey_distance": np.array([0.01, 0.25, 0.25, 0.0]) * result["stimulus"][0].size,
+        "level_met": met,
+    }.items():
+        result.variables[name] = Variable(("item",), np.array(values))
+    (curve,) = ladders(result)
+    assert curve.label == "T4c"
+    assert curve.level.tolist() == [-1.0, 0.0, 0.5, 1.0]
+    assert curve.response.tolist() == [-1.0, 1.0, 2.0, 3.0]
+    np.testing.assert_allclose(curve.contrast, [1.0, 0.0, 0.2, np.nan])
+    result.write(tmp_path / "result.h5")
+    assert write_ladders(tmp_path) == [tmp_path / "ladder-T4c.png"]
+    with pytest.raises(ValueError, match="expected a ladder, got a regularized result"):
+        ladders(result_of("regularized", ["T4c"], [1.0]))
+
+
+def test_seeds_have_separate_curves(result: Result) -> None:
+    result.variables["seed"] = Variable(("item",), np.array([0, 0, 7, 0, 0, 7]))
+    assert [c.label for c in tradeoffs(result)] == [
+        "T4c-seed0", "T4c-seed7", "CT1(Lo1)-seed0", "CT1(Lo1)-seed7",
+    ]  # fmt: skip
+    assert tradeoffs(result)[1].tolerance.tolist() == [0.3]
 
 
 def test_rejects_another_kind() -> None:
