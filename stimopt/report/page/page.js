@@ -161,11 +161,11 @@ const stimopt = (() => {
     byId("item").hidden = false;
     byId("title").textContent = row.label;
     document.title = `${row.label} \u00b7 ${page.title}`;
-    const told = [page.networks.length > 1 ? `network ${row.network}` : null,
+    const facts = [page.networks.length > 1 ? `network ${row.network}` : null,
       row.stable ? null : "the network is not stable: its responses mean nothing",
       row.ceiling === null ? null : `ceiling ${number(row.ceiling)}, at grey ${number(row.grey)}`,
       row.direction === null ? null : `direction ${Math.round(row.direction) % 360}\u00b0, selectivity ${row.selectivity.toFixed(2)}`];
-    byId("tuning").replaceChildren(told.filter(Boolean).join(" \u00b7 "), " ", row.polarity ? polarityOf(row) : "");
+    byId("tuning").replaceChildren(facts.filter(Boolean).join(" \u00b7 "), " ", row.polarity ? polarityOf(row) : "");
     const at = order.indexOf(row), link = (other, name) => other && el("a", {href: `#${other.file}`}, name(other.label));
     byId("neighbours").replaceChildren(...[link(order[at - 1], name => `\u2190 ${name}`), link(order[at + 1], name => `${name} \u2192`)].filter(Boolean));
     byId("panels").replaceChildren(...player.panels.map(panelFigure));

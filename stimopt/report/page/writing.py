@@ -184,7 +184,8 @@ def _about(items: Sequence[PageItem], names: Sequence[str]) -> dict[str, Any]:
     result = items[0].sources[0].result
     hashes = dict.fromkeys(item.network_hash[:12] for item in items)
     facts = [
-        f"{len(items)} cells, {sum(len(item.sources) for item in items)} stimuli",
+        f"{_counted(len(items), 'cell', 'cells')}, "
+        f"{_counted(sum(len(item.sources) for item in items), 'stimulus', 'stimuli')}",
         f"network {networks[0]}" if len(networks) == 1 else f"{len(networks)} networks",
         f"hash {', '.join(hashes)}",
         f"{1000 * result.protocol.dt:g} ms a frame after {result.protocol.t_pre:g} s of grey",
@@ -205,6 +206,10 @@ def _about(items: Sequence[PageItem], names: Sequence[str]) -> dict[str, Any]:
         "colors": style.colors(style.RESPONSE_CMAP, 65),
         "series": list(style.SERIES),
     }
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _write_call(path: Path, function: str, *arguments: Any) -> None:

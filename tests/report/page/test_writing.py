@@ -34,6 +34,14 @@ def test_numbers_that_json_does_not_know_are_left_out(tmp_path: Path) -> None:
     assert rows[0]["ceiling"] is None and rows[0]["fractions"] == [None] * 3
 
 
+@pytest.mark.parametrize(
+    ("names", "facts"), [(["T4c"], "1 cell, 1 stimulus · "), (["T4c", "T5a"], "2 cells, 2 stimuli")]
+)
+def test_cells_and_stimuli_are_counted(tmp_path: Path, names: list[str], facts: str) -> None:
+    write_page(result_of("artificial", names, [1.0] * len(names)), tmp_path)
+    assert index_of(tmp_path)["facts"].startswith(facts)
+
+
 def test_a_smaller_page_removes_cells_of_the_larger_and_nothing_else(tmp_path: Path) -> None:
     optima = optima_of(["T4a", "T4b", "T4c"])
     write_page(optima, tmp_path)
