@@ -193,23 +193,20 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         if self.global_step % max(self.trainer.log_every_n_steps, 1):  # type: ignore[attr-defined]
             return
         # On an accelerator the host waits here, and not at every step.
-        running = self.record.running.tolist()
-        if not any(running):
+        values, running = self.write_scalars(terms), self.record.running.cpu()
+        if not running.any():
             self.trainer.should_stop = True
-        values = self.write_scalars(terms)
-        for name, row in values.items():
-            kept = [v for v, runs in zip(row, running, strict=True) if runs] or row
-            shown = name in (TOTAL, PEAK)
-            self.log(name, sum(kept) / len(kept), prog_bar=shown, logger=False)
+            running = ~running
+        for name, mean in zip(terms, values[:, running].mean(dim=1), strict=True):
+            self.log(name, mean, prog_bar=name in (TOTAL, PEAK), logger=False)
 
-    def write_scalars(self, terms: Terms) -> dict[str, list[float]]:
-        """Every term of every item to the loggers; returns the values by name of the term."""
-        stacked = torch.stack([term.detach().float() for term in terms.values()])
-        values: dict[str, list[float]] = dict(zip(terms, stacked.cpu().tolist(), strict=True))
+    def write_scalars(self, terms: Terms) -> Tensor:
+        """Every term of every item to the loggers; returns the values, `(terms, items)`."""
+        values = torch.stack(list(terms.values())).detach().float().cpu()
         alone = len(self.labels) == 1
         scalars = {
             name if alone else f"{name}/{label}": value
-            for name, row in values.items()
+            for name, row in zip(terms, values.tolist(), strict=True)
             for label, value in zip(self.labels, row, strict=True)
         }
         optimizer = cast("Any", self.optimizers(use_pl_optimizer=False))

@@ -7,6 +7,7 @@ optimizers or losses; a fit calls `observe` once for each iterate.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -82,31 +83,30 @@ class Record(nn.Module):
         """
         step = len(self._rows)
         self._names = tuple(terms)
-        self._rows.append(torch.stack([t.detach().to(torch.float32) for t in terms.values()]))
-        score = score.detach().to(self.best_score.dtype)
-        self.stop(~torch.isfinite(terms[TOTAL].detach()), StopReason.LOSS_NOT_FINITE)
+        self._rows.append(torch.stack(list(terms.values())).float())
+        self.stop_unless_finite(terms[TOTAL], StopReason.LOSS_NOT_FINITE)
+        score = score.to(self.best_score.dtype)
         better = self.running & (score < self.best_score)
-        self.best_score.copy_(torch.where(better, score, self.best_score))
-        self.best_step.copy_(torch.where(better, step, self.best_step))
-        luminance = luminance.detach()
-        if self._on_cpu and bool(better.all()):
-            self.best_stimulus.copy_(luminance)
-        elif not self._on_cpu or bool(better.any()):
-            before = self.best_stimulus
-            self.best_stimulus.copy_(torch.where(better[:, None, None], luminance, before))
+        if _maybe_any(better):
+            _replace(self.best_score, better, score)
+            _replace(self.best_stimulus, better, luminance)
+            self.best_step.masked_fill_(better, step)
         if self.patience is not None:
             self.stop(step - self.best_step >= self.patience, StopReason.PLATEAU)
 
     def check_gradient(self, gradient: Tensor) -> None:
         """Stop items whose gradient `(items, ...)` is not finite."""
-        # A sum is NaN or infinite if any part is; many times cheaper than asking every pixel.
-        total = gradient.flatten(1).sum(1)
-        self.stop(~torch.isfinite(total), StopReason.GRADIENT_NOT_FINITE)
+        self.stop_unless_finite(gradient.flatten(1).sum(1), StopReason.GRADIENT_NOT_FINITE)
+
+    def stop_unless_finite(self, values: Tensor, reason: StopReason) -> None:
+        """Stop items whose value `(items,)` is not finite."""
+        # A sum is NaN or infinite if any part is; many times cheaper than asking every part.
+        if _on_accelerator(values) or not math.isfinite(values.sum()):
+            self.stop(~torch.isfinite(values), reason)
 
     def stop(self, which: Tensor, reason: StopReason) -> None:
         """Stop those of the running items that `which` `(items,)` selects."""
-        reasons = torch.where(which & self.running, reason.code, self.stop_reason)
-        self.stop_reason.copy_(reasons)
+        self.stop_reason.masked_fill_(which & self.running, reason.code)
 
     def close(self) -> None:
         """Mark the record complete: the last iterate is in it, and all items have stopped."""
@@ -149,32 +149,16 @@ class Record(nn.Module):
 
     def zero_stopped_(self, gradient: Tensor) -> None:
         """Zero the gradient of stopped items, so that it adds to no optimizer's momentum."""
-        if self._may_have_stopped:
-            gradient.masked_fill_(~self._running_like(gradient), 0.0)
+        if _maybe_any(self.stop_reason):
+            gradient.masked_fill_(_rows_of(gradient, ~self.running), 0.0)
 
     @contextmanager
     def stopped_stay(self, parameters: Tensor) -> Iterator[None]:
         """Within the block parameters may move; those of stopped items are then set back."""
         before = parameters.detach().clone()
         yield
-        if self._may_have_stopped:
-            after = parameters.detach()
-            after.copy_(torch.where(self._running_like(after), after, before))
-
-    @property
-    def _on_cpu(self) -> bool:
-        """True where reading a flag is cheaper than a pass over all pixels.
-
-        An accelerator is not waited for: there the pass costs less than the waiting.
-        """
-        return self.stop_reason.device.type == "cpu"
-
-    def _running_like(self, parameters: Tensor) -> Tensor:
-        return self.running.reshape(-1, *[1] * (parameters.ndim - 1))
-
-    @property
-    def _may_have_stopped(self) -> bool:
-        return not self._on_cpu or bool(self.stop_reason.any())
+        if _maybe_any(self.stop_reason):
+            _replace(parameters.detach(), ~self.running, before)
 
     # -- checkpoints ------------------------------------------------------------------------------
 
@@ -191,3 +175,23 @@ class Record(nn.Module):
         self._names = tuple(state["names"])
         self._rows = list(state["history"].unbind(0))
         self.closed = False
+
+
+def _on_accelerator(tensor: Tensor) -> bool:
+    """Whether reading a value waits for all work before it, longer than some work in vain takes."""
+    return tensor.device.type != "cpu"
+
+
+def _maybe_any(flags: Tensor) -> bool:
+    """Whether any flag is set, or may be set where reading it would wait."""
+    return _on_accelerator(flags) or bool(flags.any())
+
+
+def _replace(kept: Tensor, which: Tensor, by: Tensor) -> None:
+    """Replace, in place, the items of a tensor that `which` `(items,)` selects."""
+    torch.where(_rows_of(kept, which), by, kept, out=kept)
+
+
+def _rows_of(tensor: Tensor, which: Tensor) -> Tensor:
+    """Flags `(items,)` in a shape that goes with a tensor of items."""
+    return which.reshape(-1, *[1] * (tensor.ndim - 1))

@@ -94,6 +94,11 @@ class LastCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
         )
 
+    @property
+    def state_key(self) -> str:
+        """The name of the class; Lightning's, a list of options, is composed six times a step."""
+        return type(self).__name__
+
     def state_dict(self) -> dict[str, Any]:
         """Nothing, so that Lightning does not mind another interval or a folder that was moved."""
         return {}
@@ -139,12 +144,13 @@ def resuming(trainer: pl.Trainer, path: str | Path | None) -> Iterator[None]:
 
 
 class _Started(pl.Callback):
-    """Knows whether a run is past loading its checkpoint."""
+    """Knows whether a run is past loading its checkpoint, and then leaves the Trainer."""
 
     yes = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.yes = True
+        trainer.callbacks.remove(self)  # type: ignore[attr-defined]
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.yes = True
+        self.on_train_start(trainer, pl_module)

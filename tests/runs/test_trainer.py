@@ -24,7 +24,7 @@ from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.results import Result
 from stimopt.runs.progress import FitProgress
-from stimopt.runs.trainer import fit, fit_trainer, run_search
+from stimopt.runs.trainer import fit, fit_trainer, fit_with, run_search
 from stimopt.search.naturalistic import NaturalisticSearch
 from stimopt.storage.files import only_run_in
 from tests.optimize.cases import generator
@@ -81,6 +81,13 @@ def test_a_resumed_fit_ends_as_one_that_was_not_interrupted(
     assert scalars(tmp_path, "loss/total/T5a") == list(range(12))
     # A finished run has nothing left to do.
     assert_same(fit(generator(small_network), 11, tmp_path, **options), whole)
+
+
+def test_a_run_leaves_nothing_of_its_own_in_the_trainer(small_network: FrozenNetwork) -> None:
+    trainer = fit_trainer(2, **CPU)
+    before = list(trainer.callbacks)  # type: ignore[attr-defined]
+    fit_with(trainer, generator(small_network))
+    assert trainer.callbacks == before  # type: ignore[attr-defined]
 
 
 def test_a_run_that_starts_over_replaces_its_log(
