@@ -15,6 +15,7 @@ from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
 from stimopt.results import Result, Variable, read
+from tests.results.cases import random_optima
 from tests.search.cases import two_networks
 
 TYPES = ["T4c", "Mi1", "L1", "R1"]
@@ -166,6 +167,20 @@ def test_the_range_end_of_an_item_is_not_read(network: FrozenNetwork, noise: Res
     explained = explain(short, network)
     assert (explained["peak_frame"] < 12).all()
     assert (explained["sensitivity"][:, 12:] == 0).all()
+
+
+def test_of_the_three_optima_the_artificial_is_explained_beside_the_clip(
+    network: FrozenNetwork,
+) -> None:
+    optima = random_optima(network)
+    explained = explain(optima, network, lesions=False)
+    assert explained["label"].tolist() == optima.artificial["label"].tolist()
+    clips = explain(optima.naturalistic, network, lesions=False)
+    sources = [clips["source"].tolist().index(name) for name in explained["source"]]
+    # T4c with two seeds, then T5a: each beside the contributions under the clip of its cell.
+    expected = clips["contribution"][[0, 0, 1, 1]][:, sources]
+    np.testing.assert_allclose(explained["clip_contribution"], expected, atol=1e-6)
+    assert explained["path_similarity"].shape == (4, 1)
 
 
 def test_refuses_what_cannot_be_explained(network: FrozenNetwork, noise: Result) -> None:

@@ -22,6 +22,7 @@ from stimopt.results import Result, Variable
 from stimopt.runs.trainer import fit
 from tests.analysis.planted import two_inputs, with_stimulus
 from tests.networks.circuits import circuit
+from tests.results.cases import random_optima
 
 SHORT = {"t_stim": 0.3}
 ALWAYS = ("reproduced", "finite", "settled", "half_dt", "extent", "noise", "one_column")
@@ -84,6 +85,15 @@ def test_a_clean_efficient_optimum_passes_with_clips_and_a_network_like_its_own(
 
 def test_the_three_optima_bring_their_clips(network: FrozenNetwork, clean: Result) -> None:
     assert outcomes(check_optima(clean, network, clips=clean))["best_clip"] == PASSED
+    optima = random_optima(network)
+    checked = check_optima(optima, network)
+    assert checked["label"].tolist() == optima.artificial["label"].tolist()
+    without = check_optima(optima.artificial, network)
+    for name in ("best_clip", "paths"):
+        assert outcomes(checked)[name] != SKIPPED and outcomes(without)[name] == SKIPPED
+
+
+def test_the_parameter_sets_of_a_network_are_others_to_each_other() -> None:
     many = builtin_network(extent=5).lesion("CT1(Lo1)")
     of_both = ceiling(many)
     shares = [figures(check_optima(of_both, many), i)["other_networks"] for i in range(2)]
