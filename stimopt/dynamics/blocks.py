@@ -21,8 +21,9 @@ WIDTHS = (*range(WIDEST, WIDEST // 2 - 1, -1), 1)
 """Cells a block may have. Any length above `WIDEST` can be cut evenly into such blocks."""
 LONGEST_RUN = 4
 """Most taps of a run."""
-AHEAD = 3
-"""Runs between the one that is computed and the one whose source is fetched into the cache."""
+RUNS_AHEAD = 6
+"""Runs between the one that is computed and the one of whose source the first line is fetched into
+the first-level cache; the processor then fetches those behind it by itself."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Blocks:
         cell, count = _cut(layout, position)
         row = layout.lattice.u[layout.column_of_cell[cell]]
         kind, column = layout.type_of_cell[cell], layout.column_of_cell[cell]
-        order = np.lexsort((kind, count, column, row))
+        # Single cells, of types that stand in few columns, come first, not to lie between strips.
+        order = np.lexsort((kind, count, column, count > 1, row))
         kind, column, cell, count = (each[order] for each in (kind, column, cell, count))
         first = np.concatenate([[0], np.cumsum(count)])
         within = np.arange(layout.n_cells) - np.repeat(first[:-1], count)
@@ -143,7 +145,7 @@ class Runs:
     Args:
         first: first run of each receiving type, and the number of runs, `(types + 1,)`.
         length: number of taps of each run, `(runs,)`.
-        shift: padded place read by its first tap minus the `position`, `(runs + AHEAD,)`.
+        shift: padded place read by its first tap minus the `position`, `(runs + RUNS_AHEAD,)`.
     """
 
     first: Ints
@@ -163,5 +165,5 @@ class Runs:
         return cls(
             first=np.searchsorted(begin, table.first).astype(np.int64),
             length=np.diff(begin, append=table.first[-1]),
-            shift=np.concatenate([table.shift[begin], np.zeros(AHEAD, dtype=np.int64)]),
+            shift=np.concatenate([table.shift[begin], np.zeros(RUNS_AHEAD, dtype=np.int64)]),
         )

@@ -22,9 +22,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from stimopt.dynamics.blocks import AHEAD, WIDTHS
+from stimopt.dynamics.blocks import RUNS_AHEAD, WIDTHS
 from stimopt.dynamics.padded_grid import LANES
 from stimopt.dynamics.simd import (
+    FAR,
+    NEAR,
     accumulate,
     add,
     add_all,
@@ -49,6 +51,9 @@ from stimopt.dynamics.simd import (
 
 FORWARD, TRANSPOSED = -1, 1
 """By how much the place read by a tap grows from tap to tap of a run."""
+READ_AHEAD, WRITTEN_AHEAD = 3, 1
+"""Rows between the one that is computed and those whose state is fetched into the second-level
+cache: the state before the frame, which taps read rows ahead, and the state after it."""
 
 
 @jitable
@@ -72,21 +77,24 @@ def _strip(width, direction):
     finish = _advance if direction == FORWARD else _retreat
 
     @jitable_closure(width, direction)
-    def strip(b, stop, plan, rule, drive, light, state, old, new, gate):
+    def strip(b, stop, plan, rule, drive, light, state, places, gate):
         first_run, length, shift, first_tap, weight = rule
         leak, start, is_lit = drive
         kinds, position, column, first, stride = plan
+        old, new, old_ahead, new_ahead = places
         position, column, i = at(position, b), at(column, b), at(first, b)
         for block in range(b, stop):
             kind = at(kinds, block)
             own = position + kind * stride
-            fetch(width, state, (new + own) * LANES)
+            fetch(width, NEAR, state, (new + own) * LANES)
+            fetch(width, FAR, state, (old_ahead + own) * LANES)
+            fetch(width, FAR, state, (new_ahead + own) * LANES)
             s = fill(width, spread(at(start, kind)))
             j = at(first_tap, kind)
             for run in range(at(first_run, kind), at(first_run, kind + 1)):
                 place = (old + position + at(shift, run)) * LANES
                 n = at(length, run)
-                fetch(width, state, (old + position + at(shift, run + AHEAD)) * LANES)
+                fetch(1, NEAR, state, (old + position + at(shift, run + RUNS_AHEAD)) * LANES)
                 if n == 1:
                     s = accumulate(1, direction, s, state, place, weight, j)
                 elif n == 2:
@@ -133,12 +141,17 @@ def _frame(direction):
     strips = _strips(WIDTHS, direction)
 
     @jitable_closure(direction)
-    def frame(t, low, high, bounds, count, *rest):
+    def frame(t, low, high, bounds, count, plan, rule, drive, light, state, places, gate):
+        # To and fro: what one frame worked on last is still near when the next begins.
+        up = t % 2 == 0
+        old, new, row = places
+        step = row if up else -row
+        places_ahead = old, new, old + READ_AHEAD * step, new + WRITTEN_AHEAD * step
         for number in range(low, high):
-            # To and fro: what one frame worked on last is still near when the next begins.
-            s = number if t % 2 == 0 else low + high - 1 - number
+            s = number if up else low + high - 1 - number
             b = at(bounds, s)
-            strips(at(count, b), b, at(bounds, s + 1), *rest)
+            stop = at(bounds, s + 1)
+            strips(at(count, b), b, stop, plan, rule, drive, light, state, places_ahead, gate)
 
     return frame
 
@@ -213,7 +226,7 @@ def forward_items(
             (each in a thread of its own), and two counters at zero that they share.
     """
     leak, bias, is_input = drive
-    kind, position, column, cell, count, first, strip, packed, place, _, _, stride = blocks
+    kind, position, column, cell, count, first, strip, packed, place, _, _, stride, row = blocks
     low, high, _, parts, counters = share
     low_block, high_block = strip[low], strip[high]
     n_frames, n_columns = luminance.shape[1:]
@@ -238,8 +251,9 @@ def forward_items(
         gate = (gates_, t * gates_step)
         if any_lit:
             _to_lanes(luminance, lit_rows, t * n_columns, n_columns, light, 0)
+        places = (old, new, row)
         _forward_frame(
-            t, low, high, strip_, count_, plan, rule_, drive_, light_, state_, old, new, gate
+            t, low, high, strip_, count_, plan, rule_, drive_, light_, state_, places, gate
         )
         for lane in range(items.shape[0]):
             for i in range(readout.shape[1]):
@@ -284,9 +298,8 @@ def adjoint_items(
         share: as for `forward_items`.
     """
     leak, nothing, unlit, inputs = drive
-    kind, position, column, cell, count, first, strip, packed, place, kinds, columns, stride = (
-        blocks
-    )
+    kind, position, column, cell, count, first, strip = blocks[:7]
+    packed, place, kinds, columns, stride, row = blocks[7:]
     low, high, part, parts, counters = share
     low_block, high_block = strip[low], strip[high]
     own_cells = (packed, first[low_block], first[high_block])
@@ -319,8 +332,9 @@ def adjoint_items(
             store(light_, (c - begin) * LANES, total)
         _from_lanes(light, 0, end - begin, grad_luminance, lit_rows, t * n_columns + begin)
         gate = (gates_, t * gates.shape[1])
+        places = (old, new, row)
         _adjoint_frame(
-            step, low, high, strip_, count_, plan, rule_, drive_, light_, state_, old, new, gate
+            step, low, high, strip_, count_, plan, rule_, drive_, light_, state_, places, gate
         )
         if t > 0:
             _join(state, new, grad_voltages, t - 1, items, readout, leak, place, kinds, own_cells)

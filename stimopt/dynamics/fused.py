@@ -242,6 +242,7 @@ class FusedStep:
             self.layout.type_of_cell,
             blocks.position_of_column,
             blocks.stride,
+            blocks.width,
         )
 
     @contextmanager

@@ -17,6 +17,8 @@ from stimopt.dynamics.padded_grid import LANES
 
 CACHE_LINE = 64
 """Bytes; on most processors."""
+NEAR, FAR = 3, 2
+"""Caches to fetch into: the first-level and the second-level one, as LLVM numbers them."""
 
 intrinsic: Any = extending.intrinsic
 literal_intrinsic: Any = extending.intrinsic(prefer_literal=True)
@@ -336,8 +338,11 @@ def _transpose(builder: Any, sources: list[Any], targets: list[Any]) -> None:
 
 
 @literal_intrinsic
-def fetch(typing: Any, width: Any, pointer: Any, index: Any) -> Any:
-    """Begin to load `width` vectors at pointer[index] into the cache; any index is allowed."""
+def fetch(typing: Any, width: Any, level: Any, pointer: Any, index: Any) -> Any:
+    """Begin to load `width` vectors at pointer[index] into the cache; any index is allowed.
+
+    `level` is `NEAR` for the first-level cache or `FAR` for the second.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -346,15 +351,15 @@ def fetch(typing: Any, width: Any, pointer: Any, index: Any) -> Any:
             ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32]),
             "llvm.prefetch.p0i8",
         )
-        read, keep, data = (ir.Constant(i32, number) for number in (0, 3, 1))
-        start = builder.bitcast(builder.gep(args[1], [args[2]]), byte)
-        n_bytes = width.literal_value * LANES * signature.args[1].dtype.bitwidth // 8
+        read, keep, data = (ir.Constant(i32, k) for k in (0, level.literal_value, 1))
+        start = builder.bitcast(builder.gep(args[2], [args[3]]), byte)
+        n_bytes = width.literal_value * LANES * signature.args[2].dtype.bitwidth // 8
         for line in range(0, n_bytes, CACHE_LINE):
             place = builder.gep(start, [ir.Constant(ir.IntType(64), line)])
             builder.call(function, [place, read, keep, data])
         return context.get_dummy_value()
 
-    return types.void(width, pointer, types.int64), generate
+    return types.void(width, level, pointer, types.int64), generate
 
 
 @intrinsic
