@@ -34,8 +34,8 @@ from stimopt.optimize.limited import discriminating
 from stimopt.plotting.files import save_figure
 from stimopt.plotting.identification import plot_identification
 from stimopt.protocol import Protocol
-from stimopt.report.comparison import write_csv
 from stimopt.report.figures import safe_names
+from stimopt.report.rows import write_csv
 from stimopt.results import Result, fitted
 from stimopt.runs.trainer import fit
 

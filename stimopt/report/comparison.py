@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -17,8 +14,8 @@ from stimopt.analysis.score_card import Prediction, ScoreCard
 from stimopt.analysis.transfer import LeftOut, TransferMatrix
 from stimopt.plotting.files import save_figure
 from stimopt.plotting.transfer import plot_consensus, plot_transfers
+from stimopt.report.rows import write_csv
 from stimopt.results.result import NOT_STABLE
-from stimopt.storage.files import replace_text
 
 _FITS = ("polarity_fit", "selectivity_fit", "direction_fit", "score")
 
@@ -137,12 +134,3 @@ def write_groups(groups: Mapping[str, Grouping], names: Sequence[str], folder: P
         for cell_type, grouping in groups.items()
     ]
     write_csv(folder / "groups.csv", rows)
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows at full precision, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    replace_text(path, text.getvalue())
