@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stimopt import expect
 from stimopt.lattice import HexLattice
+from stimopt.movies.procedural import DEGREES_PER_COLUMN
 from stimopt.storage.files import BadFile, reading
 
 Array = NDArray[Any]
@@ -83,7 +84,7 @@ class Eye:
         ValueError: for an angle out of range, or a table with the other eye.
     """
 
-    degrees: float = 5.8
+    degrees: float = DEGREES_PER_COLUMN
     reading: Literal["flyvis", "isotropic"] = "flyvis"
     side: Literal["left", "right"] = "left"
     table: str | None = None

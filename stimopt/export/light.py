@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt import expect
+from stimopt.protocol import GREY
 
 Luminance = NDArray[np.float32]
 """In [0, 1], `(frames, columns)`."""
@@ -77,7 +78,7 @@ class Light:
 
     def describe(self) -> dict[str, Any]:
         """What the files say of it."""
-        grey = float(self.decode(self.encode(np.array([0.5], np.float32)))[0])
+        grey = float(self.decode(self.encode(np.array([GREY], np.float32)))[0])
         return {
             "levels": self.levels,
             "white_level": self.top,

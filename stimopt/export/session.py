@@ -234,6 +234,7 @@ def _new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         partial.mkdir(parents=True)
         yield partial
         if folder.is_dir():
+            shutil.rmtree(earlier, ignore_errors=True)
             folder.replace(earlier)
         partial.replace(folder)
     except OSError as error:

@@ -176,10 +176,12 @@ def test_an_interruption_keeps_the_earlier_session(
 
 def test_what_a_killed_run_left_is_no_obstacle(tmp_path: Path) -> None:
     """In containers a run has the number of the one before."""
-    left = tmp_path / f".out.part-{os.getpid()}"
-    left.mkdir()
-    (left / "noise.npz").write_bytes(b"half")
-    write_session(shown_in(Order()), Npz(), tmp_path / "out", Order())
+    for _ in range(2):
+        for what in ("part", "old"):
+            left = tmp_path / f".out.{what}-{os.getpid()}"
+            left.mkdir()
+            (left / "noise.npz").write_bytes(b"half")
+        write_session(shown_in(Order()), Npz(), tmp_path / "out", Order(), overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
@@ -211,3 +213,15 @@ def test_stimuli_of_two_lattices_are_each_drawn_on_their_own() -> None:
     for stimulus, shown in zip(pair, together, strict=True):
         (alone,) = on_rig([stimulus], RIG, Npz(), Protocol(), Order())
         np.testing.assert_array_equal(shown.levels(), alone.levels())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows wants a privilege for links")
+def test_a_link_to_another_disk_stays_a_link(tmp_path: Path) -> None:
+    disk, out = tmp_path / "disk", tmp_path / "out"
+    disk.mkdir()
+    out.symlink_to(disk)
+    for shown in (shown_in(Order()), shown_in(Order())[:1]):
+        write_session(shown, Npz(), out, Order(), overwrite=True)
+        assert out.is_symlink() and (disk / "session.json").is_file()
+    assert not (disk / "grey.npz").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", "out"]
