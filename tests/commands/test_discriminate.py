@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from stimopt.analysis.discriminate import Round, judge
 from stimopt.cli import main
@@ -48,6 +50,32 @@ def test_lesioned_copies_play_the_fly(
     assert {row["stimulus"] for row in made} == {"000 over 001", "001 over 000"}
     assert (tmp_path / "identification.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((tmp_path / "fits" / "lesions").glob("*/result.h5"))) == 2
+
+
+def test_a_network_left_out_is_named_by_its_twin(
+    trained_folder: Path, connectome_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two networks and a copy of each that hardly differs are two groups of two."""
+    pytest.importorskip("scipy", reason="groups need the extra 'groups'")
+    for name, source in (("a", "000"), ("b", "001"), ("c", "000"), ("d", "001")):
+        path = trained_folder / source / "best_chkpt"
+        stored = torch.load(path, map_location="cpu", weights_only=False)
+        stored["network"]["nodes_bias"] += 1e-4 if name in "cd" else 0.0
+        (tmp_path / name).mkdir()
+        torch.save({"network": stored["network"]}, tmp_path / name / "best_chkpt")
+        shutil.copy(trained_folder / source / "_meta.yaml", tmp_path / name)
+    network = [
+        f"--network.path=[{', '.join(str(tmp_path / name) for name in 'abcd')}]",
+        f"--network.connectome={connectome_file}",
+        "--network.extent=3",
+    ]
+    options = ["--cell_types=T4c", "--noise=0.02", *SHORT, f"--output={tmp_path / 'out'}"]
+    assert main(["discriminate", *network, *options]) == 0
+    assert "discriminating   100 %" in capsys.readouterr().out
+    asked = rows(tmp_path / "out" / "questions.csv")
+    assert list(dict.fromkeys(Path(row["flies"]).name for row in asked)) == list("abcd")
+    made = [row["stimulus"] for row in asked if row["set"] == "discriminating"]
+    assert set(made[:2]) == {"b+d over c", "c over b+d"}
 
 
 def test_says_what_can_play_a_fly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
