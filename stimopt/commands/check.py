@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 
 from stimopt.analysis.criteria import CRITERIA
 from stimopt.analysis.trust import check_optima
-from stimopt.commands.explain import clips_of, new_parser
+from stimopt.commands.explain import clips_of, result_parser
 from stimopt.commands.search import print_table
 from stimopt.networks.opening import NetworkSource
 from stimopt.report.checks import check_table, item_table, write_checks
@@ -23,7 +23,7 @@ FAILED = 1
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     """The options."""
     text = "Check how far optima can be trusted; the exit code is 1 if a check fails."
-    parser = new_parser("check", text, "logs/check")
+    parser = result_parser("check", text, "logs/check")
     help_text = "other networks on the same connectome, each to be driven too"
     parser.add_argument("--others", type=list[str] | None, default=None, help=help_text)
     for criterion in CRITERIA:

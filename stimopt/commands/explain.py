@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser
 
 from stimopt.analysis.explain import explain
 from stimopt.analysis.paths import ranked_clips
+from stimopt.commands.parsers import command_parser
 from stimopt.commands.search import print_table
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.opening import NetworkSource
@@ -18,7 +19,7 @@ from stimopt.results import Result, read
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     """The options."""
     text = "Split each response into the inputs that cause it."
-    parser = new_parser("explain", text, "logs/explain")
+    parser = result_parser("explain", text, "logs/explain")
     add = parser.add_argument
     add("--source", type=str | None, default=None, help="explain this input instead of the cell")
     add("--lesions", type=bool, default=True, help="silence each source type in turn")
@@ -44,13 +45,10 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def new_parser(command: str, text: str, output: str) -> ArgumentParser:
+def result_parser(command: str, text: str, output: str) -> ArgumentParser:
     """A parser for a result, its network, and clips to compare it with."""
-    parser = ArgumentParser(
-        prog=f"stimopt {command}", exit_on_error=False, allow_abbrev=False, description=text
-    )
+    parser = command_parser(ArgumentParser, command, text)
     add = parser.add_argument
-    add("-c", "--config", action="config", help="options as a YAML file")
     add("result", type=str, help="a result.h5 of a fit, or an optima.h5")
     add("--clips", type=str | None, default=None, help="result.h5 of a search to compare with")
     help_text = "movies of that search: compare with all ranked clips, not with the best alone"

@@ -32,7 +32,7 @@ def fit_parser(
     options.add_model(parser, "model", model)
     options.add_intervals(parser, steps=True)
     defaults = {**FIT_DEFAULTS, "max_steps": model.usual_steps}
-    options.add_trainer(parser, defaults, options.OF_FITS)
+    options.add_trainer(parser, defaults, options.TRAINER_IN_FIT)
     contents = "checkpoints, TensorBoard, result.h5, figures, config.yaml"
     options.add_output(parser, command, contents)
     options.set_preset(parser, early)
@@ -59,7 +59,7 @@ class FitCLI(options.RunCLI):
         model = options.chosen_method(vars(config), self.methods)
         chosen: dict[str, Any] = {"network": network, "protocol": protocol, **vars(config.model)}
         trainer = vars(config.trainer)
-        shared = {name: trainer[name] for name in options.OF_STAGES}
+        shared = {name: trainer[name] for name in options.TRAINER_IN_STAGES}
         callbacks, max_steps = trainer.pop("callbacks") or [], trainer.pop("max_steps")
         self.trainer = fit_trainer(
             max_steps,

@@ -121,7 +121,8 @@ class _Stages:
             read_same(path, self.network, wanted)
         else:
             every = self.config.checkpoint_every_n_batches
-            more = {name: self.trainer[name] for name in options.OF_STAGES & options.OF_TRAINER}
+            names = options.TRAINER_IN_STAGES & options.TRAINER_IN_SEARCH
+            more = {name: self.trainer[name] for name in names}
             run_search(search, data, path.parent, checkpoint_every_n_batches=every, **more)
         return path
 
@@ -229,7 +230,7 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
         help="result.h5 of a search of this network under this protocol, in place of a new one",
     )
     options.add_intervals(parser, steps=True, batches=True)
-    options.add_trainer(parser, FIT_DEFAULTS, options.OF_STAGES)
+    options.add_trainer(parser, FIT_DEFAULTS, options.TRAINER_IN_STAGES)
     contents = "search/, regularize/, ceiling/, generate/, optima.h5, page/, figures/, config.yaml"
     add("--output", type=str | None, default=None, help=f"folder of this run: {contents}")
     add("--page", type=bool, default=True, help="write the page of all optima")

@@ -16,38 +16,33 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from stimopt import expect
 from stimopt.commands.early import early_options as early_options
+from stimopt.commands.parsers import command_parser
 from stimopt.networks.model import ResponseModel
 from stimopt.networks.opening import NetworkSource
 from stimopt.protocol import PRESETS, Protocol
 
 Class = TypeVar("Class", bound=type)
 
-OF_TRAINER = {
+TRAINER_IN_SEARCH = {
     *("accelerator", "strategy", "devices", "num_nodes", "precision", "logger", "callbacks"),
     *("enable_progress_bar", "enable_model_summary", "deterministic", "benchmark", "profiler"),
     *("plugins", "default_root_dir"),
 }
-"""Options of Lightning's Trainer that have an effect in a search and in a fit."""
-OF_STAGES = {
+"""Options of Lightning's Trainer that have an effect in a search; all have one in a fit too."""
+TRAINER_IN_STAGES = {
     *("accelerator", "precision", "log_every_n_steps", "enable_progress_bar"),
     *("deterministic", "detect_anomaly"),
 }
-"""Those that all fits of a command share."""
-OF_FITS = OF_TRAINER | {
+"""Those that the search and the fits of a command share."""
+TRAINER_IN_FIT = TRAINER_IN_SEARCH | {
     *("max_steps", "max_time", "log_every_n_steps", "enable_checkpointing", "detect_anomaly"),
 }
-"""Those that have one in a fit."""
+"""Those that have an effect in a fit."""
 
 
 def new_parser(command: str, description: str) -> LightningArgumentParser:
     """A parser with the options of every command that runs a network."""
-    parser = LightningArgumentParser(
-        prog=f"stimopt {command}",
-        description=description,
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    parser.add_argument("-c", "--config", action="config", help="options as a YAML file")
+    parser = command_parser(LightningArgumentParser, command, description)
     parser.add_class_arguments(NetworkSource, "network", instantiate=False)
     parser.add_argument(
         "--protocol_preset",

@@ -24,6 +24,7 @@ from jsonargparse import ArgumentParser
 
 from stimopt import expect
 from stimopt.commands.early import early_options
+from stimopt.commands.parsers import command_parser
 
 FILE = Path(__file__).with_suffix(".json")
 FREE, GROUP = "any", "group"
@@ -61,8 +62,7 @@ def check(command: str, arguments: Sequence[str]) -> None:
         expect.one_of(name, choice, node["of"])
         node = node["of"][choice]
     rows = [outline["options"][position] for position in node]
-    parser = ArgumentParser(prog=f"stimopt {command}", exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("-c", "--config", action="config")
+    parser = command_parser(ArgumentParser, command)
     for name, kind in rows:
         if kind != GROUP:
             parser.add_argument(name, **_argument(name, kind))

@@ -6,20 +6,16 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
+from stimopt.commands.parsers import command_parser
 from stimopt.report.page import CHECKED, EXPLAINED, evidence, write_page
 from stimopt.results import Result, read
 
 
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     """The options."""
-    parser = ArgumentParser(
-        prog="stimopt page",
-        exit_on_error=False,
-        allow_abbrev=False,
-        description="Show results of any kind in a page that needs no server and no network.",
-    )
+    text = "Show results of any kind in a page that needs no server and no network."
+    parser = command_parser(ArgumentParser, "page", text)
     add = parser.add_argument
-    add("-c", "--config", action="config", help="options as a YAML file")
     add(
         "results",
         nargs="+",

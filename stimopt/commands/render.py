@@ -7,20 +7,16 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
+from stimopt.commands.parsers import command_parser
 from stimopt.movies import MovieStore, render
 from stimopt.movies.eye import RenderSettings
 
 
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     """The options."""
-    parser = ArgumentParser(
-        prog="stimopt render",
-        exit_on_error=False,
-        allow_abbrev=False,
-        description="Render movies as the columns of the eye see them, into a store.",
-    )
+    text = "Render movies as the columns of the eye see them, into a store."
+    parser = command_parser(ArgumentParser, "render", text)
     add = parser.add_argument
-    add("-c", "--config", action="config", help="options as a YAML file")
     add(
         "source",
         type=str,

@@ -25,7 +25,7 @@ def parser(arguments: Sequence[str] = ()) -> LightningArgumentParser:
     options.add_model(parser, "data", StimulusDataModule, skip=("dt", "extent"))
     options.add_model(parser, "model", NaturalisticSearch)
     options.add_intervals(parser, batches=True)
-    options.add_trainer(parser, SEARCH_DEFAULTS, options.OF_TRAINER)
+    options.add_trainer(parser, SEARCH_DEFAULTS, options.TRAINER_IN_SEARCH)
     contents = "checkpoints, TensorBoard, result.h5, config.yaml"
     options.add_output(parser, "search", contents)
     options.set_preset(parser, early)
