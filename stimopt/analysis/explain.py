@@ -36,8 +36,8 @@ from stimopt.lattice import Floats
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.model import ResponseModel
 from stimopt.results import Result, ThreeOptima, Variable
+from stimopt.results.items import select_items
 from stimopt.results.responses import type_responses
-from stimopt.results.three_optima import select_items
 from stimopt.results.variables import VOLTAGE
 
 

@@ -17,8 +17,7 @@ from stimopt.analysis.shown import ShownStimuli, drive_of, traces_of
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.model import ResponseModel
 from stimopt.results import Result, ThreeOptima, Variable
-from stimopt.results.items import cells_of
-from stimopt.results.three_optima import select_items
+from stimopt.results.items import cells_of, select_items
 
 PASSED, FAILED, SKIPPED = 1, 0, -1
 """Outcomes. A check that needs something which was not passed is skipped, and never passes."""

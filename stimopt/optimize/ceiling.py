@@ -28,7 +28,7 @@ from stimopt.optimize.steps import descend
 from stimopt.optimize.terms import ACTIVITY, Terms, with_total
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable
-from stimopt.results.three_optima import select_items
+from stimopt.results.items import select_items
 from stimopt.results.variables import array_of
 
 CEILING, FLOOR = "ceiling", "floor"

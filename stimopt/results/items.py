@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from stimopt.results.result import Result
 
@@ -28,6 +32,19 @@ def cells_of(result: Result) -> list[Cell]:
     """The cell of every item."""
     names = ("cell_type", "network", "readout_u", "readout_v")
     return [Cell(*row) for row in zip(*(result[name].tolist() for name in names), strict=True)]
+
+
+def select_items(result: Result, rows: Sequence[int]) -> Result:
+    """A result with only some of its items, in the order of `rows`."""
+    variables = {
+        name: variable._replace(
+            values=variable.values.take(np.asarray(rows, int), variable.dims.index("item"))
+        )
+        if "item" in variable.dims
+        else variable
+        for name, variable in result.variables.items()
+    }
+    return dataclasses.replace(result, variables=variables)
 
 
 class Span(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from stimopt import expect
 from stimopt.lattice import HexLattice
-from stimopt.results.items import Span, cells_of
+from stimopt.results.items import Span, cells_of, select_items
 from stimopt.results.result import Result, read, write
 
 Floats = NDArray[np.float32]
@@ -202,19 +201,6 @@ class ThreeOptima(Sequence[ItemOptima]):
             span=Span.of(self.artificial, i),
             aim=np.nan if aims is None else float(aims.values[i]),
         )
-
-
-def select_items(result: Result, rows: Sequence[int]) -> Result:
-    """A result with only the items of some rows, in the order of `rows`."""
-    variables = {
-        name: variable._replace(
-            values=variable.values.take(np.asarray(rows, int), variable.dims.index("item"))
-        )
-        if "item" in variable.dims
-        else variable
-        for name, variable in result.variables.items()
-    }
-    return dataclasses.replace(result, variables=variables)
 
 
 def _items(result: Result) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ import pytest
 import stimopt
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.results import Result, Variable
-from stimopt.results.items import Cell, Span, cells_of
+from stimopt.results.items import Cell, Span, cells_of, select_items
 from tests.results.cases import random_result
 
 
@@ -24,6 +24,15 @@ def with_ceiling(network: FrozenNetwork, **changed: object) -> Result:
 def test_cells_are_those_read_out(small_network: FrozenNetwork) -> None:
     fit = stimopt.StimulusGenerator(small_network, ["T4c", "Mi1"], t_stim=0.05, u=1, v=-1)
     assert cells_of(fit.result()) == [Cell("T4c", 0, 1, -1), Cell("Mi1", 0, 1, -1)]
+
+
+def test_some_items_of_a_result(small_network: FrozenNetwork) -> None:
+    result = random_result(small_network, cell_types="Mi1,T4c,T5a")
+    some = select_items(result, [2, 0])
+    assert some["cell_type"].tolist() == ["T5a", "Mi1"]
+    np.testing.assert_array_equal(some["stimulus"], result["stimulus"][[2, 0]])
+    np.testing.assert_array_equal(some["losses"], result["losses"][:, [2, 0]])
+    np.testing.assert_array_equal(some["time"], result["time"])
 
 
 def test_a_span_is_from_grey_to_the_ceiling(small_network: FrozenNetwork) -> None:

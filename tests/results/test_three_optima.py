@@ -10,8 +10,9 @@ from stimopt import results
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.protocol import Protocol
 from stimopt.results import Result, ThreeOptima
-from stimopt.results.three_optima import KINDS, select_items
-from tests.results.cases import random_optima, random_result
+from stimopt.results.items import select_items
+from stimopt.results.three_optima import KINDS
+from tests.results.cases import random_optima
 
 
 @pytest.fixture
@@ -68,15 +69,6 @@ def test_a_file_holds_all_three(optima: ThreeOptima, tmp_path: Path) -> None:
         np.testing.assert_array_equal(one["stimulus"], other["stimulus"])
     single = results.read(optima.artificial.write(tmp_path / "result.h5"))
     assert isinstance(single, Result) and single.kind == "artificial"
-
-
-def test_some_items_of_a_result(small_network: FrozenNetwork) -> None:
-    result = random_result(small_network, cell_types="Mi1,T4c,T5a")
-    some = select_items(result, [2, 0])
-    assert some["cell_type"].tolist() == ["T5a", "Mi1"]
-    np.testing.assert_array_equal(some["stimulus"], result["stimulus"][[2, 0]])
-    np.testing.assert_array_equal(some["losses"], result["losses"][:, [2, 0]])
-    np.testing.assert_array_equal(some["time"], result["time"])
 
 
 def test_results_that_do_not_belong_together_are_refused(optima: ThreeOptima) -> None:

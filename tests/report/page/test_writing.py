@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from stimopt.report.page import Addition, write_page
+from stimopt.results.items import select_items
 from stimopt.results.result import Variable
-from stimopt.results.three_optima import ThreeOptima, select_items
+from stimopt.results.three_optima import ThreeOptima
 from tests.report.cases import HOSTILE, TUNING, optima_of, result_of
 
 
