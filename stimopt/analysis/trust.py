@@ -125,7 +125,9 @@ class _Measures:
     def level(self) -> Any:
         if "fraction_reached" not in self.result.variables:
             return self._skipped()
-        return self.result["fraction_reached"] / np.abs(self.result["fraction"])
+        # The rung of a ladder at grey seeks no response.
+        sought = np.ma.masked_equal(np.abs(self.result["fraction"]), 0)
+        return self.result["fraction_reached"] / sought
 
     def optimality(self) -> Any:
         if self.result.kind not in ("range", "artificial"):

@@ -185,6 +185,15 @@ def test_a_clip_that_drives_more_and_a_level_not_reached_are_caught(
     assert {found[name] for name in ("level", "best_clip", "percentile")} == {FAILED}
 
 
+def test_the_rung_of_a_ladder_at_grey_has_no_level_to_reach(network: FrozenNetwork) -> None:
+    rungs = StimulusGenerator(network, ["T4c", "Mi1", "Tm3"], **SHORT).result()
+    rungs.variables["fraction"] = Variable(("item",), np.array([-0.5, 0.0, 0.5]))
+    rungs.variables["fraction_reached"] = Variable(("item",), np.array([0.5, 0.0, 0.4]))
+    checked = check_optima(rungs, network)
+    found = [outcomes(checked, i)["level"] for i in range(3)]
+    assert found == [PASSED, SKIPPED, FAILED]
+
+
 def test_what_a_display_may_miss_is_caught(network: FrozenNetwork) -> None:
     flash = np.full((1, 30, network.lattice.n_columns), 0.5, np.float32)
     flash[0, -2] = 0.0  # the receptors follow in this frame, L1 in the next
