@@ -21,9 +21,9 @@ ROOT = DOCS.parent
 GENERATED = DOCS / "generated"
 ROOMS = {
     "networks": "Networks",
-    "protocol": "How networks are asked",
-    "lattice": "How networks are asked",
-    "items": "How networks are asked",
+    "protocol": "Protocol, lattice and items",
+    "lattice": "Protocol, lattice and items",
+    "items": "Protocol, lattice and items",
     "movies": "Movies",
     "search": "Searches and fits",
     "optimize": "Searches and fits",
@@ -116,7 +116,7 @@ def reference() -> str:
         else:
             entry = f".. autodata:: stimopt.{name}\n"
         sections.setdefault(ROOMS.get(room, room), []).append(entry)
-    lines = ["# Reference", "", "All that `import stimopt` offers, from the docstrings."]
+    lines = ["# Reference", "", "The names that `import stimopt` offers, with their docstrings."]
     for title, entries in sections.items():
         if entries:
             lines += ["", f"## {title}", "", "```{eval-rst}", *entries, "```"]
