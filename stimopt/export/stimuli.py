@@ -15,6 +15,7 @@ from stimopt.lattice import HexLattice
 from stimopt.protocol import GREY
 from stimopt.report.figures import safe_names
 from stimopt.results import Result, ThreeOptima
+from stimopt.results.items import cells_of
 from stimopt.results.three_optima import KINDS
 
 RESERVED = ("session", "seen", "patterns", "test_pattern", "protocol", "play")
@@ -107,11 +108,8 @@ def _stimulus(result: Result, i: int, several: bool) -> Stimulus:
         name=f"{label}_{result.kind}" if several else label,
         luminance=luminance,
         lattice=lattice,
-        cell_type=str(result["cell_type"][i]),
-        u=int(result["readout_u"][i]),
-        v=int(result["readout_v"][i]),
-        network=int(result["network"][i]),
-        sign=int(result.config.get("sign", 1)),
+        **cells_of(result)[i]._asdict(),
+        sign=int(result.signs[i]),
         label=label,
         kind=result.kind,
     )

@@ -10,6 +10,7 @@ import pytest
 from stimopt.export.stimuli import CONTROLS, Stimulus, add_controls, choose_stimuli, results_of
 from stimopt.lattice import HexLattice
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.results import Variable
 from tests.export.cases import LATTICE, noise
 from tests.results.cases import random_optima, random_result
 
@@ -30,6 +31,12 @@ def test_items_are_chosen_by_label_or_cell_type(small_network: FrozenNetwork) ->
         choose_stimuli([result], "T4x")
     with pytest.raises(ValueError, match="at least one item"):
         choose_stimuli([result], "")
+
+
+def test_items_that_seek_the_lowest_response_are_read_so(small_network: FrozenNetwork) -> None:
+    result = random_result(small_network)
+    result.variables["sign"] = Variable(("item",), np.array([1, -1]))
+    assert [stimulus.sign for stimulus in choose_stimuli([result])] == [1, -1]
 
 
 def test_the_three_optima_are_told_apart_by_name(small_network: FrozenNetwork) -> None:
