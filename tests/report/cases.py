@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from stimopt.analysis.criteria import CRITERIA
 from stimopt.lattice import HexLattice
 from stimopt.protocol import Protocol
 from stimopt.results.result import Result, Variable
@@ -63,3 +64,51 @@ def optima_of(names: list[str], frames: int = 25, **tuning: list[float]) -> Thre
         result_of("regularized", names, [0.98 * p for p in peaks], frames),
         artificial,
     )
+
+
+def explained_result() -> Result:
+    """T4c with two inputs of three, and Tm3 with the third; places and shares are known."""
+    result = result_of("explained", ["T4c", "Tm3"], [1.0, 2.0])
+    frames = result["stimulus"].shape[1]
+    values = {
+        "item": {"label": ["T4c [1]", "Tm3"], "peak_frame": [frames - 1, frames - 1]},
+        "source": {"source": ["Mi1", "Mi9", "L1"]},
+        "item source": {
+            "contribution": [[2.0, -0.75, 0.0], [0.0, 0.0, 1.0]],
+            "lesioned_response": [[0.25, -0.05, np.nan], [np.nan, np.nan, 0.5]],
+        },
+        "item tap": {
+            "tap_source": [[0, 0, 1], [2, -1, -1]],
+            "tap_du": [[0, 1, -2], [0, 0, 0]],
+            "tap_dv": [[0, -1, 0], [0, 0, 0]],
+            "tap_contribution": [[1.5, 0.5, -0.75], [1.0, 0.0, 0.0]],
+        },
+        "item frame source": {"source_current": np.zeros((2, frames, 3))},
+        "item frame column": {"sensitivity": np.zeros_like(result["stimulus"])},
+    }
+    result.variables |= {
+        name: Variable(tuple(dims.split()), np.array(array))
+        for dims, arrays in values.items()
+        for name, array in arrays.items()
+    }
+    return result
+
+
+def checked_result() -> Result:
+    """T4c, which fails half_dt alone, and Tm3, which fails nothing; paths are skipped."""
+    result = result_of("checked", ["T4c", "Tm3"], [1.0, 2.0])
+    thresholds = np.array([criterion.threshold for criterion in CRITERIA])
+    outcome = np.ones((2, len(CRITERIA)), np.int8)
+    figure = np.tile(thresholds, (2, 1))
+    half_dt, paths = (
+        [criterion.name for criterion in CRITERIA].index(name) for name in ("half_dt", "paths")
+    )
+    outcome[0, half_dt], figure[0, half_dt] = 0, 0.5
+    outcome[:, paths], figure[:, paths] = -1, np.nan
+    result.variables |= {
+        "label": Variable(("item",), np.array(["T4c [1]", "Tm3"])),
+        "threshold": Variable(("check",), thresholds),
+        "outcome": Variable(("item", "check"), outcome),
+        "figure": Variable(("item", "check"), figure),
+    }
+    return result
