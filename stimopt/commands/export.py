@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from stimopt.export.session import Order, on_rig, require_new, write_session
 from stimopt.export.stimuli import add_controls, choose_stimuli, results_of
 from stimopt.export.timing import Timing
 from stimopt.export.view import Rig
+from stimopt.movies.source import sha256_of_file
 from stimopt.networks.model import ResponseModel
 from stimopt.networks.opening import NetworkSource
 from stimopt.protocol import Protocol
@@ -52,7 +52,8 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     )
     add = parser.add_argument
     add("-c", "--config", action="config", help="options as a YAML file")
-    add("result", type=str, help="a result.h5 of a fit or search, or an optima.h5")
+    text = "a result.h5 of a fit or search, an optima.h5, or the folder of a campaign"
+    add("result", type=str, help=text)
     add("--to", choices=list(FORMATS), default=to, help="the format")
     add("--display_type", choices=list(DISPLAYS), default=usual, help="what shows it")
     add("--items", type=str, default="all", help="labels or cell types, commas between, or all")
@@ -112,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
         played = laid_out()
     about = {
         "result": path.name,
-        "result_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "result_sha256": sha256_of_file(path) if path.is_file() else None,  # None: a campaign's
         "network_hash": results[0].network_hash,
         "network_names": results[0].network_names,
         "protocol": protocol.to_dict(),

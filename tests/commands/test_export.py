@@ -14,6 +14,7 @@ from stimopt.export import g6
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
+from stimopt.results.campaign import Manifest
 from stimopt.runs.trainer import fit
 from tests.results.cases import random_optima, random_result
 
@@ -169,3 +170,14 @@ def test_bad_input_is_refused_before_a_long_fit(
     arguments = [str(result), "--to=npz", f"--output={tmp_path / 'out'}", *SHORT, NETWORK]
     with pytest.raises(ValueError, match="control"):
         run([*arguments, "--items=T5a", "--fit_to_rig=5", "--controls=[backwards]"])
+
+
+def test_a_campaign_is_exported_by_its_folder(small_network: FrozenNetwork, tmp_path: Path) -> None:
+    folder, out = tmp_path / "campaign", tmp_path / "out"
+    for i, cell_type in enumerate(("T4c", "T5a")):
+        (folder / "chunks" / str(i)).mkdir(parents=True)
+        chunk = random_result(small_network, cell_types=cell_type)
+        chunk.write(folder / "chunks" / str(i) / "result.h5")
+    Manifest({}, ["0", "1"]).write(folder)
+    assert run([str(folder), "--to=npz", f"--output={out}", *SHORT]) == 0
+    assert sorted(p.name for p in out.glob("*.npz")) == ["T4c.npz", "T5a.npz"]
