@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stimopt import expect
 from stimopt.export.formats import Shown
 from stimopt.export.light import Luminance
 from stimopt.export.stimuli import Stimulus
@@ -83,7 +84,12 @@ def options_of(result: Result) -> dict[str, Any]:
     """Objective and penalties of a generation to be used again; flyvis's for another result.
 
     Functions of a user's own are not taken from a file.
+
+    Raises:
+        ValueError: if items read out several cells, of which a fit to a rig knows the first alone.
     """
+    single = "reading_response" not in result.variables
+    expect.that(single, "items of one cell to fit", "several cells", "export them without a fit")
     config, penalties = result.config, dict(FLYVIS_PENALTIES)
     if config.get("objective") not in OBJECTIVES:
         return {"penalties": penalties}

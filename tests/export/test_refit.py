@@ -22,7 +22,7 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.optimize.filtered import Filtered
 from stimopt.optimize.generate import FLYVIS_PENALTIES, StimulusGenerator
 from stimopt.protocol import Protocol
-from stimopt.results import Result
+from stimopt.results import Result, Variable
 from stimopt.runs.trainer import fit
 from tests.results.cases import random_result
 
@@ -116,6 +116,14 @@ def test_options_of_a_generation_are_used_again(
     assert options_of(random_result(small_network)) == {"penalties": FLYVIS_PENALTIES}
     foreign = dataclasses.replace(optimum, config={**optimum.config, "objective": "os.getcwd"})
     assert options_of(foreign) == {"penalties": FLYVIS_PENALTIES}
+
+
+def test_an_item_of_several_cells_is_not_fitted_for_one(small_network: FrozenNetwork) -> None:
+    result = random_result(small_network)
+    response = Variable(("item", "reading", "frame"), np.zeros((2, 2, 12)))
+    result.variables["reading_response"] = response
+    with pytest.raises(ValueError, match="items of one cell"):
+        options_of(result)
 
 
 def test_filters_of_a_rig_are_a_parametrization_of_any_fit(small_network: FrozenNetwork) -> None:
