@@ -38,6 +38,18 @@ def test_a_strip_has_blocks_of_one_place_and_width() -> None:
         assert len(set(blocks.count[start:stop])) == len(set(blocks.position[start:stop])) == 1
 
 
+def test_rows_are_worked_on_in_turn_and_single_cells_first_in_each() -> None:
+    layout = Case(extent=15).layout
+    blocks = Blocks.of(layout)
+    row = layout.lattice.u[blocks.column]
+    assert (np.diff(row) >= 0).all()
+    for u in np.unique(row):
+        count = blocks.count[row == u]
+        n_single = int((count == 1).sum())
+        assert (count[:n_single] == 1).all() and (count[n_single:] > 1).all()
+    assert (blocks.count == 1).any()
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(("extent", "reach"), [(0, 6), (1, 6), (4, 0), (4, 1), (5, 6), (8, 6)])
 def test_a_tap_reads_its_source_or_a_border_of_zeros(
