@@ -14,10 +14,9 @@ from jsonargparse import ArgumentParser
 
 from stimopt import expect
 from stimopt.commands import options
-from stimopt.commands.search import print_table
 from stimopt.items import make_items
 from stimopt.report.page import write_page
-from stimopt.report.tables import optima_table
+from stimopt.report.tables import optima_table, print_table
 from stimopt.results import ThreeOptima, read
 from stimopt.runs.campaign import Chunk, claim, plan_chunks, run_chunks, standing_alone
 from stimopt.storage.files import replace_text

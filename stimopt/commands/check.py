@@ -9,9 +9,9 @@ from jsonargparse import ArgumentParser
 from stimopt.analysis.criteria import CRITERIA
 from stimopt.analysis.trust import check_optima
 from stimopt.commands.explain import clips_of, result_parser
-from stimopt.commands.search import print_table
 from stimopt.networks.opening import NetworkSource
 from stimopt.report.checks import check_table, item_table, write_checks
+from stimopt.report.tables import print_table
 from stimopt.results import Result, read
 
 TABLES = 3

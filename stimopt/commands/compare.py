@@ -13,23 +13,19 @@ from stimopt.analysis.flyvis_probes import PROTOCOL, SPEEDS
 from stimopt.analysis.groups import group_networks
 from stimopt.analysis.score_card import FITTING, score_optima, score_probes
 from stimopt.analysis.transfer import LeftOut, left_out_responses, transfer
-from stimopt.commands.search import print_table
+from stimopt.commands.parsers import command_parser
 from stimopt.networks.opening import NetworkSource
 from stimopt.networks.stability import Stability
 from stimopt.report import comparison
+from stimopt.report.tables import print_table
 from stimopt.results import fitted
 
 
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     """The options."""
-    parser = ArgumentParser(
-        prog="stimopt compare",
-        exit_on_error=False,
-        allow_abbrev=False,
-        description="Score networks against recorded cell types, and compare them.",
-    )
+    text = "Score networks against recorded cell types, and compare them."
+    parser = command_parser(ArgumentParser, "compare", text)
     add = parser.add_argument
-    add("-c", "--config", action="config", help="options as a YAML file")
     add("--optima", type=str | None, default=None, help="result.h5, optima.h5 or a campaign")
     add("--ranges", type=str | None, default=None, help="result of a range, for its ceilings")
     add("--consensus", type=list[str], default=[], help="results for some networks at once")

@@ -9,10 +9,10 @@ from jsonargparse import ArgumentParser
 from stimopt.analysis.explain import explain
 from stimopt.analysis.paths import ranked_clips
 from stimopt.commands.parsers import command_parser
-from stimopt.commands.search import print_table
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.opening import NetworkSource
 from stimopt.report.explanations import explanation_table, write_explanation
+from stimopt.report.tables import print_table
 from stimopt.results import Result, read
 
 

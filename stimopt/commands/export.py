@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from stimopt import expect
 from stimopt.commands import options
+from stimopt.commands.parsers import command_parser
 from stimopt.export.directions import Eye
 from stimopt.export.displays import Arena, Display, FlatScreen, Sphere
 from stimopt.export.formats import Film, Format, Npz, Png, Shown, Stimpack
@@ -44,14 +45,9 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     expect.one_of("format", to, FORMATS)
     made, usual = FORMATS[to], "arena" if to in ("g4", "g6") else "sphere"
     kind = options.chosen_method({"display_type": usual} | early, DISPLAYS, "display_type")
-    parser = ArgumentParser(
-        prog="stimopt export",
-        exit_on_error=False,
-        allow_abbrev=False,
-        description="Export stimuli for a rig, and tell what is left of the response there.",
-    )
+    text = "Export stimuli for a rig, and tell what is left of the response there."
+    parser = command_parser(ArgumentParser, "export", text)
     add = parser.add_argument
-    add("-c", "--config", action="config", help="options as a YAML file")
     text = "a result.h5 of a fit or search, an optima.h5, or the folder of a campaign"
     add("result", type=str, help=text)
     add("--to", choices=list(FORMATS), default=to, help="the format")

@@ -11,7 +11,6 @@ from jsonargparse import ArgumentParser, Namespace
 from stimopt import expect
 from stimopt.commands import generate, options, regularize
 from stimopt.commands.fitting import fit_stage, read_same
-from stimopt.commands.search import print_table
 from stimopt.items import ALL
 from stimopt.movies import render
 from stimopt.movies.datamodule import StimulusDataModule
@@ -23,7 +22,7 @@ from stimopt.plotting import FitPictures, save_figure
 from stimopt.report.figures import optima_figure, safe_names, write_animations
 from stimopt.report.optima_tuning import with_tuning
 from stimopt.report.page import write_page
-from stimopt.report.tables import optima_table
+from stimopt.report.tables import optima_table, print_table
 from stimopt.results import ThreeOptima
 from stimopt.results.result import Result, read
 from stimopt.runs.trainer import FIT_DEFAULTS, run_search

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch.cli import LightningArgumentParser
-from rich.console import Console
-from rich.table import Table
 
 from stimopt.commands import options
 from stimopt.movies.datamodule import StimulusDataModule
-from stimopt.report.tables import winners_table
+from stimopt.report.tables import print_table, winners_table
 from stimopt.runs.callbacks import ConfigWriter
 from stimopt.runs.trainer import SEARCH_DEFAULTS, search_trainer, search_with
 from stimopt.search.naturalistic import NaturalisticSearch
@@ -61,14 +59,3 @@ def run(arguments: Sequence[str]) -> int:
         print_table(winners_table(result))
         print(Path(output) / "result.h5")
     return 0
-
-
-def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal, or wide enough where the output is none."""
-    console = Console()
-    wide = console if console.is_terminal else Console(width=TABLE_WIDTH)
-    wide.print(table)
-
-
-TABLE_WIDTH = 120
-"""Columns of a table where the output is no terminal and has no width of its own."""

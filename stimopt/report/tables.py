@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from rich.box import SIMPLE
-from rich.console import JustifyMethod
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,6 +15,15 @@ from stimopt.results.result import NOT_STABLE, Result
 from stimopt.results.three_optima import KINDS, ItemOptima, ThreeOptima
 
 SCENE = "scene"
+WIDTH = 120
+"""Columns of a table where the output is no terminal and has no width of its own."""
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as the terminal, or wide enough where the output is none."""
+    console = Console()
+    wide = console if console.is_terminal else Console(width=WIDTH)
+    wide.print(table)
 
 
 def winners_table(result: Result, ranks: int = 1) -> Table:
