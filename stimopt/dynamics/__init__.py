@@ -32,5 +32,6 @@ The other files: `layout` (cells, synapses and parameters in terms that all step
 step `one_item` and `eight_items` (its compiled time loops: many items of one network are simulated
 eight at a time, each in a lane of the processor's vectors, and those left over one by one, with a
 vector for eight columns; every item's result is bit for bit the same), `padded_grid` and `blocks`
-(the memory layouts of the two), `compiling`, `simd` (vector instructions for Numba) and `threads`.
+(the memory layouts of the two), `compiling`, `simd` (vector instructions for Numba), `meeting` (how
+the threads of a loop wait for each other) and `threads`.
 """

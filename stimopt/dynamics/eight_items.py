@@ -23,6 +23,7 @@ from __future__ import annotations
 import numpy as np
 
 from stimopt.dynamics.blocks import RUNS_AHEAD, WIDTHS
+from stimopt.dynamics.meeting import meet
 from stimopt.dynamics.padded_grid import LANES
 from stimopt.dynamics.simd import (
     FAR,
@@ -37,7 +38,6 @@ from stimopt.dynamics.simd import (
     jitable,
     jitable_closure,
     load,
-    meet,
     multiply_add,
     pointer,
     positive,

@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from stimopt.dynamics.meeting import meet
 from stimopt.dynamics.padded_grid import GROUP, LANES
 from stimopt.dynamics.simd import (
     add,
     at,
     jitable,
     load,
-    meet,
     multiply_add,
     pointer,
     positive,
