@@ -97,7 +97,7 @@ show(stimopt.save_figure(plot.fig, OUTPUT / "naturalistic.png"))
 regularizer = stimopt.StimulusRegularizer(
     network, CELL_TYPE, protocol, init=f"naturalistic:{winners}"
 )
-regularized = stimopt.fit(regularizer, steps=300)
+regularized = stimopt.fit(regularizer)
 
 # %%
 plot = stimopt.plot_stim_response(

@@ -70,7 +70,7 @@ class StimulusRegularizer(GreyestWithinBand):
     """
 
     kind = "regularized"
-    usual_steps = 300
+    usual_steps = 150
     tolerance: Tensor
     target_range: Tensor
 
