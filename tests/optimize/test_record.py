@@ -9,6 +9,13 @@ from stimopt.optimize.terms import TOTAL
 INF = float("inf")
 
 
+@pytest.fixture(autouse=True, params=["cpu", "as on an accelerator"])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test by both ways: flags are read on a CPU, and not waited for on an accelerator."""
+    if request.param != "cpu":
+        monkeypatch.setattr("stimopt.optimize.record._on_accelerator", lambda tensor: True)
+
+
 def observed(losses: list[list[float]], patience: int | None = None) -> Record:
     """A record of these losses, `(iterates, items)`; iterate i's luminance is i."""
     record = Record(torch.zeros((len(losses[0]), 1, 1)), patience)
