@@ -14,9 +14,7 @@ from stimopt.storage.identity import DifferentRun, digest, function_name, requir
 def test_the_first_difference_is_named_and_the_network_comes_first() -> None:
     same = {"network_hash": "a", "dt": 0.01, "seeds": [0, 1]}
     require_same(same, dict(same), "result.h5")
-    with pytest.raises(
-        DifferentRun, match=r"expected dt = 0\.01 as in result\.h5, got 0\.02; set"
-    ):
+    with pytest.raises(DifferentRun, match=r"expected dt = 0\.01 as in result\.h5, got 0\.02; set"):
         require_same(same, {**same, "dt": 0.02, "seeds": []}, "result.h5")
     with pytest.raises(DifferentRun, match="network_hash"):
         require_same(same, {**same, "dt": 0.02, "network_hash": "b"}, "result.h5")
