@@ -18,6 +18,7 @@ import torch
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
+from stimopt.optimize import band
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
@@ -109,6 +110,14 @@ def test_suppression(builtin: h5py.File, circuit: FrozenNetwork, make_trainer: T
     require_same(fit, recorded, recorded["best_stimulus"][()])
 
 
+@pytest.fixture
+def recorded_band(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pace and margin of the multipliers under which the losses were recorded."""
+    monkeypatch.setattr(band, "PERIOD", 10)
+    monkeypatch.setattr(band, "MARGIN", 0.02)
+
+
+@pytest.mark.usefixtures("recorded_band")
 def test_constraint(builtin: h5py.File, circuit: FrozenNetwork, make_trainer: Trainers) -> None:
     clip = builtin["search/T4c_stimulus"][()]
     fit = StimulusRegularizer(circuit, "T4c", init=torch.tensor(clip))
@@ -124,6 +133,7 @@ def test_generation_on_the_trained_network(
     require_same(fit, trained["generate"], trained["generate/best_stimulus"][()], LATER)
 
 
+@pytest.mark.usefixtures("recorded_band")
 @pytest.mark.parametrize(
     ("name", "make", "steps"),
     [
