@@ -31,6 +31,28 @@ def test_every_item_has_the_response_it_has_alone(small_network: FrozenNetwork) 
     assert np.isnan(response[2, 5:]).all() and not np.isnan(response[:2]).any()
 
 
+def test_many_stimuli_of_several_lengths_and_networks_have_the_responses_they_have_alone(
+    trained_folder: Path, connectome_file: Path
+) -> None:
+    network = flyvis_network(
+        [trained_folder / "000", trained_folder / "001"], connectome_file, extent=3
+    )
+    n, columns = 21, network.lattice.n_columns
+    rng = np.random.default_rng(0)
+    stimulus = rng.random((n, 9, columns), np.float32)
+    lengths, networks = rng.integers(4, 10, n), rng.integers(0, 2, n)
+    names = [str(name) for name in rng.choice(network.cell_types, n)]
+    response = type_responses(network, PROTOCOL, stimulus, lengths, names, networks)
+    for i, name in enumerate(names):
+        clip = torch.as_tensor(stimulus[i : i + 1, : lengths[i]])
+        cell = torch.tensor([network.cell_index(name)])
+        alone = network.respond(clip, PROTOCOL, cell, torch.tensor([int(networks[i])]))
+        np.testing.assert_array_equal(
+            response[i, : lengths[i], network.lattice.center], alone[0, :, 0].numpy()
+        )
+        assert np.isnan(response[i, lengths[i] :]).all()
+
+
 def test_columns_without_a_cell_and_other_networks(
     trained_folder: Path, connectome_file: Path
 ) -> None:
@@ -46,12 +68,12 @@ def test_columns_without_a_cell_and_other_networks(
 
 
 class Counted(nn.Module):
-    """Three cells in each column that follow the luminance; counts how often it is asked."""
+    """Two cells in each column that follow the luminance; counts the stimuli it is shown."""
 
-    n_calls = 0
+    n_shown = 0
 
     def forward(self, luminance: torch.Tensor) -> torch.Tensor:
-        self.n_calls += 1
+        self.n_shown += len(luminance)
         return torch.cat([luminance, -luminance], dim=-1)
 
 
@@ -60,12 +82,12 @@ def test_items_of_one_stimulus_are_simulated_once() -> None:
     network = ModuleNetwork(module, {"on": range(7), "off": range(7, 14)}, extent=1)
     stimulus = np.random.default_rng(0).random((1, 4, 7), np.float32)
 
-    def n_calls(names: list[str], stimuli: np.ndarray) -> int:
-        before, n = module.n_calls, len(names)
+    def n_shown(names: list[str], stimuli: np.ndarray) -> int:
+        before, n = module.n_shown, len(names)
         response = type_responses(network, PROTOCOL, stimuli, [4] * n, names, [0] * n)
         np.testing.assert_array_equal(response[0], stimuli[0])
-        return module.n_calls - before
+        return module.n_shown - before
 
-    once = n_calls(["on"], stimulus)
-    assert n_calls(["on", "off", "on"], stimulus.repeat(3, axis=0)) == once
-    assert n_calls(["on", "off"], np.concatenate([stimulus, stimulus / 2])) == 2 * once
+    once = n_shown(["on"], stimulus)
+    assert n_shown(["on", "off", "on"], stimulus.repeat(3, axis=0)) == once
+    assert n_shown(["on", "off"], np.concatenate([stimulus, stimulus / 2])) == 2 * once
