@@ -68,6 +68,8 @@ class Program:
         self, python: str | Path, script: Path, log: Path, environment: Mapping[str, str]
     ) -> None:
         self.log = log
+        # Packages on a path of this process are not those of the program's own environment.
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [str(python), str(script)],
@@ -75,7 +77,7 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
-                env={**os.environ, **environment},
+                env={**inherited, **environment},
             )
 
     def send(self, do: str, **arguments: Any) -> None:

@@ -95,9 +95,10 @@ def run(options: argparse.Namespace) -> int:
         "machine": machine,
         "rows": [dataclasses.asdict(row) for row in table],
         "agreement": same,
-        "measured": found,
     }
     save(result, options.json)
+    # Every single duration; not for the repository, as paths are in it.
+    save(found, options.json.with_suffix(".raw"))
     print(options.json)
     return 0
 

@@ -203,7 +203,8 @@ def _one_type(found: Found) -> Iterable[Row]:
     yield _against(f"{what} alone, flyvis's first 8", alone, early)
     ours, flyvis = fits[0]["peak_bytes"] / 1e9, of_flyvis(lambda a: a["peak_bytes"] / 1e9)
     ratio = None if flyvis is None else flyvis / ours
-    yield Row("peak memory of that run", ours, "GB", flyvis, ratio, readme=True)
+    name = f"peak memory of generating {found['subject']['cell_type']}"
+    yield Row(name, ours, "GB", flyvis, ratio, readme=True)
     grown = growth(fits[0]["step_seconds"])
     noise = max(5.0, *(abs(growth(a["step_seconds"])) for a in fits))
     theirs_grown = of_flyvis(lambda a: growth(a["step_seconds"]))

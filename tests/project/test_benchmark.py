@@ -66,6 +66,12 @@ def test_the_table_of_the_readme(table: ModuleType) -> None:
     ]
 
 
+def test_the_readme_has_the_table_that_was_measured(table: ModuleType) -> None:
+    measured = json.loads((BENCHMARKS / "2-cores.json").read_text())["rows"]
+    readme = (BENCHMARKS.parent / "README.md").read_text()
+    assert table.markdown([table.Row(**row) for row in measured]) in readme
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
