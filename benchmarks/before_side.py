@@ -19,6 +19,7 @@ from stimopt.network_source import NetworkSource
 from stimopt.commands.search import SearchCLI
 from stimopt.movies import render
 from stimopt.protocol import Protocol
+from stimopt.search_result import search_result
 
 
 class Before:
@@ -70,7 +71,7 @@ class Before:
         return {"seconds": timed(run, seconds)}
 
     def search(self, movies: str | None, clips: int | None, batch: int) -> dict[str, Any]:
-        """`stimopt search` for all cell types, from the Trainer's `test` on, over so many clips."""
+        """`stimopt search` for all cell types, once the network is open, over so many clips."""
         output = self.work / "search-before"
         data = [f"--data.folder={self.work}"]
         if movies is not None:
@@ -82,6 +83,7 @@ class Before:
         cli = SearchCLI([*self.arguments, *data, "--trainer.accelerator=cpu", f"--output={output}"])
         start = time.perf_counter()
         cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+        search_result(cli.model).write(output / "result.h5")
         seconds = time.perf_counter() - start
         shutil.rmtree(output, ignore_errors=True)
         samples, dt = cli.datamodule.samples, cli.datamodule.dt
