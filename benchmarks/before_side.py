@@ -15,11 +15,11 @@ import torch
 from pipe import serve, timed
 from stimopt.commands.fit import quiet_lightning
 from stimopt.network_source import NetworkSource
+from stimopt.search_result import search_result
 
 from stimopt.commands.search import SearchCLI
 from stimopt.movies import render
 from stimopt.protocol import Protocol
-from stimopt.search_result import search_result
 
 
 class Before:
