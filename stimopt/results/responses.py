@@ -79,8 +79,8 @@ def _simulate(
     )
     for row, i in enumerate(firsts):
         luminance[row, : len(clips[i])] = clips[i]
-    items = [i for members in batch for i in members]
-    cells = {name: network.cells_of(name).cpu() for name in {str(cell_types[i]) for i in items}}
+    names = dict.fromkeys(str(cell_types[i]) for members in batch for i in members)
+    cells = {name: network.cells_of(name).cpu() for name in names}
     present = {name: of_columns[of_columns >= 0] for name, of_columns in cells.items()}
     values = network.respond(
         torch.as_tensor(luminance).to(device),
