@@ -19,7 +19,7 @@ from stimopt.export.g4 import G4
 from stimopt.export.g6 import G6
 from stimopt.export.light import Levels, Light
 from stimopt.export.nwb import Nwb
-from stimopt.export.refit import FITTED, fit_to_rig, fitted, options_of
+from stimopt.export.refit import FITTED, fit_to_rig, fitted, improves, require_fit
 from stimopt.export.seen import NoResponse, Seen, seen_back
 from stimopt.export.session import Order, on_rig, require_new, write_session
 from stimopt.export.stimuli import add_controls, choose_stimuli, results_of
@@ -86,6 +86,9 @@ def run(arguments: Sequence[str]) -> int:
     rig = Rig(config.display, config.eye, config.light, config.timing, config.width, config.outside)
     made = FORMATS[config.to]() if made is None else made
     require_new(config.output, config.overwrite)  # before a long fit
+    if config.fit_to_rig:
+        for result in results:
+            require_fit(result)
     network = _network(config, results[0]) if config.seen_back or config.fit_to_rig else None
 
     def laid_out() -> list[Shown]:
@@ -94,15 +97,17 @@ def run(arguments: Sequence[str]) -> int:
 
     played, left = laid_out(), dict[str, Seen]()
     if network is not None and config.fit_to_rig:
-        options = {result.kind: options_of(result) for result in results}
+        of_kind = {result.kind: result for result in results}
+        steps = config.fit_to_rig
         for i, shown in enumerate(played[: len(stimuli)]):
             if (before := _seen(shown, shown.levels(), network, protocol)) is not None:
                 left[before.name] = before
-                module = fit_to_rig(shown, network, protocol, **options[shown.stimulus.kind])
-                fit(module, config.fit_to_rig, logger=False, enable_progress_bar=False)
+                result = of_kind[shown.stimulus.kind]
+                module = fit_to_rig(shown, network, protocol, result, steps)
+                fit(module, steps, logger=False, enable_progress_bar=False)
                 again = dataclasses.replace(shown, stimulus=fitted(module, shown.stimulus))
                 after = seen_back(again, again.levels(), network, protocol)
-                if again.stimulus.sign * (after.shown - before.shown) > 0:
+                if improves(result, before, after, again.stimulus.sign):
                     stimuli[i] = again.stimulus
                 else:
                     print(f"{before.name}: the fit regained nothing, and is not exported")
@@ -148,7 +153,10 @@ def _report(left: Mapping[str, Seen], file: Path) -> None:
         if (before := left.get(name.removesuffix(FITTED), seen)) is not seen:
             gained = (seen.shown - before.shown) / before.ideal
             report[name]["regained"] = gained
-            print(f"  the fit regained {100 * gained:.1f} % of the response to {before.name}")
+            print(
+                f"  the fit regained {100 * gained:.1f} % of the response to {before.name}, at a "
+                f"distance to grey of {seen.grey_distance:.4g} ({before.grey_distance:.4g} before)"
+            )
     replace_text(file, json.dumps(report, indent=1))
 
 

@@ -34,6 +34,7 @@ class Seen:
         luminance: what the columns see, `(frames, columns)`, grey before and after included.
         columns_outside: that look past the display.
         surround: luminance that they see.
+        grey_distance: of the stimulus, sum of squares over its pixels.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Seen:
     luminance: Luminance
     columns_outside: int
     surround: float
+    grey_distance: float
 
     @property
     def shown(self) -> float:
@@ -68,6 +70,7 @@ class Seen:
             "lost": self.lost,
             "columns_outside_the_display": self.columns_outside,
             "luminance_outside": self.surround,
+            "grey_distance": self.grey_distance,
         }
 
     def __str__(self) -> str:
@@ -128,6 +131,7 @@ def seen_back(shown: Shown, levels: Levels, network: ResponseModel, protocol: Pr
         clips[-1],
         int((~view.shown).sum()),
         view.surround,
+        float(((stimulus.luminance - GREY) ** 2).sum()),
     )
 
 

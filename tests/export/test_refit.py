@@ -12,15 +12,19 @@ from stimopt.export.directions import Eye
 from stimopt.export.displays import Arena, Sphere
 from stimopt.export.formats import Npz, Shown
 from stimopt.export.light import Light
-from stimopt.export.refit import fit_to_rig, fitted, options_of
-from stimopt.export.seen import seen_back
+from stimopt.export.refit import fit_to_rig, fitted, improves, require_fit, weights_of
+from stimopt.export.seen import Seen, seen_back
 from stimopt.export.session import Order, on_rig
-from stimopt.export.stimuli import choose_stimuli
+from stimopt.export.stimuli import Stimulus, choose_stimuli
 from stimopt.export.timing import Timing
 from stimopt.export.view import Rig
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.optimize.ceiling import ResponseRange
+from stimopt.optimize.efficient import EfficientGenerator, ResponseLadder
 from stimopt.optimize.filtered import Filtered
 from stimopt.optimize.generate import FLYVIS_PENALTIES, StimulusGenerator
+from stimopt.optimize.limited import LimitedRange
+from stimopt.optimize.minimal import MinimalGenerator
 from stimopt.protocol import Protocol
 from stimopt.results import Result, Variable
 from stimopt.runs.trainer import fit
@@ -41,6 +45,18 @@ def shown_on(rig: Rig, result: Result) -> Shown:
     return on_rig(choose_stimuli([result]), rig, Npz(), PROTOCOL, Order())[0]
 
 
+def before_and_after(
+    network: FrozenNetwork, shown: Shown, result: Result, steps: int
+) -> tuple[Seen, Seen, Stimulus]:
+    """What is seen of a stimulus before and after a fit to its rig, and the stimulus after it."""
+    module = fit_to_rig(shown, network, PROTOCOL, result, steps)
+    fit(module, steps=steps, **QUIET)
+    better = fitted(module, shown.stimulus)
+    (again,) = on_rig([better], shown.rig, Npz(), PROTOCOL, Order())
+    before, after = (seen_back(s, s.levels(), network, PROTOCOL) for s in (shown, again))
+    return before, after, better
+
+
 RIGS = {
     "blurred": Rig(Sphere(60, 60, 60), Eye(acceptance=9), outside="grey"),
     "held": Rig(Sphere(60, 60, 60), timing=Timing(25, "hold"), outside="grey"),
@@ -55,7 +71,7 @@ def test_the_fit_sees_what_the_fly_sees(
     """Its luminance before the first step is that of the simulation of the file."""
     rig = dataclasses.replace(RIGS[name], light=Light(65536))
     shown = shown_on(rig, optimum)
-    module = fit_to_rig(shown, small_network, PROTOCOL, **OPTIONS)
+    module = fit_to_rig(shown, small_network, PROTOCOL, optimum, 25)
     seen = seen_back(shown, shown.levels(), small_network, PROTOCOL).luminance
     luminance = module.luminance().detach().numpy()[0]
     still = module.parametrization.still
@@ -68,26 +84,100 @@ def test_the_fit_sees_what_the_fly_sees(
 def test_a_fit_regains_response(small_network: FrozenNetwork, optimum: Result, name: str) -> None:
     rig = RIGS[name]
     shown = shown_on(rig, optimum)
-    before = seen_back(shown, shown.levels(), small_network, PROTOCOL)
-    module = fit_to_rig(shown, small_network, PROTOCOL, **OPTIONS)
-    fit(module, steps=25, **QUIET)
-    better = fitted(module, shown.stimulus)
+    before, after, better = before_and_after(small_network, shown, optimum, 25)
     assert better.name == "T4c_fit_to_rig" and better.luminance.shape == (20, 61)
     assert better.luminance.min() >= 0 and better.luminance.max() <= 1
-    (again,) = on_rig([better], rig, Npz(), PROTOCOL, Order())
-    after = seen_back(again, again.levels(), small_network, PROTOCOL)
-    assert after.shown > before.shown
+    assert after.shown > before.shown and improves(optimum, before, after, 1)
 
 
-def test_penalties_count_as_without_the_grey_before(
-    small_network: FrozenNetwork, optimum: Result
+@pytest.fixture(scope="module")
+def ceiling(small_network: FrozenNetwork) -> Result:
+    return fit(ResponseRange(small_network, "T4c", PROTOCOL, t_stim=0.2, floor=True), **QUIET)
+
+
+@pytest.fixture(scope="module")
+def efficient(small_network: FrozenNetwork, ceiling: Result) -> Result:
+    """At a level that is within the reach of all rigs."""
+    options = {"ceiling": ceiling, "fraction": 0.6, "t_stim": 0.2}
+    return fit(EfficientGenerator(small_network, "T4c", PROTOCOL, **options), **QUIET)
+
+
+@pytest.mark.parametrize("name", RIGS)
+def test_an_efficient_stimulus_stays_efficient(
+    small_network: FrozenNetwork, ceiling: Result, efficient: Result, name: str
 ) -> None:
-    shown = shown_on(RIGS["dark around"], optimum)
-    options = {"penalties": {"grey": 3.0, "grey_sum": 2.0}}
-    module = fit_to_rig(shown, small_network, PROTOCOL, **options)
+    """It regains its response and no more, far nearer to grey than the largest response is."""
+    shown = shown_on(dataclasses.replace(RIGS[name], light=Light(65536)), efficient)
+    before, after, _ = before_and_after(small_network, shown, efficient, 50)
+    assert before.shown < 0.98 * before.ideal
+    assert after.shown == pytest.approx(before.ideal, rel=0.01)
+    assert improves(efficient, before, after, 1)
+    _, largest, _ = before_and_after(small_network, shown, ceiling, 50)
+    assert largest.shown > 1.02 * after.shown
+    assert after.grey_distance < 0.3 * largest.grey_distance
+
+
+def test_rungs_of_a_ladder_keep_their_levels(small_network: FrozenNetwork, ceiling: Result) -> None:
+    levels = {"levels": [-0.5, 0.5]}
+    ladder = fit(
+        ResponseLadder(small_network, "T4c", PROTOCOL, ceiling=ceiling, t_stim=0.2, **levels),
+        **QUIET,
+    )
+    rig = dataclasses.replace(RIGS["blurred"], light=Light(65536))
+    for shown in on_rig(choose_stimuli([ladder]), rig, Npz(), PROTOCOL, Order()):
+        before, after, _ = before_and_after(small_network, shown, ladder, 50)
+        assert shown.stimulus.sign * before.ideal > 0
+        assert after.shown == pytest.approx(before.ideal, rel=0.01)
+
+
+def test_a_level_beyond_the_rig_gives_the_largest_response(
+    small_network: FrozenNetwork, ceiling: Result, efficient: Result
+) -> None:
+    blurring = Rig(Sphere(60, 60, 60), Eye(acceptance=30), outside="grey")
+    shown = shown_on(blurring, efficient)
+    before, after, _ = before_and_after(small_network, shown, efficient, 60)
+    _, largest, _ = before_and_after(small_network, shown, ceiling, 100)
+    assert before.shown < after.shown < 0.95 * before.ideal
+    assert after.shown == pytest.approx(largest.shown, rel=0.03)
+
+
+def test_a_response_beyond_the_level_is_no_improvement_of_an_efficient_stimulus(
+    optimum: Result, efficient: Result
+) -> None:
+    def seen(response: float) -> Seen:
+        return Seen("T4c", 2.0, {"levels": response}, np.zeros((1, 1)), 0, 0.5, 1.0)
+
+    assert improves(efficient, seen(1.8), seen(2.1), 1)
+    assert not improves(efficient, seen(1.8), seen(2.3), 1)
+    assert improves(optimum, seen(1.8), seen(2.3), 1)
+    assert not improves(optimum, seen(1.8), seen(2.3), -1)
+
+
+def test_a_minimal_stimulus_stays_on_its_columns_and_frames(
+    small_network: FrozenNetwork, ceiling: Result
+) -> None:
+    generator = MinimalGenerator(small_network, "T4c", PROTOCOL, ceiling=ceiling, t_stim=0.2)
+    minimal = fit(generator, **QUIET)
+    shown = shown_on(RIGS["dark around"], minimal)
+    before, after, better = before_and_after(small_network, shown, minimal, 25)
+    grey = shown.stimulus.luminance == 0.5
+    columns, frames = grey.all(axis=0), grey.all(axis=1)
+    assert 0 < columns.sum() < 61 and 0 < frames.sum() < 20
+    assert (better.luminance[:, columns] == 0.5).all() and (better.luminance[frames] == 0.5).all()
+    assert (better.luminance != shown.stimulus.luminance).any() and after.shown > before.shown
+
+
+def test_penalties_count_as_without_the_grey_before(small_network: FrozenNetwork) -> None:
+    penalties = {"grey": 3.0, "grey_sum": 2.0}
+    generator = StimulusGenerator(
+        small_network, "T4c", PROTOCOL, t_stim=0.2, penalties=penalties, activity_weight=2.0
+    )
+    result = generator.result()
+    shown = shown_on(RIGS["dark around"], result)
+    module = fit_to_rig(shown, small_network, PROTOCOL, result, 25)
     weights = {name: weight for name, (weight, _) in module.penalties.items()}
     assert weights == {"grey": 3.0 * 40 / 20, "grey_sum": 2.0}
-    assert options["penalties"]["grey"] == 3.0
+    assert module.activity_weight == 2.0
 
 
 @pytest.mark.parametrize(
@@ -104,26 +194,36 @@ def test_the_read_out_window_stays_within_the_stimulus(
 ) -> None:
     protocol = Protocol(t_pre=0.2, readout_start=start, readout_stop=stop)
     shown = on_rig(choose_stimuli([optimum]), RIGS["dark around"], Npz(), protocol, Order())[0]
-    assert fit_to_rig(shown, small_network, protocol).readout_window == window
+    module = fit_to_rig(shown, small_network, protocol, optimum, 25)
+    assert module.readout_window == window
 
 
-def test_options_of_a_generation_are_used_again(
+def test_weights_of_a_generation_are_used_again(
     small_network: FrozenNetwork, optimum: Result
 ) -> None:
-    assert options_of(optimum) == {
+    assert weights_of(optimum) == {
         "objective": "exp_last_frame", "activity_weight": 1.0, "penalties": {"grey": 1.0},
     }  # fmt: skip
-    assert options_of(random_result(small_network)) == {"penalties": FLYVIS_PENALTIES}
+    assert weights_of(random_result(small_network)) == {"penalties": FLYVIS_PENALTIES}
     foreign = dataclasses.replace(optimum, config={**optimum.config, "objective": "os.getcwd"})
-    assert options_of(foreign) == {"penalties": FLYVIS_PENALTIES}
+    assert weights_of(foreign) == {"penalties": FLYVIS_PENALTIES}
 
 
-def test_an_item_of_several_cells_is_not_fitted_for_one(small_network: FrozenNetwork) -> None:
-    result = random_result(small_network)
+def test_stimuli_that_a_fit_would_turn_into_others_are_refused(
+    small_network: FrozenNetwork, efficient: Result
+) -> None:
+    several = random_result(small_network)
     response = Variable(("item", "reading", "frame"), np.zeros((2, 2, 12)))
-    result.variables["reading_response"] = response
+    several.variables["reading_response"] = response
     with pytest.raises(ValueError, match="items of one cell"):
-        options_of(result)
+        require_fit(several)
+    limited = LimitedRange(small_network, "T4c", PROTOCOL, rms_contrast=0.1, t_stim=0.2)
+    with pytest.raises(ValueError, match="got LimitedRange's; export them without a fit"):
+        require_fit(limited.result())
+    for name in ("objective", "pool"):
+        foreign = dataclasses.replace(efficient, config={**efficient.config, name: "my_lab.onset"})
+        with pytest.raises(ValueError, match=f"{name} of a level"):
+            require_fit(foreign)
 
 
 def test_filters_of_a_rig_are_a_parametrization_of_any_fit(small_network: FrozenNetwork) -> None:
