@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt import expect
+from stimopt.protocol import MAX_FRAMES
 
 Floats = NDArray[np.float64]
 _EDGE = 1e-6
 """Of a frame: rounding of seconds that is not to make a frame of its own."""
+ROUNDING = 0.9 / MAX_FRAMES
+"""Part of a duration or rate that is taken for rounding, as of 1/60 s written 0.0166667: in the
+longest stimulus there may be it does not add up to a frame."""
 
 
 def require_pause(name: str, seconds: float | None, *, optional: bool = False) -> None:
@@ -112,17 +116,15 @@ class Timing:
         Raises:
             ValueError: if the refresh does not divide the frames, or the multiple.
         """
-        rate = 1 / dt if self.refresh is None else self.refresh
-        # 1 / 0.01 is 100 to the last bit, 1 / 0.03 is no whole number and stays as it is.
-        rate = float(round(rate)) if abs(rate - round(rate)) < _EDGE else rate
-        per_frame = rate * dt
-        dropped = max(0.0, 1 - per_frame)
+        # 1 / 0.0166667 is 60, 1 / 0.03 is no whole number and stays as it is.
+        rate = _unrounded(1 / dt) if self.refresh is None else float(self.refresh)
+        per_frame = _unrounded(rate * dt)
+        dt = per_frame / rate
         expect.that(
             _is_whole(per_frame) or self.resampling != "exact",
-            f"a refresh that is a multiple of {1 / dt:g} Hz, the rate of the model's frames",
-            f"{rate:g} Hz",
-            f"resampling hold would drop {100 * dropped:.0f} % of the frames and show others for "
-            "unequal times, mean would blur them",
+            f"a refresh that is a multiple of {1 / dt:.9g} Hz, the rate of the model's frames",
+            f"{rate:.9g} Hz",
+            _advice(rate, per_frame),
         )
         n_shown = math.ceil(n_frames * per_frame - _EDGE)
         if self.resampling == "mean":
@@ -141,6 +143,25 @@ class Timing:
             )
             after += -(before + n_shown + after) % round(multiple * rate)
         return Plan(rate, dt, before, shown, after)
+
+
+def _unrounded(number: float) -> float:
+    """The whole number, from 1 on, that it is but for rounding; else the number itself."""
+    whole = float(max(1, round(number)))
+    return whole if abs(number / whole - 1) < ROUNDING else number
+
+
+def _advice(rate: float, per_frame: float) -> str:
+    """What to do where a frame is not a whole number of refreshes."""
+    whole = max(1, round(per_frame))
+    if abs(per_frame / whole - 1) < 0.01:
+        nearly = "a refresh" if whole == 1 else f"{whole} refreshes"
+        return f"a frame is nearly {nearly}: fit again with protocol.dt={whole / rate!r}"
+    dropped = max(0.0, 1 - per_frame)
+    return (
+        f"resampling hold would drop {100 * dropped:.0f} % of the frames and show others for "
+        "unequal times, mean would blur them"
+    )
 
 
 def _is_whole(number: float) -> bool:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stimopt.export.timing import Timing
+from stimopt.protocol import MAX_FRAMES
 
 
 @pytest.mark.parametrize(("refresh", "times"), [(None, 1), (100, 1), (200, 2), (500, 5)])
@@ -69,12 +70,40 @@ def test_trials_are_filled_with_grey_to_whole_steps(n_frames: int) -> None:
     assert plan.before == 55
 
 
+@pytest.mark.parametrize("refresh", [None, 60, 120])
+@pytest.mark.parametrize("n_frames", [7, 2000])
+def test_a_sixtieth_written_with_seven_digits_is_a_sixtieth(
+    refresh: float | None, n_frames: int
+) -> None:
+    timing = Timing(refresh, grey_before=0.5)
+    plan, exact = timing.plan(n_frames, 0.0166667, 1.0), timing.plan(n_frames, 1 / 60, 1.0)
+    assert (plan.rate, plan.dt, plan.total) == (exact.rate, exact.dt, exact.total)
+    assert (plan.before, plan.frames_before) == (exact.before, exact.frames_before)
+    np.testing.assert_array_equal(plan.shown.argmax(axis=1), exact.shown.argmax(axis=1))
+
+
+def test_rounding_does_not_add_up_to_a_frame() -> None:
+    """It is refused from the size on at which the longest stimulus would be off by a frame."""
+    assert Timing(60).plan(10, (1 + 0.8 / MAX_FRAMES) / 60, 0.0).total == 16
+    with pytest.raises(ValueError, match=r"fit again with protocol\.dt=0\.016666666666666666$"):
+        Timing(60).plan(10, (1 + 1 / MAX_FRAMES) / 60, 0.0)
+
+
 @pytest.mark.parametrize(
     ("timing", "message"),
     [
         (lambda: Timing(60).plan(80, 0.01, 1.0), "drop 40 % of the frames"),
         (lambda: Timing(50).plan(80, 0.01, 1.0), "a multiple of 100 Hz"),
         (lambda: Timing(144).plan(80, 0.01, 1.0), "a multiple of 100 Hz"),
+        (
+            lambda: Timing(60).plan(80, 0.01667, 1.0),
+            "a multiple of 59.9880024 Hz, the rate of the model's frames, got 60 Hz; a frame is "
+            "nearly a refresh: fit again with protocol.dt=0.016666666666666666",
+        ),
+        (
+            lambda: Timing(120).plan(80, 0.0167, 1.0),
+            "nearly 2 refreshes: fit again with protocol.dt=0.016666666666666666",
+        ),
         (lambda: Timing(64, "hold").plan(80, 0.01, 1.0, 0.1), "whole frames in 0.1 s"),
         (lambda: Timing(refresh=0), "refresh"),
         (lambda: Timing(resampling="nearest"), "resampling"),
