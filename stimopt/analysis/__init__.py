@@ -6,12 +6,18 @@ relative to its value at grey; tuning indices count negative responses as zero.
 """
 
 from stimopt.analysis.central_response import central_traces, grey_voltage
-from stimopt.analysis.discriminate import choose_questions, identification, named_right
-from stimopt.analysis.edge_tuning import EDGE_SPEEDS, EdgeTuning, edge_tuning, moving_edge
+from stimopt.analysis.discriminate import choose_questions, named_right
+from stimopt.analysis.edge_tuning import (
+    EDGE_SPEEDS,
+    EdgeTuning,
+    edge_tuning,
+    moving_edge,
+    responses_to,
+)
 from stimopt.analysis.explain import explain
-from stimopt.analysis.flyvis_indices import ProbeResponses, probe_responses
-from stimopt.analysis.groups import Grouping, group_networks, responses_to
-from stimopt.analysis.indices import angle_between, direction_tuning, percentile_of
+from stimopt.analysis.flyvis_probes import ProbeResponses, probe_responses
+from stimopt.analysis.groups import Grouping, group_networks
+from stimopt.analysis.indices import angle_between, direction_tuning, mean_interval, percentile_of
 from stimopt.analysis.motion import StimulusMotion, stimulus_motion
 from stimopt.analysis.paths import path_similarity, ranked_clips
 from stimopt.analysis.polarity import ChangeDrive, change_drive
@@ -52,8 +58,8 @@ __all__ = [
     "grey_voltage",
     "group_networks",
     "moving_edge",
-    "identification",
     "left_out_responses",
+    "mean_interval",
     "named_right",
     "normalized_responses",
     "path_similarity",

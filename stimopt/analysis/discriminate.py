@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from stimopt import expect
 from stimopt.analysis.groups import group_networks
-from stimopt.analysis.indices import mean_interval
 from stimopt.lattice import Floats
 
 Ints = NDArray[np.int64]
@@ -29,26 +28,22 @@ class Round(NamedTuple):
 
     Args:
         cell_types: names.
-        candidates: positions of networks.
-        classes: class of each candidate; a class may be one network or a group.
-        flies: positions of networks.
-        truths: class of each fly.
+        candidates: class of each network by its position; a class may be one network or a group.
+        flies: the same of the networks that play the fly.
     """
 
     cell_types: tuple[str, ...]
-    candidates: tuple[int, ...]
-    classes: tuple[int, ...]
-    flies: tuple[int, ...]
-    truths: tuple[int, ...]
+    candidates: dict[int, int]
+    flies: dict[int, int]
 
     @property
     def pairs(self) -> Iterator[tuple[int, int]]:
         """Pairs of classes in both orders."""
-        return itertools.permutations(dict.fromkeys(self.classes), 2)
+        return itertools.permutations(dict.fromkeys(self.candidates.values()), 2)
 
     def members(self, name: int) -> list[int]:
         """Candidates of a class."""
-        return [k for k, own in zip(self.candidates, self.classes, strict=True) if own == name]
+        return [k for k, own in self.candidates.items() if own == name]
 
 
 def lesioned_flies(names: Sequence[str], cell_types: Sequence[str]) -> Round | None:
@@ -61,15 +56,11 @@ def lesioned_flies(names: Sequence[str], cell_types: Sequence[str]) -> Round | N
     Returns:
         None if there are no copies, or fewer than two whole networks.
     """
-    parents = [
-        names.index(of) if (of := name.split(" without ")[0]) in names else k
-        for k, name in enumerate(names)
-    ]
-    whole = tuple(k for k, parent in enumerate(parents) if k == parent)
-    flies = tuple(k for k, parent in enumerate(parents) if k != parent)
-    if not flies or len(whole) < 2:
-        return None
-    return Round(tuple(cell_types), whole, whole, flies, tuple(parents[k] for k in flies))
+    whole = [name.split(" without ")[0] for name in names]
+    parents = {k: names.index(of) if of in names else k for k, of in enumerate(whole)}
+    candidates = {k: parent for k, parent in parents.items() if k == parent}
+    flies = {k: parent for k, parent in parents.items() if k != parent}
+    return Round(tuple(cell_types), candidates, flies) if flies and len(candidates) > 1 else None
 
 
 def flies_left_out(cell_type: str, responses: Floats, **options: Any) -> list[Round]:
@@ -83,14 +74,13 @@ def flies_left_out(cell_type: str, responses: Floats, **options: Any) -> list[Ro
     Returns:
         None where all networks are one group.
     """
-    labels = group_networks(responses, **options).labels
+    labels = dict(enumerate(group_networks(responses, **options).labels.tolist()))
+    grouped = {k: label for k, label in labels.items() if label >= 0}
     rounds = []
-    for fly in np.flatnonzero(labels >= 0).tolist():
-        others = [k for k in np.flatnonzero(labels >= 0).tolist() if k != fly]
-        classes = tuple(int(labels[k]) for k in others)
-        if len(set(classes)) > 1 and int(labels[fly]) in classes:
-            truth = (int(labels[fly]),)
-            rounds.append(Round((cell_type,), tuple(others), classes, (fly,), truth))
+    for fly, truth in grouped.items():
+        others = {k: label for k, label in grouped.items() if k != fly}
+        if len(set(others.values())) > 1 and truth in others.values():
+            rounds.append(Round((cell_type,), others, {fly: truth}))
     return rounds
 
 
@@ -128,23 +118,20 @@ def choose_questions(
     expect.whole("number of stimuli", number, "4 is usual", at_least=1)
     names = list(dict.fromkeys(labels.tolist()))
     expect.that(len(names) > 1, "at least two classes", names, "add networks of another one")
-    means = [values[labels == name].mean(axis=0) for name in names]
-    variances = [values[labels == name].var(axis=0) for name in names]
-    squares = np.array(
-        [
-            (means[a] - means[b]) ** 2 / (noise**2 + (variances[a] + variances[b]) / 2)
-            for a, b in itertools.combinations(range(len(names)), 2)
-        ]
-    )
-    total, chosen = np.zeros(len(squares)), list[tuple[int, int]]()
-    for _ in range(min(number, values.shape[1])):
+    means = np.stack([values[labels == name].mean(axis=0) for name in names])
+    variances = np.stack([values[labels == name].var(axis=0) for name in names])
+    a, b = np.triu_indices(len(names), 1)
+    spread = noise**2 + (variances[a] + variances[b]) / 2
+    squares = (means[a] - means[b]) ** 2 / spread
+    total = np.zeros(len(squares))
+    stimuli, frames = np.zeros((2, min(number, values.shape[1])), np.int64)
+    for n in range(len(stimuli)):
         bound = np.exp(-(total[:, None, None] + squares) / 8).sum(axis=0)
-        bound[[stimulus for stimulus, _ in chosen]] = np.inf
+        bound[stimuli[:n]] = np.inf
         bound = np.where(np.isfinite(bound), bound, np.inf)
-        stimulus, frame = np.unravel_index(bound.argmin(), bound.shape)
-        chosen.append((int(stimulus), int(frame)))
-        total += squares[:, stimulus, frame]
-    return np.array(chosen)[:, 0], np.array(chosen)[:, 1]
+        stimuli[n], frames[n] = np.unravel_index(bound.argmin(), bound.shape)
+        total += squares[:, stimuli[n], frames[n]]
+    return stimuli, frames
 
 
 def named_right(
@@ -223,52 +210,14 @@ def judge(
     Raises:
         ValueError: for an empty set, and as for `choose_questions`.
     """
-    judged = {}
+    judged, whole, classes = {}, list(chosen.candidates), list(chosen.candidates.values())
     for name, responses in sets.items():
         expect.that(responses.shape[1], f"stimuli in {name}", "none", "leave the set out")
-        candidates = responses[list(chosen.candidates)]
-        stimuli, frames = choose_questions(candidates, chosen.classes, noise, number)
+        stimuli, frames = choose_questions(responses[whole], classes, noise, number)
         asked = responses[:, stimuli, frames]
         fractions = [
-            named_right(
-                asked[list(chosen.candidates)],
-                chosen.classes,
-                asked[fly],
-                truth,
-                noise,
-                seed=seed + fly,
-                **options,
-            )
-            for fly, truth in zip(chosen.flies, chosen.truths, strict=True)
+            named_right(asked[whole], classes, asked[fly], truth, noise, seed=seed + fly, **options)
+            for fly, truth in chosen.flies.items()
         ]
         judged[name] = Judged(stimuli, frames, np.array(fractions))
     return judged
-
-
-class Identification(NamedTuple):
-    """How often flies are named right.
-
-    Args:
-        fraction: after each number of trials from 1 on, `(trials,)`.
-        low: lower end of the 95 % interval, over flies drawn anew, `(trials,)`.
-        high: its upper end.
-    """
-
-    fraction: Floats
-    low: Floats
-    high: Floats
-
-
-def identification(fractions: ArrayLike, seed: int = 0) -> Identification:
-    """Mean over flies, with the interval from drawing flies anew.
-
-    Args:
-        fractions: from `named_right`, `(flies, trials)`.
-        seed: of the draws.
-
-    Raises:
-        ValueError: without a fly.
-    """
-    each = np.asarray(fractions, dtype=np.float64)
-    expect.that(each.ndim == 2 and len(each) > 0, "at least one fly", "none", "name flies")
-    return Identification(each.mean(axis=0), *mean_interval(each, seed))

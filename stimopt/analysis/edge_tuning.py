@@ -1,10 +1,11 @@
-"""Moving edges, and the tuning of cells to them."""
+"""Moving edges, the tuning of cells to them, and responses to stimuli of any kind."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,13 +29,7 @@ trained networks are near 0.1 s."""
 
 
 def moving_edge(
-    lattice: HexLattice,
-    angle_deg: float,
-    polarity: int,
-    speed: float,
-    protocol: Protocol,
-    *,
-    settling: float = SETTLING,
+    lattice: HexLattice, angle_deg: float, polarity: int, speed: float, protocol: Protocol
 ) -> Floats:
     """An edge that sweeps over the whole lattice and leaves white or black behind.
 
@@ -47,43 +42,36 @@ def moving_edge(
         polarity: 1 for ON (grey to 1), -1 for OFF (grey to 0).
         speed: columns a second.
         protocol: duration of a frame.
-        settling: seconds shown after the front has left the lattice.
 
     Returns:
         Luminance in [0, 1], `(frames, columns)`.
 
     Raises:
-        ValueError: for a polarity other than 1 and -1, a speed that is not positive, an angle that
-            is not finite, or a negative settling time.
+        ValueError: for a polarity other than 1 and -1, a speed that is not positive, or an angle
+            that is not finite.
     """
     expect.one_of("polarity", polarity, POLARITIES, "1 is ON, -1 is OFF")
-    expect.number("speed in columns a second", speed, "19 is usual", above=0)
-    expect.number("angle in degrees", angle_deg, "90 is upward")
-    expect.number("settling in seconds", settling, f"{SETTLING} is usual", at_least=0)
-    # Unlike the edges of `movies.procedural`, which fade over the width of a column and start at a
-    # fixed distance, these switch a column at once and fit the lattice: in no direction does a
-    # column lie further from the centre than the extent.
-    reach = lattice.extent + 1
-    lead = protocol.frames(reach / speed)
-    front = speed * protocol.dt * np.arange(-lead, lead + 1 + protocol.frames(settling))
-    angle = np.radians(angle_deg)
-    along = lattice.positions() @ [np.cos(angle), np.sin(angle)]
-    # A column on the front counts as reached; the margin covers the rounding of sine and cosine.
-    reached = along <= front[:, None] + 1e-9
-    return np.where(reached, 1.0 if polarity > 0 else 0.0, GREY)
+    both = moving_edges(lattice, [angle_deg], speed, protocol)
+    return np.asarray(both[POLARITIES.index(polarity)])
 
 
 def moving_edges(
     lattice: HexLattice, angles_deg: ArrayLike, speed: float, protocol: Protocol
 ) -> Floats:
     """ON edges in all directions, then OFF edges, `(2 * angles, frames, columns)`."""
-    return np.stack(
-        [
-            moving_edge(lattice, angle, polarity, speed, protocol)
-            for polarity in POLARITIES
-            for angle in np.asarray(angles_deg)
-        ]
-    )
+    angles = np.radians(np.asarray(angles_deg, dtype=np.float64))
+    expect.number("speed in columns a second", speed, "19 is usual", above=0)
+    expect.finite("angles in degrees", angles, "90 is upward")
+    # Unlike the edges of `movies.procedural`, which fade over the width of a column and start at a
+    # fixed distance, these switch a column at once and fit the lattice: in no direction does a
+    # column lie further from the centre than the extent.
+    lead = protocol.frames((lattice.extent + 1) / speed)
+    front = speed * protocol.dt * np.arange(-lead, lead + 1 + protocol.frames(SETTLING))
+    x, y = lattice.positions().T
+    along = np.cos(angles)[:, None, None] * x + np.sin(angles)[:, None, None] * y
+    # A column on the front counts as reached; the margin covers the rounding of sine and cosine.
+    reached = along <= front[:, None] + 1e-9
+    return np.concatenate([np.where(reached, shade, GREY) for shade in (1.0, 0.0)])
 
 
 @dataclass(frozen=True)
@@ -91,7 +79,7 @@ class EdgeTuning:
     """Responses of central cells to moving edges, and indices computed from them.
 
     Indices are `(networks, types)`. Direction tuning is computed at each cell's better polarity,
-    from responses summed over the speeds; `at_speed` restricts it to one speed.
+    from responses summed over the speeds.
 
     Attributes:
         cell_types: names along the type axis.
@@ -107,19 +95,6 @@ class EdgeTuning:
     angles_deg: Floats
     speeds: Floats
     responses: Floats
-
-    def at_speed(self, speed: float) -> EdgeTuning:
-        """The tuning at one of the speeds.
-
-        Raises:
-            ValueError: for a speed that was not shown.
-        """
-        which = np.flatnonzero(np.isclose(self.speeds, speed))
-        speeds = self.speeds.tolist()
-        expect.that(len(which) > 0, f"a speed of {speeds}", speed, "choose one of them")
-        return dataclasses.replace(
-            self, speeds=self.speeds[which], responses=self.responses[:, :, :, which]
-        )
 
     @property
     def polarity_peaks(self) -> Floats:
@@ -197,26 +172,80 @@ def edge_tuning(
             range.
     """
     protocol = Protocol() if protocol is None else protocol
-    names = choose_cell_types(network, cell_types)
-    which = choose_networks(network, networks)
-    expect.that(
-        bool(names) and bool(which) and len(speeds) > 0 and angles >= 1,
-        "at least one cell type, network, speed and direction",
-        f"{names}, {which}, {list(speeds)} and {angles}",
-        "name some",
-    )
+    expect.whole("number of directions", angles, "12 are usual", at_least=1)
     angles_deg = np.arange(angles) * 360.0 / angles
-    peaks = np.empty((len(which), len(names), len(POLARITIES), len(speeds), angles))
-    for s, speed in enumerate(speeds):
-        edges = moving_edges(network.lattice, angles_deg, speed, protocol)
-        shown = torch.as_tensor(edges, dtype=torch.float32)
-        for n, position in enumerate(which):
-            highest = central_traces(network, shown, names, protocol, position).max(axis=1)
-            peaks[n, :, :, s] = highest.T.reshape(len(names), len(POLARITIES), angles)
-    return EdgeTuning(
-        cell_types=tuple(names),
-        network_names=tuple(network.names[position] for position in which),
-        angles_deg=angles_deg,
-        speeds=np.asarray(speeds, dtype=np.float64),
-        responses=peaks,
-    )
+    names, which = choose_cell_types(network, cell_types), choose_networks(network, networks)
+    edges = partial(moving_edges, network.lattice, angles_deg, protocol=protocol)
+    peaks = edge_peaks(network, edges, speeds, names, protocol, which)
+    network_names = tuple(network.names[position] for position in which)
+    return EdgeTuning(tuple(names), network_names, angles_deg, np.array(speeds, float), peaks)
+
+
+def edge_peaks(
+    network: ResponseModel,
+    edges: Callable[[float], Floats],
+    speeds: Sequence[float],
+    cell_types: Sequence[str],
+    protocol: Protocol,
+    networks: Sequence[int],
+    baseline: Literal["absolute", "grey"] = "grey",
+) -> Floats:
+    """Peak responses to edges, `(networks, types, polarities, speeds, angles)`.
+
+    Args:
+        network: simulated.
+        edges: those of a speed, one polarity first, `(2 * angles, frames, columns)`.
+        speeds: columns a second.
+        cell_types: names.
+        protocol: as for `responses_to`.
+        networks: positions.
+        baseline: as for `responses_to`.
+
+    Raises:
+        ValueError: without a cell type, network or speed, and as `responses_to`.
+    """
+    some = cell_types and networks and len(speeds) > 0
+    expect.that(some, "at least one cell type, network and speed", "none", "name some")
+    peaks = []
+    for shown in map(edges, speeds):
+        # One network at a time, because traces fill more memory than their peaks.
+        each = (responses_to(network, shown, cell_types, protocol, [k], baseline) for k in networks)
+        peaks.append([traces[0].max(axis=2).reshape(len(cell_types), 2, -1) for traces in each])
+    return np.moveaxis(np.array(peaks), 0, 3)
+
+
+def responses_to(
+    network: ResponseModel,
+    stimuli: ArrayLike,
+    cell_types: str | Sequence[str] = ALL,
+    protocol: Protocol | None = None,
+    networks: str | Sequence[int] = ALL,
+    baseline: Literal["absolute", "grey"] = "grey",
+) -> Floats:
+    """Central voltages to movies or probes, `(networks, types, stimuli, frames)`.
+
+    Args:
+        network: simulated.
+        stimuli: luminance, `(stimuli, frames, columns)`.
+        cell_types: a name, several, several with commas between, or `all`.
+        protocol: pre-stimulus and duration of a frame.
+        networks: positions of the networks to be used, or `all`.
+        baseline: `grey` for voltages above that at grey, or `absolute`.
+
+    Returns:
+        NaN where a voltage is not finite.
+
+    Raises:
+        ValueError: for an unknown cell type or network, or stimuli that do not fit.
+    """
+    names, which = choose_cell_types(network, cell_types), choose_networks(network, networks)
+    luminance = torch.as_tensor(np.asarray(stimuli, np.float32))
+    wanted = ("stimuli", "frames", network.lattice.n_columns)
+    expect.shape("stimuli", luminance, wanted, "pass those for the network's extent")
+    protocol = Protocol() if protocol is None else protocol
+    traces = [
+        central_traces(network, luminance, names, protocol, position, baseline=baseline)
+        for position in which
+    ]
+    responses = np.moveaxis(np.stack(traces), 3, 1)
+    return np.where(np.isfinite(responses), responses, np.nan)

@@ -1,20 +1,29 @@
-"""Flashes and moving edges as flyvis renders them, for indices that compare with published ones.
+"""flyvis's flashes and moving edges, and its indices of the responses to them.
 
-They are those of Lappalainen et al., Nature 2024 (flyvis 1.2.0): frames of 5 ms; columns at 25 v to
-the right and 25 (u + v/2) downward in a picture of 25 pixels a column, which stretches the lattice;
-an edge that moves in steps of 2.25 degrees and starts as a step 22.5 degrees before the centre.
-`edge_tuning` shows edges without these peculiarities.
+They are those of Lappalainen et al., Nature 2024 (flyvis 1.2.0), to compare with published numbers:
+frames of 5 ms; columns at 25 v to the right and 25 (u + v/2) downward in a picture of 25 pixels a
+column, which stretches the lattice; an edge that moves in steps of 2.25 degrees and starts as a
+step 22.5 degrees before the centre. Indices are of voltages as they are, without a baseline.
+
+`edge_tuning` shows edges without these peculiarities, and `indices` has the indices of stimopt,
+which are relative to grey and have a denominator of their own.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stimopt import expect
+from stimopt.analysis.edge_tuning import EDGE_SPEEDS, edge_peaks, responses_to
+from stimopt.analysis.indices import direction_tuning
+from stimopt.items import ALL, choose_cell_types, choose_networks
 from stimopt.lattice import Floats, HexLattice
+from stimopt.networks.model import ResponseModel
 from stimopt.protocol import GREY, Protocol
 
 PROTOCOL = Protocol(dt=1 / 200, t_pre=2.0)
@@ -22,14 +31,101 @@ PROTOCOL = Protocol(dt=1 / 200, t_pre=2.0)
 ANGLES_DEG = 30.0 * np.arange(12)
 INTENSITIES = (0.0, 1.0)
 """OFF, then ON: the order of the intensity axis."""
-SPEEDS = (2.4, 4.8, 9.7, 13.0, 19.0, 25.0)
-"""Columns a second."""
 COLUMN_DEG, LED_DEG = 5.8, 2.25
 FLASH_SECONDS, FLASH_RADIUS = 1.0, 6
 
 _PIXELS, _WIDTH = 25, 775
 """Pixels a column, and across 180 degrees."""
 _LEDS = np.arange(-10, 11)
+
+
+@dataclass(frozen=True)
+class ProbeResponses:
+    """Responses of central cells to flyvis's flashes and moving edges.
+
+    Attributes:
+        cell_types: names along the type axis.
+        network_names: names along the network axis.
+        speeds: columns a second, `(speeds,)`.
+        flash_traces: voltage, `(networks, types, 2, frames)`, OFF then ON.
+        edge_peaks: rectified peak voltage, `(networks, types, 2, speeds, 12)`, OFF then ON. NaN in
+            both stands for a network whose voltages leave the finite numbers.
+    """
+
+    cell_types: tuple[str, ...]
+    network_names: tuple[str, ...]
+    speeds: Floats
+    flash_traces: Floats
+    edge_peaks: Floats
+
+    @property
+    def flash_index(self) -> Floats:
+        """(ON - OFF) / (ON + OFF) of the peaks, in [-1, 1], `(networks, types)`.
+
+        All voltages were raised by |their minimum| over both flashes. Where it is positive, they
+        are raised all the same.
+        """
+        lowest = np.abs(self.flash_traces.min(axis=(-2, -1)))
+        off, on = np.moveaxis(self.flash_traces.max(axis=-1) + lowest[..., None], -1, 0)
+        return np.asarray((on - off) / (on + off + 1e-16))
+
+    @property
+    def direction_selectivity(self) -> Floats:
+        """|sum P e^(i angle)| over the larger sum P of both intensities, averaged over speeds.
+
+        P are the peaks. In [0, 1], `(networks, types, 2)`.
+        """
+        vector = (self.edge_peaks * np.exp(1j * np.radians(ANGLES_DEG))).sum(axis=-1)
+        larger = self.edge_peaks.sum(axis=-1).max(axis=-2, keepdims=True)
+        return np.asarray((np.abs(vector) / (larger + 1e-15)).mean(axis=-1))
+
+    @property
+    def preferred_direction_deg(self) -> Floats:
+        """Angle of sum P e^(i angle), over speeds too, in [0, 360), `(networks, types, 2)`.
+
+        NaN where all directions are alike, for which flyvis has 0 or the angle of rounding errors.
+        """
+        pooled = self.edge_peaks.sum(axis=-2)
+        direction, selectivity = direction_tuning(pooled, ANGLES_DEG)
+        return np.where(selectivity > 1e-6, direction, np.nan)
+
+
+def probe_responses(
+    network: ResponseModel,
+    cell_types: str | Sequence[str] = ALL,
+    *,
+    speeds: Sequence[float] = EDGE_SPEEDS,
+    networks: str | Sequence[int] = ALL,
+) -> ProbeResponses:
+    """Show flyvis's flashes and moving edges.
+
+    Example:
+        >>> from stimopt import builtin_network
+        >>> responses = probe_responses(builtin_network(extent=6), "Mi1,Tm1", speeds=[19.0])
+        >>> (responses.flash_index[0] > 0).tolist()
+        [True, False]
+
+    Args:
+        network: simulated; flyvis's has extent 15, and a smaller lattice cuts the edges off.
+        cell_types: a name, several, several with commas between, or `all`.
+        speeds: columns of 5.8 degrees a second.
+        networks: positions of the networks to be used, or `all`.
+
+    Raises:
+        ValueError: for an unknown cell type or network, or a speed out of range.
+    """
+    names, which = choose_cell_types(network, cell_types), choose_networks(network, networks)
+    lattice, protocol, shades = network.lattice, PROTOCOL, INTENSITIES
+    flashes = [flash(lattice, shade) for shade in shades]
+
+    def edges(speed: float) -> Floats:
+        return np.stack([edge(lattice, a, shade, speed) for shade in shades for a in ANGLES_DEG])
+
+    peaks = edge_peaks(network, edges, speeds, names, protocol, which, "absolute")
+    traces = responses_to(network, flashes, names, protocol, which, "absolute")
+    network_names = tuple(network.names[position] for position in which)
+    shown_at = np.array(speeds, dtype=np.float64)
+    return ProbeResponses(tuple(names), network_names, shown_at, traces, np.maximum(peaks, 0))
 
 
 def flash(
@@ -44,9 +140,8 @@ def flash(
     Returns:
         Luminance, `(on + off, columns)`.
     """
-    disc = np.abs([lattice.u, lattice.v, lattice.u + lattice.v]).max(axis=0) <= radius
     shown = np.full((on + off, lattice.n_columns), GREY)
-    shown[:on, disc] = intensity
+    shown[:on, lattice.ring <= radius] = intensity
     return shown
 
 

@@ -10,20 +10,14 @@ Assoc). Otherwise all networks are one group.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from stimopt import expect
-from stimopt.analysis.central_response import central_traces
-from stimopt.items import ALL, choose_cell_types
 from stimopt.lattice import Floats
-from stimopt.networks.model import ResponseModel
-from stimopt.protocol import Protocol
 
 Ints = NDArray[np.int64]
 CHANCE = 0.05
@@ -49,7 +43,6 @@ class Grouping:
     silhouette: float
     chance: float
     stability: float
-    together: Floats
 
     @property
     def n_groups(self) -> int:
@@ -90,67 +83,27 @@ def group_networks(
     n_stimuli, random = responses.shape[1], np.random.default_rng(seed)
     flat = responses.reshape(len(responses), -1)
     responds = np.isfinite(flat).all(axis=1) & (flat != flat[:, :1]).any(axis=1)
-    labels, pairs = np.full(len(responses), -1), np.ix_(responds, responds)
-    together = np.full((len(responses), len(responses)), np.nan)
-    if responds.sum() < 3:
-        labels[responds] = 0
-        return Grouping(labels, np.nan, np.nan, np.nan, together)
-    used = responses[responds]
+    labels, used = np.where(responds, 0, -1), responses[responds]
+    if len(used) < 3:
+        return Grouping(labels, np.nan, np.nan, np.nan)
     points = _points(used)
     chance = _chance(points, most, resamples, random)
-    best, silhouette = _divide(points, most)
-    own = best if silhouette > chance else np.zeros_like(best)
-    agreement, shared = [], np.zeros((len(used), len(used)))
+    labels[responds], silhouette = _divide(points, most, chance)
+    agreement = []
     for _ in range(resamples):
         drawn = _points(used[:, random.integers(0, n_stimuli, n_stimuli)])
-        other, other_silhouette = _divide(drawn, most)
-        other = other if other_silhouette > chance else np.zeros_like(other)
-        agreement.append(adjusted_rand_index(own, other))
-        shared += other[:, None] == other
-    labels[responds], together[pairs] = own, shared / resamples
-    return Grouping(labels, silhouette, chance, float(np.mean(agreement)), together)
-
-
-def responses_to(
-    network: ResponseModel,
-    stimuli: ArrayLike,
-    cell_types: str | Sequence[str] = ALL,
-    protocol: Protocol | None = None,
-) -> Floats:
-    """Central voltages above grey to movies or probes, `(networks, types, stimuli, frames)`.
-
-    Args:
-        network: simulated.
-        stimuli: luminance, `(stimuli, frames, columns)`.
-        cell_types: a name, several, several with commas between, or `all`.
-        protocol: pre-stimulus and duration of a frame; its baseline is not used.
-
-    Raises:
-        ValueError: for an unknown cell type, or stimuli that do not fit.
-    """
-    names, shown = choose_cell_types(network, cell_types), np.asarray(stimuli, np.float32)
-    wanted = ("stimuli", "frames", network.lattice.n_columns)
-    expect.shape("stimuli", shown, wanted, "pass those for the network's extent")
-    luminance, protocol = torch.as_tensor(shown), protocol or Protocol()
-    traces = [
-        central_traces(network, luminance, names, protocol, position)
-        for position in range(network.n_networks)
-    ]
-    return np.moveaxis(np.stack(traces), 3, 1)
+        agreement.append(adjusted_rand_index(labels[responds], _divide(drawn, most, chance)[0]))
+    return Grouping(labels, silhouette, chance, float(np.mean(agreement)))
 
 
 def adjusted_rand_index(one: Ints, other: Ints) -> float:
     """Agreement of two groupings (Hubert and Arabie 1985): 1 if they are the same, 0 by chance."""
-    table = np.zeros((one.max() + 1, other.max() + 1))
-    np.add.at(table, (one, other), 1)
-
-    def pairs(counts: Floats) -> float:
-        return float((counts * (counts - 1) / 2).sum())
-
-    both, rows, columns = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    expected = rows * columns / pairs(table.sum(keepdims=True))
-    largest = (rows + columns) / 2
-    return 1.0 if largest == expected else (both - expected) / (largest - expected)
+    i, j = np.triu_indices(len(one), 1)
+    together, again = one[i] == one[j], other[i] == other[j]
+    expected = together.sum() * again.sum() / len(i)
+    largest = (together.sum() + again.sum()) / 2
+    both = (together & again).sum()
+    return 1.0 if largest == expected else float((both - expected) / (largest - expected))
 
 
 def _points(responses: Floats) -> Floats:
@@ -172,16 +125,16 @@ def _chance(points: Floats, most: int, draws: int, random: np.random.Generator) 
     return float(np.quantile([_divide(each, most)[1] for each in drawn], 1 - CHANCE))
 
 
-def _divide(points: Floats, most: int) -> tuple[Ints, float]:
-    """Groups with the largest mean silhouette among two and more, and that silhouette."""
+def _divide(points: Floats, most: int, chance: float = -np.inf) -> tuple[Ints, float]:
+    """Groups with the largest mean silhouette, and that silhouette; one group if it is chance."""
     hierarchy = _import_hierarchy()
     distance = np.linalg.norm(points[:, None] - points, axis=2)
     tree = hierarchy.linkage(distance[np.triu_indices(len(points), 1)], "average")
-    numbers = range(2, min(most, len(points) - 1) + 1)
-    candidates = [_in_order(hierarchy.cut_tree(tree, number)[:, 0]) for number in numbers]
+    # Labelled from 0 in the order in which they appear.
+    candidates = hierarchy.cut_tree(tree, range(2, min(most, len(points) - 1) + 1)).T
     scores = [_silhouette(distance, labels) for labels in candidates]
     best = int(np.argmax(scores))
-    return candidates[best], scores[best]
+    return candidates[best] if scores[best] > chance else 0 * candidates[best], scores[best]
 
 
 def _import_hierarchy() -> Any:
@@ -203,9 +156,3 @@ def _silhouette(distance: Floats, labels: Ints) -> float:
     between = np.where(member, np.inf, total / size).min(axis=1)
     larger = np.maximum(np.maximum(within, between), 1e-12)
     return float(np.where(size[labels] > 1, (between - within) / larger, 0).mean())
-
-
-def _in_order(labels: Ints) -> Ints:
-    """Labels from 0 in the order in which they appear."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return np.asarray(np.argsort(np.argsort(first))[inverse])

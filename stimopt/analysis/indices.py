@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,12 +62,25 @@ def finite_mean(values: ArrayLike, axis: int = -1) -> Floats:
     return _ratio(total, finite.sum(axis=axis))
 
 
-def mean_interval(values: ArrayLike, seed: int = 0, draws: int = 2000) -> tuple[Floats, Floats]:
-    """Ends of the 95 % interval of the mean over the first axis, whose members are drawn anew."""
+class MeanInterval(NamedTuple):
+    """A mean, and the ends of its 95 % interval."""
+
+    mean: Floats
+    low: Floats
+    high: Floats
+
+
+def mean_interval(values: ArrayLike, seed: int = 0, draws: int = 2000) -> MeanInterval:
+    """Mean over the first axis, and its 95 % interval from drawing the members of that anew.
+
+    Raises:
+        ValueError: without a member.
+    """
     each = np.asarray(values, dtype=np.float64)
+    expect.that(len(each) > 0, "at least one value for a mean", "none", "pass some")
     drawn = np.random.default_rng(seed).integers(0, len(each), (draws, len(each)))
     low, high = np.quantile(each[drawn].mean(axis=1), [0.025, 0.975], axis=0)
-    return low, high
+    return MeanInterval(each.mean(axis=0), low, high)
 
 
 def _ratio(part: Floats, whole: NDArray[Any]) -> Floats:

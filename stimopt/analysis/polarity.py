@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from numpy.typing import ArrayLike
 from stimopt import expect
 from stimopt.analysis.central_response import checked_stimulus
 from stimopt.analysis.indices import opponent_index
-from stimopt.lattice import Floats
-from stimopt.networks.model import ResponseModel, device_of
+from stimopt.analysis.shown import ShownStimuli, peak_gradient
+from stimopt.networks.model import ResponseModel
 from stimopt.protocol import GREY, Protocol
 
 DRIVE_SECONDS = 0.12
@@ -75,41 +76,27 @@ def change_drive(
 
     Raises:
         ValueError: for an unknown cell type or network, or a stimulus or frame that does not fit.
-        RuntimeError: if no gradient arrives.
     """
     luminance = checked_stimulus(stimulus, network.lattice)
     expect.whole("frame", frame, "count from 0", at_most=len(luminance) - 1)
     shown = luminance[: frame + 1]
-    gradient = _mean_gradient(network, shown, cell_type, protocol, position)
+    share = (np.arange(PATH_STEPS) + 0.5)[:, None, None] / PATH_STEPS
+    path = torch.as_tensor(GREY + share * (shown - GREY), dtype=torch.float32)
+    every = partial(torch.full, (PATH_STEPS,))
+    of_path = ShownStimuli(
+        luminance=path,
+        lengths=every(frame + 1),
+        cells=every(network.cell_index(cell_type)),
+        cell_types=np.full(PATH_STEPS, cell_type),
+        columns=every(network.lattice.center),
+        networks=every(position),
+        signs=every(1),
+        protocol=dataclasses.replace(protocol, baseline="absolute"),
+    )
+    gradient = peak_gradient(network, of_path, of_path.lengths - 1).mean(axis=0, dtype=np.float64)
     lasting = np.cumsum(gradient[::-1], axis=0)[::-1]
     change = np.diff(shown, axis=0, prepend=GREY)
     start = max(0, frame + 1 - protocol.frames(seconds))
     part = (change * lasting)[start:]
     rising, falling = change[start:] > 0, change[start:] < 0
     return ChangeDrive(on=float(part[rising].sum()), off=float(part[falling].sum()))
-
-
-def _mean_gradient(
-    network: ResponseModel, shown: Floats, cell_type: str, protocol: Protocol, position: int
-) -> Floats:
-    """Gradient of the response in the last frame, averaged over the path, `(frames, columns)`."""
-    protocol = dataclasses.replace(protocol, baseline="absolute")
-    device = device_of(network)
-    share = (np.arange(PATH_STEPS) + 0.5)[:, None, None] / PATH_STEPS
-    path = GREY + share * (shown - GREY)
-    luminance = torch.as_tensor(path, dtype=torch.float32, device=device)
-    cell = torch.tensor([network.cell_index(cell_type)], device=device)
-    with torch.enable_grad():
-        luminance.requires_grad_()
-        index = torch.full((PATH_STEPS,), position, device=device)
-        response = network.respond(luminance, protocol, cell, index)[:, -1, 0]
-        expect.that(
-            response.requires_grad,
-            "a gradient from the response to the stimulus",
-            "none",
-            "check that the network passes one",
-            RuntimeError,
-        )
-        (gradient,) = torch.autograd.grad(response.sum(), luminance)
-    mean: Floats = gradient.double().mean(dim=0).cpu().numpy()
-    return mean

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stimopt import expect
-from stimopt.analysis.flyvis_indices import ProbeResponses
-from stimopt.analysis.indices import angle_between, finite_mean
+from stimopt.analysis.flyvis_probes import ProbeResponses
+from stimopt.analysis.indices import angle_between, direction_tuning, finite_mean
 from stimopt.analysis.known_cells import POLARITY, PREFERRED_DIRECTION_DEG
 from stimopt.analysis.known_cells import SELECTIVE as KNOWN_SELECTIVE
 from stimopt.analysis.stimulus_tuning import stimulus_tuning
@@ -28,32 +27,6 @@ REVERSED_DEG = 120.0
 """Angle to the recorded direction from which a type counts as reversed."""
 FITTING = 0.5
 """Correlation, or score, below which a network hardly fits."""
-
-
-class Prediction(NamedTuple):
-    """What networks predict of a type that has not been recorded.
-
-    Args:
-        cell_type: its name.
-        polarity: 1 for ON, -1 for OFF, of most networks; 0 where as many say either.
-        polarity_agreement: part of the networks that have that polarity.
-        polarity_recorded: whether the polarity is known.
-        selectivity: direction selectivity index, mean over networks.
-        selectivity_agreement: part of the networks that agree whether it exceeds 0.2.
-        selectivity_recorded: whether direction selectivity is known.
-        direction_deg: preferred direction, mean over the networks that are selective; or NaN.
-        direction_agreement: length of the mean of their unit vectors, from 0 to 1; or NaN.
-    """
-
-    cell_type: str
-    polarity: int
-    polarity_agreement: float
-    polarity_recorded: bool
-    selectivity: float
-    selectivity_agreement: float
-    selectivity_recorded: bool
-    direction_deg: float
-    direction_agreement: float
 
 
 @dataclass(frozen=True)
@@ -109,9 +82,8 @@ class ScoreCard:
     @property
     def score(self) -> Floats:
         """Mean of the three fits, those that are defined, from -1 to 1, `(networks,)`."""
-        return finite_mean(
-            np.stack([self.polarity_fit, self.selectivity_fit, self.direction_fit], 1)
-        )
+        fits = self.polarity_fit, self.selectivity_fit, self.direction_fit
+        return finite_mean(fits, axis=0)
 
     def fitting(self, at_least: float = FITTING) -> list[int]:
         """Positions of the networks with such a score, as an option `networks` takes them."""
@@ -130,18 +102,16 @@ class ScoreCard:
         Returns:
             `(types, networks)`.
         """
-        fits = [k in self.fitting(at_least) for k in networks]
-        turned = [self.reversed_types(k) for k in networks]
-        rows = [
-            [fit and name not in off for fit, off in zip(fits, turned, strict=True)]
+        counts = [
+            [self.score[k] >= at_least and name not in self.reversed_types(k) for k in networks]
             for name in cell_types
         ]
-        return np.array(rows, dtype=np.float64)
+        return np.array(counts, dtype=np.float64)
 
     def reversed_types(self, position: int) -> list[str]:
         """Types of a network whose direction is 120 degrees or more off."""
-        off = self.direction_error_deg[position] >= REVERSED_DEG
-        return [name for name, is_off in zip(self.cell_types, off, strict=True) if is_off]
+        errors = self.direction_error_deg[position]
+        return [self.cell_types[t] for t in np.flatnonzero(errors >= REVERSED_DEG)]
 
     def remarks(self, position: int) -> list[str]:
         """What does not fit in a network, in words."""
@@ -154,51 +124,55 @@ class ScoreCard:
                 remarks.append(f"{name} hardly fits ({fit:.2f})")
         return remarks
 
-    def predictions(self, networks: list[int] | None = None) -> list[Prediction]:
+    def predictions(self, networks: list[int] | None = None) -> list[dict[str, Any]]:
         """What networks predict of the types of which something has not been recorded.
 
         Args:
             networks: positions of those to be asked, such as `fitting()`; None is all.
+
+        Returns:
+            For each `cell_type`, `polarity` of most networks (1 ON, -1 OFF, 0 where as many say
+            either), `selectivity` (mean over networks) and `direction_deg` (mean over those that
+            are selective, or NaN). Each but the direction is followed by whether it is recorded,
+            and each by an agreement: the part of the networks that have that polarity, or agree
+            whether the selectivity exceeds 0.2, and the length of the mean of unit vectors.
 
         Raises:
             ValueError: if there are none.
         """
         which = list(range(len(self.network_names))) if networks is None else networks
         expect.that(which, "at least one network", "none", "lower the score that is asked for")
-        return [
-            self._prediction(t, which)
-            for t, name in enumerate(self.cell_types)
-            if name not in POLARITY or name not in KNOWN_SELECTIVE
-        ]
-
-    def _prediction(self, t: int, which: list[int]) -> Prediction:
-        name, selectivity = self.cell_types[t], self.selectivity[which, t]
-        signs = np.sign(np.nan_to_num(self.polarity_index[which, t]))
-        polarity = int(np.sign(signs.sum()))
-        selective = selectivity > SELECTIVE
-        angles = np.radians(self.direction_deg[which, t][selective])
-        vector = complex(np.exp(1j * angles).mean()) if len(angles) else complex(np.nan, np.nan)
-        return Prediction(
-            cell_type=name,
-            polarity=polarity,
-            polarity_agreement=float((signs == polarity).mean()) if polarity else 0.5,
-            polarity_recorded=name in POLARITY,
-            selectivity=float(finite_mean(selectivity[None])[0]),
-            selectivity_agreement=float(max(selective.mean(), 1 - selective.mean())),
-            selectivity_recorded=name in KNOWN_SELECTIVE,
-            direction_deg=float(np.angle(vector, deg=True) % 360),
-            direction_agreement=abs(vector),
-        )
+        rows = []
+        for t, name in enumerate(self.cell_types):
+            if name in POLARITY and name in KNOWN_SELECTIVE:
+                continue
+            signs = np.sign(np.nan_to_num(self.polarity_index[which, t]))
+            polarity, selective = int(np.sign(signs.sum())), self.selectivity[which, t] > SELECTIVE
+            angles = self.direction_deg[which, t][selective]
+            direction, agreement = direction_tuning(np.ones(len(angles)), angles)
+            rows.append(
+                {
+                    "cell_type": name,
+                    "polarity": polarity,
+                    "polarity_agreement": float((signs == polarity).mean()) if polarity else 0.5,
+                    "polarity_recorded": name in POLARITY,
+                    "selectivity": float(finite_mean(self.selectivity[which, t])),
+                    "selectivity_agreement": float(max(selective.mean(), 1 - selective.mean())),
+                    "selectivity_recorded": name in KNOWN_SELECTIVE,
+                    "direction_deg": float(direction),
+                    "direction_agreement": float(agreement),
+                }
+            )
+        return rows
 
     def _correlation(self, index: Floats, known: Mapping[str, Any]) -> Floats:
         """Pearson's, over the types known, of each network; NaN where it is not defined."""
-        types = [t for t, name in enumerate(self.cell_types) if name in known]
-        wanted = np.array([float(known[self.cell_types[t]]) for t in types])
+        wanted = np.array([known.get(name, np.nan) for name in self.cell_types], np.float64)
         fits = np.full(len(index), np.nan)
-        for n, row in enumerate(index[:, types]):
-            valid = np.isfinite(row)
-            if len(set(wanted[valid])) > 1 and len(set(row[valid])) > 1:
-                fits[n] = np.corrcoef(row[valid], wanted[valid])[0, 1]
+        for n, row in enumerate(index):
+            pairs = np.stack([row, wanted])[:, np.isfinite(row + wanted)]
+            if all(len(set(values)) > 1 for values in pairs):
+                fits[n] = np.corrcoef(pairs)[0, 1]
         return fits
 
 
@@ -208,8 +182,8 @@ def score_probes(responses: ProbeResponses) -> ScoreCard:
     The selectivity is that at the contrast where it is larger, as in flyvis's comparison.
     """
     selectivity = responses.direction_selectivity
-    known = [POLARITY.get(name, 0) for name in responses.cell_types]
-    better = np.where(np.array(known) == 0, selectivity.argmax(axis=2), np.array(known) > 0)
+    known = np.array([POLARITY.get(name, 0) for name in responses.cell_types])
+    better = np.where(known == 0, selectivity.argmax(axis=2), known > 0)
     direction = responses.preferred_direction_deg
     return ScoreCard(
         source="probes",
@@ -231,16 +205,12 @@ def score_optima(network: ResponseModel, optima: Result) -> ScoreCard:
     Raises:
         ValueError: for optima of another network, or stimuli that suppress.
     """
-    expect.that(
-        optima.network_hash == network.content_hash,
-        f"the network of the optima ({', '.join(optima.network_names)})",
-        ", ".join(network.names),
-        "load that network",
-    )
+    optima.require_network(network)
     excite = optima.config.get("sign", 1) == 1
     expect.that(excite, "stimuli that excite", "ones that suppress", "fit with sign 1")
     names = list(dict.fromkeys(map(str, optima["cell_type"])))
-    indices: NDArray[np.float64] = np.full((3, network.n_networks, len(names)), np.nan)
+    indices = np.full((3, network.n_networks, len(names)), np.nan)
+    # Backward, so that the first item of a cell stays.
     for i in reversed(range(len(optima["cell_type"]))):
         name, position = str(optima["cell_type"][i]), int(optima["network"][i])
         stimulus = optima["stimulus"][i, : int(optima["n_frames"][i])]

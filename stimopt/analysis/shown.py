@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -71,14 +71,14 @@ class ShownStimuli:
             "pass the result of a search or fit",
         )
         result.require_network(network)
-        types, (u, v) = result["cell_type"].astype(str), (result["readout_u"], result["readout_v"])
-        cells = [network.cell_index(*cell) for cell in zip(types.tolist(), u, v, strict=True)]
+        types = result["cell_type"].astype(str)
+        columns = network.lattice.index(result["readout_u"], result["readout_v"])
         return cls(
             torch.as_tensor(np.asarray(result["stimulus"], np.float32)).nan_to_num(nan=GREY),
             torch.as_tensor(np.asarray(result["n_frames"], np.int64)),
-            torch.tensor(cells),
+            _cells(network, types, columns),
             types,
-            torch.as_tensor(network.lattice.index(u, v)),
+            torch.as_tensor(columns),
             torch.as_tensor(np.asarray(result["network"], np.int64)),
             torch.as_tensor(result.signs),
             dataclasses.replace(result.protocol, baseline="absolute"),
@@ -98,9 +98,8 @@ class ShownStimuli:
 
     def select(self, rows: Tensor) -> ShownStimuli:
         """Some of the items, by number."""
-        of_items = ("luminance", "lengths", "cells", "columns", "networks", "signs")
-        selected: dict[str, Any] = {name: getattr(self, name)[rows] for name in of_items}
-        return dataclasses.replace(self, cell_types=self.cell_types[rows.numpy()], **selected)
+        chosen = {name: each[rows] for name, each in vars(self).items() if name != "protocol"}
+        return dataclasses.replace(self, **chosen)
 
     def in_network(self, network: ResponseModel, position: int) -> ShownStimuli:
         """The same for the cells of these types and columns in another network.
@@ -115,17 +114,14 @@ class ShownStimuli:
             f"{network.names[position]} with {network.lattice.n_columns} (extent {extent})",
             "open it with the extent of the result",
         )
-        u, v = (each[self.columns.numpy()] for each in (network.lattice.u, network.lattice.v))
-        where = zip(self.cell_types.tolist(), u.tolist(), v.tolist(), strict=True)
-        cells = torch.tensor([network.cell_index(*cell) for cell in where])
+        cells = _cells(network, self.cell_types, self.columns.numpy())
         there = torch.full_like(self.networks, position)
         return dataclasses.replace(self, cells=cells, networks=there)
 
     def batches(self) -> Iterator[Tensor]:
         """Numbers of the items that are simulated together, batch by batch."""
-        yield from torch.split(
-            torch.arange(len(self)), max(1, ITEM_FRAMES // self.luminance.shape[1])
-        )
+        size = max(1, ITEM_FRAMES // self.luminance.shape[1])
+        yield from torch.split(torch.arange(len(self)), size)
 
     def peaks(self, traces: Tensor) -> Peaks:
         """Peaks of traces `(items, frames)` within the read-out window.
@@ -139,20 +135,20 @@ class ShownStimuli:
         return Peaks(torch.where(whole, self.signs * value, torch.nan), frame)
 
 
+def _cells(network: ResponseModel, types: NDArray[np.str_], columns: NDArray[np.int64]) -> Tensor:
+    u, v = network.lattice.u[columns].tolist(), network.lattice.v[columns].tolist()
+    return torch.tensor([network.cell_index(*c) for c in zip(types.tolist(), u, v, strict=True)])
+
+
 @torch.no_grad()
 def traces_of(network: ResponseModel, shown: ShownStimuli) -> Tensor:
     """Voltage of each item's cell, `(items, frames)`, float64."""
-    device, traces = device_of(network), []
+    traces = []
     with network.busy():
         for rows in shown.batches():
             part = shown.select(rows)
-            responses = network.respond(
-                part.luminance.to(device),
-                part.protocol,
-                part.cells[:, None].to(device),
-                part.networks.to(device),
-            )
-            traces.append(responses[..., 0].double().cpu())
+            luminance = part.luminance.to(device_of(network))
+            traces.append(_voltages(network, part, luminance).double().cpu())
     return torch.cat(traces)
 
 
@@ -172,15 +168,19 @@ def peak_gradient(network: ResponseModel, shown: ShownStimuli, frames: Tensor) -
         shown: the stimuli.
         frames: in which the voltage counts, such as its peak, `(items,)`.
     """
-    device, parts = device_of(network), []
+    parts = []
     with torch.inference_mode(False), torch.enable_grad(), network.busy():
         for rows in shown.batches():
             part = shown.select(rows)
-            luminance = part.luminance.to(device).clone().requires_grad_()
-            response = network.respond(
-                luminance, part.protocol, part.cells[:, None].to(device), part.networks.to(device)
-            )
-            at_peak = response[torch.arange(len(rows)), frames[rows], 0].sum()
+            luminance = part.luminance.to(device_of(network)).clone().requires_grad_()
+            voltages = _voltages(network, part, luminance)
+            at_peak = voltages[torch.arange(len(rows)), frames[rows]].sum()
             (gradient,) = torch.autograd.grad(at_peak, luminance)
             parts.append(gradient.float().cpu().numpy())
     return np.concatenate(parts)
+
+
+def _voltages(network: ResponseModel, shown: ShownStimuli, luminance: Tensor) -> Tensor:
+    """Of each item's cell, `(items, frames)`, on the device of the luminance."""
+    cells, networks = shown.cells[:, None].to(luminance.device), shown.networks.to(luminance.device)
+    return network.respond(luminance, shown.protocol, cells, networks)[..., 0]

@@ -6,20 +6,20 @@ Voltages of networks share no unit. A response is therefore normalized by the ne
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from stimopt import expect
-from stimopt.analysis.central_response import central_traces
 from stimopt.analysis.indices import finite_mean
+from stimopt.analysis.shown import ShownStimuli, traces_of
 from stimopt.lattice import Floats
 from stimopt.networks.model import ResponseModel
-from stimopt.protocol import GREY, peak
 from stimopt.results.result import Result
 
 
@@ -27,12 +27,10 @@ class ResponseScale(NamedTuple):
     """Where the response of each cell type starts and how far it reaches, in each network.
 
     Args:
-        cell_types: names along the type axis.
         grey: response to grey, `(networks, types)`.
         span: from there to the ceiling, or to the floor, where it is negative, likewise.
     """
 
-    cell_types: tuple[str, ...]
     grey: Floats
     span: Floats
 
@@ -63,21 +61,18 @@ class ResponseScale(NamedTuple):
         which = f"the {'ceiling' if sign > 0 else 'floor'} of every cell"
         advice = "seek it with ResponseRange for all of these networks"
         rows = _rows(ranges, ("cell_type", "network", "sign"), wanted, which, advice)
-        shape = (len(networks), len(cell_types))
-        grey = ranges["grey_objective"][rows].reshape(shape).astype(np.float64)
-        span = ranges[extreme][rows].reshape(shape) - grey
-        flat = [
-            f"{name} of {ranges.network_names[k]}"
-            for (name, k, s), d in zip(wanted, span.ravel(), strict=True)
-            if s * d <= 0
-        ]
+        rows = rows.reshape(len(networks), len(cell_types))
+        grey = ranges["grey_objective"][rows].astype(np.float64)
+        span = ranges[extreme][rows] - grey
+        still = (sign * span <= 0).ravel()
+        flat = [f"{name} of {ranges.network_names[k]}" for name, k, _ in compress(wanted, still)]
         expect.that(
             not flat,
             "responses that light can move away from that to grey",
             f"constant ones of {', '.join(flat[:5])}",
             "leave the cell type or the network out",
         )
-        return cls(tuple(cell_types), grey, span)
+        return cls(grey, span)
 
 
 @dataclass(frozen=True)
@@ -105,20 +100,6 @@ class TransferMatrix:
     def generality(self) -> Floats:
         """The same averaged over the networks that optima are made for, `(types,)`."""
         return finite_mean(self.travels, axis=0)
-
-    @property
-    def best_traveller(self) -> NDArray[np.int64]:
-        """Position of the network whose optimum drives the others most, `(types,)`."""
-        return np.asarray(np.nan_to_num(self.travels, nan=-np.inf).argmax(axis=0))
-
-    @property
-    def likeness(self) -> Floats:
-        """How far two networks are driven by each other's optima, `(networks, networks)`.
-
-        Both directions and all types are averaged; the diagonal is for a network's own optima.
-        """
-        mean = finite_mean(self.values)
-        return np.asarray((mean + mean.T) / 2)
 
     def of_type(self, cell_type: str) -> Floats:
         """The matrix of one type, `(made for, shown to)`.
@@ -197,28 +178,20 @@ def normalized_responses(
         ValueError: for a result of other networks or another protocol, or a missing ceiling.
     """
     ranges = stimuli if ranges is None else ranges
-    for result in (stimuli, ranges):
-        expect.that(
-            result.network_hash == network.content_hash,
-            f"stimuli and ceilings of {', '.join(network.names)}",
-            f"those of other networks ({', '.join(result.network_names)})",
-            "load those networks",
-        )
+    ranges.require_network(network)
+    shown = dataclasses.replace(ShownStimuli.of(stimuli, network), protocol=stimuli.protocol)
     expect.that(
         ranges.protocol == stimuli.protocol,
         f"ceilings under the protocol of the stimuli ({stimuli.protocol})",
         str(ranges.protocol),
         "seek them with the same options",
     )
-    names = list(dict.fromkeys(map(str, stimuli["cell_type"])))
-    sign = int(stimuli.config.get("sign", 1))
-    scale = ResponseScale.of(ranges, names, range(network.n_networks), sign)
-    responses = np.empty((len(stimuli["cell_type"]), network.n_networks))
-    for t, name in enumerate(names):
-        rows = np.flatnonzero(stimuli["cell_type"] == name)
-        peaks = _peaks(network, stimuli, rows, name, sign)
-        responses[rows] = (peaks - scale.grey[:, t]) / scale.span[:, t]
-    return np.where(np.isfinite(responses), responses, np.nan)
+    positions, sign = range(network.n_networks), int(stimuli.config.get("sign", 1))
+    names, of_item = np.unique(shown.cell_types, return_inverse=True)
+    scale = ResponseScale.of(ranges, names.tolist(), positions, sign)
+    peaks = [shown.peaks(traces_of(network, shown.in_network(network, k))).value for k in positions]
+    responses = (np.stack(peaks) - scale.grey[:, of_item]) / scale.span[:, of_item]
+    return np.asarray(np.where(np.isfinite(responses), responses, np.nan).T)
 
 
 class LeftOut(NamedTuple):
@@ -271,20 +244,3 @@ def left_out_responses(
             numbers = (float(row[k]), float(np.median(own)), float(own.max()))
             rows.append(LeftOut(network.names[k], name, len(used), *numbers))
     return rows
-
-
-def _peaks(
-    network: ResponseModel, stimuli: Result, rows: NDArray[np.int64], cell_type: str, sign: int
-) -> Floats:
-    """Peak voltage of a type to some of the stimuli in every network, `(rows, networks)`."""
-    protocol, lengths = stimuli.protocol, torch.as_tensor(stimuli["n_frames"][rows])
-    luminance = torch.as_tensor(np.asarray(stimuli["stimulus"][rows], np.float32))
-    luminance = luminance[:, : int(lengths.max())].nan_to_num(nan=GREY)
-    mask = protocol.readout_mask(lengths, luminance.shape[1])
-    peaks = []
-    for position in range(network.n_networks):
-        traces = central_traces(
-            network, luminance, [cell_type], protocol, position, baseline=protocol.baseline
-        )
-        peaks.append(peak(torch.as_tensor(traces[..., 0]), mask, sign)[0].numpy())
-    return np.stack(peaks, axis=1)

@@ -8,8 +8,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from stimopt import expect
-from stimopt.analysis.flyvis_indices import probe_responses
-from stimopt.analysis.flyvis_probes import PROTOCOL, SPEEDS
+from stimopt.analysis.edge_tuning import EDGE_SPEEDS
+from stimopt.analysis.flyvis_probes import PROTOCOL, probe_responses
 from stimopt.analysis.groups import group_networks
 from stimopt.analysis.score_card import FITTING, score_optima, score_probes
 from stimopt.analysis.transfer import LeftOut, left_out_responses, transfer
@@ -17,6 +17,7 @@ from stimopt.commands.parsers import command_parser
 from stimopt.networks.opening import NetworkSource
 from stimopt.networks.stability import Stability
 from stimopt.report import comparison
+from stimopt.report.rows import write_csv
 from stimopt.report.tables import print_table
 from stimopt.results import fitted
 
@@ -29,7 +30,7 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     add("--optima", type=str | None, default=None, help="result.h5, optima.h5 or a campaign")
     add("--ranges", type=str | None, default=None, help="result of a range, for its ceilings")
     add("--consensus", type=list[str], default=[], help="results for some networks at once")
-    add("--speeds", type=list[float], default=list(SPEEDS), help="of the edges, columns a second")
+    add("--speeds", type=list[float], default=[*EDGE_SPEEDS], help="of the edges, columns a second")
     add("--min_score", type=float, default=FITTING, help="of networks whose predictions count")
     add("--groups", type=bool, default=False, help="group networks by their responses to edges")
     add("--most_groups", type=int, default=5, help="largest number of groups")
@@ -49,22 +50,19 @@ def run(arguments: Sequence[str]) -> int:
     network = NetworkSource(**vars(config.network)).open(PROTOCOL)
     positions = range(network.n_networks)
     stable = [network.stability(PROTOCOL, k) is Stability.STABLE for k in positions]
-    scaled = ranges is not None or (optima is not None and "grey_objective" in optima.variables)
-    matrix = transfer(network, optima, ranges) if optima and scaled else None
-    advice = "give both, of all networks"
-    given = matrix is not None or not config.consensus
+    matrix, left_out = None, list[LeftOut]()
+    if optima and (ranges or "grey_objective" in optima.variables):
+        matrix = transfer(network, optima, ranges)
+        for path in config.consensus:
+            left_out += left_out_responses(network, fitted(path), matrix, ranges or optima)
+    given, advice = matrix or not config.consensus, "give both, of all networks"
     expect.that(given, "--optima and --ranges with --consensus", "none", advice)
-    left_out = list[LeftOut]()
-    for path in config.consensus:
-        assert matrix and optima
-        left_out += left_out_responses(network, fitted(path), matrix, ranges or optima)
     responses = probe_responses(network, speeds=config.speeds)
     cards = [score_probes(responses)]
     cards += [score_optima(network, optima)] if optima else []
-    print_table(comparison.score_table(cards, stable))
-    comparison.write_score_cards(cards, stable, folder)
+    print_table(comparison.write_score_cards(cards, stable, folder))
     if fitting := cards[0].fitting(config.min_score):
-        comparison.write_predictions(cards[0].predictions(fitting), folder)
+        write_csv(folder / "predictions.csv", cards[0].predictions(fitting))
     else:
         print(f"no network scores {config.min_score:g} or more, so that nothing is predicted")
     if matrix:
@@ -72,13 +70,11 @@ def run(arguments: Sequence[str]) -> int:
     if left_out:
         print(comparison.write_consensus(left_out, folder))
     if config.groups:
+        chosen = {"most": config.most_groups, "resamples": config.resamples, "seed": config.seed}
+        # Each edge is a stimulus: polarity, speed and direction.
+        edges = responses.edge_peaks.reshape(*responses.edge_peaks.shape[:2], -1)
         groups = {
-            name: group_networks(
-                responses.edge_peaks[:, t].reshape(len(positions), -1),
-                most=config.most_groups,
-                resamples=config.resamples,
-                seed=config.seed,
-            )
+            name: group_networks(edges[:, t], **chosen)
             for t, name in enumerate(responses.cell_types)
         }
         comparison.write_groups(groups, network.names, folder)

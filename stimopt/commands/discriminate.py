@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jsonargparse import ArgumentParser, Namespace
-from numpy.typing import NDArray
 
 from stimopt import expect
-from stimopt.analysis.discriminate import (
-    Judged,
-    Round,
-    flies_left_out,
-    identification,
-    judge,
-    lesioned_flies,
-)
-from stimopt.analysis.edge_tuning import moving_edges
+from stimopt.analysis.discriminate import Round, flies_left_out, judge, lesioned_flies
+from stimopt.analysis.edge_tuning import moving_edges, responses_to
 from stimopt.analysis.flyvis_probes import ANGLES_DEG, INTENSITIES, flash
-from stimopt.analysis.groups import responses_to
+from stimopt.analysis.indices import MeanInterval, mean_interval
 from stimopt.analysis.transfer import ResponseScale
 from stimopt.commands import options
+from stimopt.commands.fitting import fit_stage
 from stimopt.items import choose_cell_types
 from stimopt.lattice import Floats
 from stimopt.movies.datamodule import StimulusDataModule
@@ -37,23 +31,13 @@ from stimopt.protocol import Protocol
 from stimopt.report.figures import safe_names
 from stimopt.report.rows import write_csv
 from stimopt.results import Result, fitted
-from stimopt.runs.trainer import fit
+from stimopt.results.campaign import padded
 
-MADE, CLIPS, EDGES, FLASHES = SETS = ("discriminating", "clips", "edges", "flashes")
-ALL_TYPES = "all cell types"
+MADE, ALL_TYPES = "discriminating", "all cell types"
 SPEEDS = (4.8, 9.7, 19.0)
 """Of the edges, columns a second."""
-QUIET: dict[str, Any] = {"max_figures": 0, "enable_progress_bar": False}
-
-
-class Answers(NamedTuple):
-    """What the flies of a round answered to one set of stimuli, for one cell type."""
-
-    cell_type: str
-    name: str
-    flies: str
-    judged: Judged
-    sources: Sequence[str | int]
+SIZES = (1, 3, 6)
+"""Of the discs that flash, beside the whole lattice, in columns around the central one."""
 
 
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
@@ -82,39 +66,6 @@ def run(arguments: Sequence[str]) -> int:
     return _Experiment(config, *options.open_network(config)).run()
 
 
-def seek_discriminating(
-    network: ResponseModel,
-    chosen: Round,
-    ranges: Result,
-    folder: Path,
-    *,
-    steps: int = 30,
-    **options: Any,
-) -> dict[str, Result]:
-    """Fit the stimuli on which a class exceeds another, for every pair of classes in both orders.
-
-    Args:
-        network: that holds all networks.
-        chosen: candidates and their classes.
-        ranges: result of `ResponseRange` for the cell types in all candidates.
-        folder: for the fits, a folder each, from which they resume.
-        steps: of each fit.
-        **options: of `discriminating`, such as `noise`, `rms_contrast` and `t_stim`.
-
-    Returns:
-        The result of each pair, by its name: `1 over 0`.
-    """
-    results = {}
-    for pair in chosen.pairs:
-        first, second = groups = [chosen.members(each) for each in pair]
-        short = [[network.names[k].rsplit("/", 1)[-1] for k in group] for group in groups]
-        name = " over ".join(map("+".join, short))
-        types = list(chosen.cell_types)
-        module = discriminating(network, types, first, second, ranges, anneal=steps, **options)
-        results[name] = fit(module, steps, folder / safe_names([name])[0], **QUIET)
-    return results
-
-
 class _Experiment:
     """The networks, their scales, and their responses to what a laboratory would show them."""
 
@@ -126,68 +77,39 @@ class _Experiment:
         got = f"{network.n_networks} networks without lesioned copies"
         advice = "add copies by --network.lesions, or load at least four networks to be grouped"
         expect.that(self.lesioned or network.n_networks >= 4, "networks to play a fly", got, advice)
-        options = {"t_stim": config.t_stim, "anneal": config.steps}
-        self.ranges = (
-            fitted(config.ranges)
-            if config.ranges
-            else fit(
-                ResponseRange(network, self.names, protocol, **options),
-                config.steps,
-                self.folder / "ranges",
-                **QUIET,
-            )
-        )
+        if config.ranges:
+            self.ranges = fitted(config.ranges)
+        else:
+            options = {"t_stim": config.t_stim, "anneal": config.steps}
+            sought = ResponseRange(network, self.names, protocol, **options)
+            folder = self.folder / "ranges"
+            self.ranges = fit_stage(sought, folder, config.steps, enable_progress_bar=False)
         self.scale = ResponseScale.of(self.ranges, self.names, range(network.n_networks))
+        self.fractions = defaultdict[tuple[str, str], list[Floats]](list)
+        self.questions: list[dict[str, Any]] = []
 
     def run(self) -> int:
         """Every round; then the tables and the figure."""
-        shown = {
-            CLIPS: self.responses(self.clips()),
-            EDGES: self.responses(self.edges()),
-            FLASHES: self.responses([self.flashes()]),
-        }
+        shown = self.shown()
         rounds = [self.lesioned] if self.lesioned else self.left_out(shown)
-        answers = [each for chosen in rounds for each in self.answers(chosen, shown)]
-        self.write(answers, chance=1 / len(set(rounds[-1].classes)))
+        for chosen in rounds:
+            self.ask(chosen, shown)
+        self.write(chance=1 / len(set(rounds[-1].candidates.values())))
         return 0
 
-    def left_out(self, shown: Mapping[str, Floats]) -> list[Round]:
-        """Every network of a group left out."""
-        rounds = []
-        for t, name in enumerate(self.names):
-            flat = [v[:, t].reshape(len(v), -1) for v in shown.values()]
-            responses = np.nan_to_num(np.concatenate(flat, axis=1))
-            own = flies_left_out(name, responses[:, :, None], seed=self.config.seed)
-            if not own:
-                print(f"{name}: no groups of two networks or more, so that none can play the fly")
-            rounds += own
-        expect.that(rounds, "a cell type whose networks fall into groups", "none", "add lesions")
-        return rounds
+    def shown(self) -> dict[str, Floats]:
+        """Responses to clips, to edges in 12 directions and to flashes of full contrast."""
+        lattice, protocol = self.network.lattice, self.protocol
+        data = StimulusDataModule(**vars(self.config.data), dt=protocol.dt, extent=lattice.extent)
+        clips = (batch.luminance.numpy() for batch in data.test_dataloader())
+        edges = (moving_edges(lattice, ANGLES_DEG, speed, protocol) for speed in SPEEDS)
+        on = protocol.frames(self.config.t_stim)
+        discs = itertools.product((*SIZES, lattice.extent), INTENSITIES)
+        flashes = [[flash(lattice, shade, radius, on, on) for radius, shade in discs]]
+        stimuli = {"clips": clips, "edges": edges, "flashes": flashes}
+        return {name: self.responses(batches) for name, batches in stimuli.items()}
 
-    def answers(self, chosen: Round, shown: Mapping[str, Floats]) -> Iterator[Answers]:
-        """Make stimuli for a round, and ask its flies."""
-        config = self.config
-        label = "lesions" if self.lesioned else f"{chosen.cell_types[0]}-{chosen.flies[0]}"
-        made = seek_discriminating(
-            self.network,
-            chosen,
-            self.ranges,
-            self.folder / "fits" / label,
-            steps=config.steps,
-            protocol=self.protocol,
-            **{name: config[name] for name in ("noise", "rms_contrast", "t_stim")},
-        )
-        asked = {name: config[name] for name in ("noise", "trials", "draws", "seed")}
-        flies = ", ".join(self.network.names[k] for k in chosen.flies)
-        for name in chosen.cell_types:
-            own = [result["stimulus"][result["cell_type"] == name] for result in made.values()]
-            sets = {MADE: self.responses([np.concatenate(own)]), **shown}
-            of_type = {key: values[:, self.names.index(name)] for key, values in sets.items()}
-            for key, judged in judge(chosen, of_type, number=config.n_stimuli, **asked).items():
-                sources = [list(made)[i] if key == MADE else int(i) for i in judged.stimuli]
-                yield Answers(name, key, flies, judged, sources)
-
-    def responses(self, batches: Iterable[NDArray[Any]]) -> Floats:
+    def responses(self, batches: Iterable[Any]) -> Floats:
         """Normalized responses `(networks, types, stimuli, frames)`; NaN after the end."""
         parts = [
             responses_to(self.network, batch, self.names, self.protocol)
@@ -195,73 +117,83 @@ class _Experiment:
             for batch in batches
         ]
         longest = max(part.shape[3] for part in parts)
-        padded = [
-            np.pad(part, [(0, 0)] * 3 + [(0, longest - part.shape[3])], constant_values=np.nan)
-            for part in parts
-        ]
-        return np.concatenate(padded, axis=2)
+        ends = [padded(part, (*part.shape[:3], longest)) for part in parts]
+        return np.concatenate(ends, axis=2)
 
-    def clips(self) -> Iterable[NDArray[Any]]:
-        """The samples of the movies."""
-        extent = self.network.lattice.extent
-        data = StimulusDataModule(**vars(self.config.data), dt=self.protocol.dt, extent=extent)
-        return (batch.luminance.numpy() for batch in data.test_dataloader())
+    def left_out(self, shown: Mapping[str, Floats]) -> list[Round]:
+        """Every network of a group left out."""
+        rounds = []
+        for t, name in enumerate(self.names):
+            flat = [values[:, t].reshape(len(values), -1) for values in shown.values()]
+            responses = np.nan_to_num(np.concatenate(flat, axis=1))
+            own = flies_left_out(name, responses, seed=self.config.seed)
+            if not own:
+                print(f"{name}: no groups of two networks or more, so that none can play the fly")
+            rounds += own
+        expect.that(rounds, "a cell type whose networks fall into groups", "none", "add lesions")
+        return rounds
 
-    def edges(self) -> Iterable[Floats]:
-        """Edges of full contrast in 12 directions, ON and OFF."""
-        lattice, protocol = self.network.lattice, self.protocol
-        return (moving_edges(lattice, ANGLES_DEG, speed, protocol) for speed in SPEEDS)
+    def made(self, chosen: Round) -> dict[str, Result]:
+        """Fits of the stimuli on which a class exceeds another, by the name of the pair."""
+        config, types, results = self.config, list(chosen.cell_types), {}
+        label = "lesions" if self.lesioned else f"{types[0]}-{next(iter(chosen.flies))}"
+        options = {name: config[name] for name in ("noise", "rms_contrast", "t_stim")}
+        options |= {"protocol": self.protocol, "anneal": config.steps}
+        for pair in chosen.pairs:
+            first, second = groups = [chosen.members(each) for each in pair]
+            short = [[self.network.names[k].rsplit("/", 1)[-1] for k in group] for group in groups]
+            name = " over ".join(map("+".join, short))
+            module = discriminating(self.network, types, first, second, self.ranges, **options)
+            folder = self.folder / "fits" / label / safe_names([name])[0]
+            results[name] = fit_stage(module, folder, config.steps, enable_progress_bar=False)
+        return results
 
-    def flashes(self) -> Floats:
-        """OFF and ON flashes of full contrast on discs of four sizes, then grey."""
-        lattice, on = self.network.lattice, self.protocol.frames(self.config.t_stim)
-        sizes = itertools.product((1, 3, 6, lattice.extent), INTENSITIES)
-        return np.stack([flash(lattice, shade, radius, on, on) for radius, shade in sizes])
+    def ask(self, chosen: Round, shown: Mapping[str, Floats]) -> None:
+        """Make stimuli for a round, and ask its flies."""
+        config, made = self.config, self.made(chosen)
+        asked = {name: config[name] for name in ("noise", "trials", "draws", "seed")}
+        for name in chosen.cell_types:
+            own = [result["stimulus"][result["cell_type"] == name] for result in made.values()]
+            sets = {MADE: self.responses([np.concatenate(own)]), **shown}
+            of_type = {key: values[:, self.names.index(name)] for key, values in sets.items()}
+            for key, judged in judge(chosen, of_type, number=config.n_stimuli, **asked).items():
+                for group in (ALL_TYPES, name):
+                    self.fractions[group, key].append(judged.fractions)
+                self.questions += [
+                    {
+                        "cell_type": name,
+                        "set": key,
+                        "question": number,
+                        "stimulus": list(made)[stimulus] if key == MADE else stimulus,
+                        "read_at_s": self.protocol.seconds(int(frame)),
+                        "flies": ", ".join(self.network.names[k] for k in chosen.flies),
+                    }
+                    for number, (stimulus, frame) in enumerate(
+                        zip(judged.stimuli, judged.frames, strict=True)
+                    )
+                ]
 
-    def write(self, answers: Sequence[Answers], chance: float) -> None:
+    def write(self, chance: float) -> None:
         """Write `identification.csv`, `questions.csv` and `identification.png`."""
         seed, trial = self.config.seed, self.config.trials // 2
-
-        def fractions(key: str, name: str = ALL_TYPES) -> Floats:
-            """Of all flies, `(flies, trials)`."""
-            chosen = [a for a in answers if a.name == key and name in (ALL_TYPES, a.cell_type)]
-            return np.concatenate([each.judged.fractions for each in chosen])
-
-        names = dict.fromkeys([ALL_TYPES, *(each.cell_type for each in answers)])
-        curves = {
-            name: {key: identification(fractions(key, name), seed) for key in SETS}
-            for name in names
-        }
-        rows = [
-            {"cell_type": name, "set": key, "trials": n + 1, "fraction": f, "low": lo, "high": hi}
-            for name, sets in curves.items()
-            for key, curve in sets.items()
-            for n, (f, lo, hi) in enumerate(zip(*curve, strict=True))
-        ]
+        fractions = {which: np.concatenate(each) for which, each in self.fractions.items()}
+        curves, rows = dict[str, dict[str, MeanInterval]](), []
+        for (name, key), each in fractions.items():
+            curves.setdefault(name, {})[key] = curve = mean_interval(each, seed)
+            rows += [
+                {"cell_type": name, "set": key, "trials": n, "fraction": f, "low": lo, "high": hi}
+                for n, (f, lo, hi) in enumerate(zip(*curve, strict=True), start=1)
+            ]
         write_csv(self.folder / "identification.csv", rows)
-        questions = [
-            {
-                "cell_type": each.cell_type,
-                "set": each.name,
-                "question": number,
-                "stimulus": source,
-                "read_at_s": self.protocol.seconds(int(frame)),
-                "flies": each.flies,
-            }
-            for each in answers
-            for number, (source, frame) in enumerate(
-                zip(each.sources, each.judged.frames, strict=True)
-            )
-        ]
-        write_csv(self.folder / "questions.csv", questions)
+        write_csv(self.folder / "questions.csv", self.questions)
         save_figure(plot_identification(curves, chance), self.folder / "identification.png")
         print(f"named right after {trial + 1} trials, and how many more by {MADE} (95 % interval):")
-        for key in SETS:
+        for key, curve in curves[ALL_TYPES].items():
             # The same flies answer to all sets, so that each is compared with itself.
-            more = identification(fractions(MADE) - fractions(key), seed)
+            more = fractions[ALL_TYPES, MADE] - fractions[ALL_TYPES, key]
             texts = [
-                "{:4.0f} % ({:.0f} to {:.0f})".format(*(100 * values[trial] for values in curve))
-                for curve in (curves[ALL_TYPES][key], more)
+                "{:4.0f} % ({:.0f} to {:.0f})".format(*(100 * ends[trial] for ends in each))
+                for each in (curve, mean_interval(more, seed))
             ]
             print(f"{key:>15}  {texts[0]}  {'' if key == MADE else texts[1]}")
         print(self.folder)

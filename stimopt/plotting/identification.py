@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from stimopt import expect
 from stimopt.plotting import style
+from stimopt.plotting.transfer import panels
 
 Curve = Sequence[ArrayLike]
 """Fraction, and the lower and upper end of its interval, `(trials,)` each."""
@@ -33,14 +34,8 @@ def plot_identification(
         ValueError: if there is none.
     """
     expect.that(curves, "at least one cell type", "none", "pass {type: {set: curve}}")
-    columns = min(columns, len(curves))
-    rows = -(-len(curves) // columns)
-    fig = Figure(figsize=(2.3 * columns + 0.3, 1.7 * rows + 0.6), dpi=style.DPI)
-    fig.set_layout_engine("constrained")
-    axes = fig.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for ax in axes[len(curves) :]:
-        ax.remove()
-    for ax, (name, sets) in zip(axes, curves.items(), strict=False):
+    fig, axes = panels(len(curves), columns, 2.3, 1.7, sharex=True, sharey=True)
+    for ax, (name, sets) in zip(axes, curves.items(), strict=True):
         for (label, (fraction, low, high)), color in zip(sets.items(), style.SERIES, strict=False):
             trials = 1 + np.arange(len(np.asarray(fraction)))
             ax.fill_between(trials, low, high, color=color, alpha=0.15, lw=0)
@@ -49,17 +44,9 @@ def plot_identification(
             ax.axhline(chance, color="0.6", lw=0.7, ls=":")
         ax.set_ylim(0, 1.02)
         ax.set_title(name, fontsize=style.LABEL_SIZE)
-        ax.tick_params(labelsize=style.TICK_SIZE)
-        ax.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(
-        handles,
-        labels,
-        loc="outside upper center",
-        ncols=4,
-        frameon=False,
-        fontsize=style.TICK_SIZE,
-    )
+        style.open_axes(ax)
+    shown, size = axes[0].get_legend_handles_labels(), style.TICK_SIZE
+    fig.legend(*shown, loc="outside upper center", ncols=4, frameon=False, fontsize=size)
     fig.supxlabel("trials", fontsize=style.LABEL_SIZE)
     fig.supylabel("fraction named right", fontsize=style.LABEL_SIZE)
     return fig

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -43,9 +45,9 @@ def plot_transfer(ax: Axes, values: ArrayLike, names: Sequence[str], title: str 
     ax.set_ylabel("made for", fontsize=style.LABEL_SIZE)
     ax.set_title(title, fontsize=style.TITLE_SIZE)
     if len(names) <= NUMBERED:
-        for (i, j), value in np.ndenumerate(values):
-            if not np.isfinite(value):
-                continue  # an empty square is a response that is no number
+        # An empty square is a response that is no number.
+        for i, j in np.argwhere(np.isfinite(values)):
+            value = values[i, j]
             color = "white" if abs(value) > 0.7 else "black"
             text = f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
             ax.text(j, i, text, ha="center", va="center", size=style.TICK_SIZE, color=color)
@@ -74,36 +76,39 @@ def plot_transfers(
     n = len(names)
     expect.shape("transfer matrices", values, (n, n, len(cell_types)), "pass a name for each")
     counted = np.isfinite(values) & ~np.eye(n, dtype=bool)[:, :, None]
-    others = np.where(counted, values, 0).sum(axis=(0, 1)) / np.maximum(counted.sum(axis=(0, 1)), 1)
-    columns = min(columns, len(cell_types))
-    rows = -(-len(cell_types) // columns)
-    fig = Figure(figsize=(1.0 * columns + 1.2, 1.25 * rows + 0.9), dpi=style.DPI)
-    fig.set_layout_engine("constrained")
-    axes = fig.subplots(rows, columns, squeeze=False).ravel()
-    for ax in axes[len(cell_types) :]:
-        ax.remove()
-    for ax, t in zip(axes, np.argsort(-others, kind="stable"), strict=False):
+    others = np.ma.array(values, mask=~counted).mean(axis=(0, 1)).filled(0)
+    fig, axes = panels(len(cell_types), columns, 1.0, 1.25)
+    for ax, t in zip(axes, np.argsort(-others, kind="stable"), strict=True):
         image = ax.imshow(values[:, :, t], cmap=style.RESPONSE_CMAP, vmin=-1, vmax=1)
-        ax.set_xticks([])
-        ax.set_yticks([])
+        ax.set(xticks=[], yticks=[])
         ax.set_title(f"{cell_types[t]}  {style.number(others[t])}", fontsize=style.TICK_SIZE)
-    bar = fig.colorbar(image, ax=list(axes[: len(cell_types)]), shrink=0.5, aspect=30)
+    bar = fig.colorbar(image, ax=axes, shrink=0.5, aspect=30)
     bar.set_label("response (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
     bar.ax.tick_params(labelsize=style.TICK_SIZE)
     short = ", ".join(name.rsplit("/", 1)[-1] for name in names)
     shown = f" ({short})" if n <= NUMBERED else f" ({n}, in the order passed)"
-    fig.supxlabel(
-        f"shown to{shown}; the number is the mean without the diagonal", fontsize=style.LABEL_SIZE
-    )
+    label = f"shown to{shown}; the number is the mean without the diagonal"
+    fig.supxlabel(label, fontsize=style.LABEL_SIZE)
     fig.supylabel("made for", fontsize=style.LABEL_SIZE)
     return fig
 
 
+def panels(
+    n: int, columns: int, width: float, height: float, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels, a number of them in a row, of a size in inches each."""
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    size = (width * columns + 1.0, height * rows + 0.8)
+    fig = Figure(figsize=size, dpi=style.DPI, layout="constrained")
+    axes = fig.subplots(rows, columns, squeeze=False, **options).ravel()
+    for ax in axes[n:]:
+        ax.remove()
+    return fig, list(axes[:n])
+
+
 def plot_consensus(
-    consensus: ArrayLike,
-    single: ArrayLike,
-    cell_types: Sequence[str],
-    left_out: Sequence[str],
+    consensus: ArrayLike, single: ArrayLike, cell_types: Sequence[str], left_out: Sequence[str]
 ) -> Figure:
     """Draw responses of networks left out to a consensus against those to single optima.
 
@@ -130,10 +135,10 @@ def plot_consensus(
         expect.shape(name, values, rows, "pass one for each network left out")
     names, networks = list(dict.fromkeys(cell_types)), list(dict.fromkeys(left_out))
     place = np.array([names.index(name) for name in cell_types])
-    fig = Figure(figsize=(6.4, max(3.0, 0.14 * len(names) + 0.8)), dpi=style.DPI)
-    fig.set_layout_engine("constrained")
+    height = max(3.0, 0.14 * len(names) + 0.8)
+    fig = Figure(figsize=(6.4, height), dpi=style.DPI, layout="constrained")
     left, right = fig.subplots(1, 2)
-    for name, color in zip(networks, style.SERIES * len(networks), strict=False):
+    for name, color in zip(networks, itertools.cycle(style.SERIES), strict=False):
         own = np.array([each == name for each in left_out])
         label = name.rsplit("/", 1)[-1]
         left.plot(x[own], y[own], "o", ms=3, color=color, label=label)
@@ -143,9 +148,8 @@ def plot_consensus(
     left.set_aspect("equal", anchor="N")
     left.set_xlabel("median single optimum (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
     left.set_ylabel("consensus (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
-    title = "network left out"
     size = style.TICK_SIZE
-    left.legend(title=title, fontsize=size, title_fontsize=size, frameon=False)
+    left.legend(title="network left out", fontsize=size, title_fontsize=size, frameon=False)
     gains = [float((y - x)[place == t].mean()) for t in range(len(names))]
     right.barh(range(len(names)), gains, color="0.85", zorder=0)
     right.axvline(0, color="0.6", lw=0.7)
@@ -154,6 +158,5 @@ def plot_consensus(
     right.locator_params(axis="x", nbins=5)
     right.set_xlabel("consensus less median single optimum", fontsize=style.LABEL_SIZE)
     for ax in (left, right):
-        ax.tick_params(labelsize=style.TICK_SIZE)
-        ax.spines[["top", "right"]].set_visible(False)
+        style.open_axes(ax)
     return fig

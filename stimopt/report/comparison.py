@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from stimopt.analysis.groups import Grouping
 from stimopt.analysis.indices import finite_mean, mean_interval
-from stimopt.analysis.score_card import Prediction, ScoreCard
+from stimopt.analysis.score_card import ScoreCard
 from stimopt.analysis.transfer import LeftOut, TransferMatrix
 from stimopt.plotting.files import save_figure
 from stimopt.plotting.transfer import plot_consensus, plot_transfers
@@ -18,14 +19,19 @@ from stimopt.report.rows import write_csv
 from stimopt.results.result import NOT_STABLE
 
 _FITS = ("polarity_fit", "selectivity_fit", "direction_fit", "score")
+_INDICES = ("polarity_index", "selectivity", "direction_deg", "direction_error_deg")
 
 
-def score_table(cards: Sequence[ScoreCard], stable: Sequence[bool]) -> Table:
-    """How each network fits what has been recorded, and what does not.
+def write_score_cards(cards: Sequence[ScoreCard], stable: Sequence[bool], folder: Path) -> Table:
+    """Write `networks.csv`, with the fits, and `cells.csv`, with the indices behind them.
 
     Args:
         cards: of the same networks.
         stable: whether each network can be simulated.
+        folder: to write to.
+
+    Returns:
+        How each network fits what has been recorded, and what does not.
     """
     table = Table(title="Fit to recorded cell types", title_justify="left")
     table.add_column("network", no_wrap=True)
@@ -33,39 +39,22 @@ def score_table(cards: Sequence[ScoreCard], stable: Sequence[bool]) -> Table:
     for name in _FITS:
         table.add_column(name.removesuffix("_fit"), justify="right", no_wrap=True)
     table.add_column("remarks")
-    for card in cards:
-        for k, name in enumerate(card.network_names):
-            fits = [f"{getattr(card, fit)[k]:.2f}".replace("nan", "") for fit in _FITS]
-            remarks = [] if stable[k] else [NOT_STABLE]
-            text = "; ".join([*remarks, *card.remarks(k)])
-            table.add_row(name.replace("[", "\\["), card.source, *fits, text)
-    return table
-
-
-def write_score_cards(cards: Sequence[ScoreCard], stable: Sequence[bool], folder: Path) -> None:
-    """Write `networks.csv`, with the fits, and `cells.csv`, with the indices behind them."""
     networks, cells = [], []
     for card in cards:
         for k, name in enumerate(card.network_names):
-            fits = {fit: getattr(card, fit)[k] for fit in _FITS}
             row = {"network": name, "source": card.source, "stable": bool(stable[k])}
-            networks.append({**row, **fits, "remarks": "; ".join(card.remarks(k))})
-            for t, cell_type in enumerate(card.cell_types):
-                indices = {
-                    index: getattr(card, index)[k, t]
-                    for index in (
-                        *("polarity_index", "selectivity", "direction_deg"),
-                        "direction_error_deg",
-                    )
-                }
-                cells.append({**row, "cell_type": cell_type, **indices})
+            fits, remarks = {fit: getattr(card, fit)[k] for fit in _FITS}, card.remarks(k)
+            networks.append({**row, **fits, "remarks": "; ".join(remarks)})
+            cells += [
+                {**row, "cell_type": of, **{each: getattr(card, each)[k, t] for each in _INDICES}}
+                for t, of in enumerate(card.cell_types)
+            ]
+            texts = [f"{fit:.2f}".replace("nan", "") for fit in fits.values()]
+            marked = remarks if stable[k] else [NOT_STABLE, *remarks]
+            table.add_row(escape(name), card.source, *texts, "; ".join(marked))
     write_csv(folder / "networks.csv", networks)
     write_csv(folder / "cells.csv", cells)
-
-
-def write_predictions(predictions: Iterable[Prediction], folder: Path) -> None:
-    """Write `predictions.csv`."""
-    write_csv(folder / "predictions.csv", [each._asdict() for each in predictions])
+    return table
 
 
 def write_transfer(matrix: TransferMatrix, stable: Sequence[bool], folder: Path) -> None:
@@ -87,10 +76,8 @@ def write_transfer(matrix: TransferMatrix, stable: Sequence[bool], folder: Path)
         for i, j, t in np.ndindex(*matrix.values.shape)
     ]
     write_csv(folder / "transfer.csv", rows)
-    names = [
-        name if ok else f"{name} ({NOT_STABLE})"
-        for name, ok in zip(matrix.network_names, stable, strict=True)
-    ]
+    marks = ["" if ok else f" ({NOT_STABLE})" for ok in stable]
+    names = [name + mark for name, mark in zip(matrix.network_names, marks, strict=True)]
     figure = plot_transfers(matrix.values, names, matrix.cell_types)
     save_figure(figure, folder / "transfer.png")
 
@@ -113,22 +100,20 @@ def write_consensus(rows: Sequence[LeftOut], folder: Path) -> str:
     save_figure(figure, folder / "consensus.png")
     names = dict.fromkeys(row.cell_type for row in largest)
     gains = [finite_mean([r.gain for r in largest if r.cell_type == name]) for name in names]
-    (low, high), better = mean_interval(gains), sum(row.gain > 0 for row in largest)
+    gain, better = mean_interval(gains), sum(row.gain > 0 for row in largest)
     return (
         f"better than the median single optimum in {better} of {len(largest)}; mean gain over "
-        f"{len(names)} cell types {np.mean(gains):.3f} (95 % interval {low:.3f} to {high:.3f})"
+        f"{len(names)} cell types {gain.mean:.3f} (95 % interval {gain.low:.3f} to {gain.high:.3f})"
     )
 
 
 def write_groups(groups: Mapping[str, Grouping], names: Sequence[str], folder: Path) -> None:
     """Write `groups.csv`, a row for each cell type with the group of each network."""
+    numbers = ("n_groups", "silhouette", "chance", "stability")
     rows = [
         {
             "cell_type": cell_type,
-            "n_groups": grouping.n_groups,
-            "silhouette": grouping.silhouette,
-            "chance": grouping.chance,
-            "stability": grouping.stability,
+            **{name: getattr(grouping, name) for name in numbers},
             **dict(zip(names, grouping.labels.tolist(), strict=True)),
         }
         for cell_type, grouping in groups.items()

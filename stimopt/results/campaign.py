@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -31,35 +31,30 @@ FILES = ("optima.h5", "result.h5")
 """What a chunk leaves; the first that is there is its result."""
 
 
-class Manifest(NamedTuple):
-    """What a campaign is of.
+def write_manifest(folder: Path, settings: Mapping[str, Any], chunks: Sequence[str]) -> None:
+    """Write `campaign.json`, whole or not at all.
 
     Args:
+        folder: of the campaign.
         settings: that decide its results, by name.
         chunks: their names, in the order of the items.
     """
+    content = {"schema": SCHEMA, "settings": settings, "chunks": chunks}
+    replace_text(folder / "campaign.json", json.dumps(content, indent=1))
 
-    settings: dict[str, Any]
-    chunks: list[str]
 
-    def write(self, folder: str | Path) -> None:
-        """Write `campaign.json`, whole or not at all."""
-        text = json.dumps({"schema": SCHEMA, **self._asdict()}, indent=1)
-        replace_text(Path(folder) / "campaign.json", text)
+def read_manifest(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
+    """Settings and names of chunks from `campaign.json`.
 
-    @classmethod
-    def read(cls, folder: str | Path) -> Manifest:
-        """Read `campaign.json`.
-
-        Raises:
-            BadFile: if it is missing, damaged or of another kind.
-        """
-        path = Path(folder) / "campaign.json"
-        with reading(path, "a campaign", "give the output folder of stimopt campaign"):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            schema = content.get("schema")
-            expect.that(schema == SCHEMA, f"schema {SCHEMA} in {path}", schema, "rerun", BadFile)
-            return cls(dict(content["settings"]), [str(name) for name in content["chunks"]])
+    Raises:
+        BadFile: if it is missing, damaged or of another kind.
+    """
+    path = Path(folder) / "campaign.json"
+    with reading(path, "a campaign", "give the output folder of stimopt campaign"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema = content.get("schema")
+        expect.that(schema == SCHEMA, f"schema {SCHEMA} in {path}", schema, "rerun", BadFile)
+        return dict(content["settings"]), [str(name) for name in content["chunks"]]
 
 
 def read_campaign(folder: str | Path) -> Result | ThreeOptima:
@@ -71,7 +66,7 @@ def read_campaign(folder: str | Path) -> Result | ThreeOptima:
     Raises:
         ValueError: if chunks are missing, damaged, or do not belong together.
     """
-    chunks = [Path(folder) / "chunks" / name for name in Manifest.read(folder).chunks]
+    chunks = [Path(folder) / "chunks" / name for name in read_manifest(folder)[1]]
     missing = [chunk.name for chunk in chunks if not chunk.is_dir()]
     expect.that(
         not missing,
@@ -109,11 +104,8 @@ def join(paths: Sequence[Path], group: str = "") -> Result:
         for name in first.variables
     }
     labels = Variable(("item",), np.array(_labels(results)))
-    config = {
-        name: value
-        for name, value in first.config.items()
-        if all(result.config.get(name) == value for result in results)
-    }
+    settings = [result.config for result in results]
+    config = {k: v for k, v in first.config.items() if all(each.get(k) == v for each in settings)}
     return dataclasses.replace(first, variables={**variables, "label": labels}, config=config)
 
 
@@ -137,16 +129,13 @@ class ItemArray:
     def __len__(self) -> int:
         return len(self._sources)
 
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        return (self[i] for i in range(len(self)))
-
     def __getitem__(self, key: Any) -> Any:
         first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
-        if isinstance(first, (int, np.integer)):
-            return self._item(int(first))[rest]
-        rows = np.arange(len(self))[first].tolist()
+        rows = np.arange(len(self))[first]
+        if rows.ndim == 0:
+            return self._item(int(rows))[rest]
+        values = np.array([self._item(i) for i in rows.tolist()], self.dtype)
         within = (slice(None), *rest)
-        values = np.array([self._item(i) for i in rows], self.dtype)
         return values.reshape(len(rows), *self.shape[1:])[within]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -163,7 +152,7 @@ class ItemArray:
         path, name, row = self._sources[i]
         with opened(path, "the result of a chunk", "remove its folder and rerun") as file:
             require_plain(file[name])
-            return _padded(np.asarray(file[name][row]), self.shape[1:])
+            return padded(np.asarray(file[name][row]), self.shape[1:])
 
 
 def _values(path: Path, data: h5py.Dataset) -> Any:
@@ -192,12 +181,12 @@ def _joined(parts: Sequence[Variable], name: str) -> Variable:
         values = ItemArray(sources, tuple(map(int, shape)), longest.values.dtype)
     else:
         sizes = [[*shape[:axis], part.values.shape[axis], *shape[axis + 1 :]] for part in parts]
-        padded = [_padded(part.values, n) for part, n in zip(parts, sizes, strict=True)]
-        values = np.concatenate(padded, axis=axis)
+        arrays = [padded(part.values, size) for part, size in zip(parts, sizes, strict=True)]
+        values = np.concatenate(arrays, axis=axis)
     return longest._replace(values=values)
 
 
-def _padded(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+def padded(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
     """Values with NaN after their end."""
     missing = [(0, int(n) - size) for n, size in zip(shape, values.shape, strict=True)]
     if not np.any(missing):
@@ -211,13 +200,10 @@ def _labels(results: Sequence[Result]) -> list[str]:
     """Labels that are distinct among the items of all results."""
     items = []
     for result in results:
-        columns = (result[name] for name in ("cell_type", "network", "seed", "label"))
-        own = [
-            (Item((Reading(str(t), network=int(k)),), int(s)), str(label))
-            for t, k, s, label in zip(*columns, strict=True)
-        ]
-        plain = label_items([item for item, _ in own], result.network_names)
-        for (item, label), prefix in zip(own, plain, strict=True):
+        columns = (result[name].tolist() for name in ("cell_type", "network", "seed"))
+        own = [Item((Reading(t, network=k),), s) for t, k, s in zip(*columns, strict=True)]
+        plain = label_items(own, result.network_names)
+        for item, prefix, label in zip(own, plain, result["label"].tolist(), strict=True):
             variant = label.removeprefix(prefix).removeprefix("-")
             items.append(dataclasses.replace(item, variant=variant))
     return label_items(items, results[0].network_names)

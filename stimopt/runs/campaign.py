@@ -29,7 +29,7 @@ from rich.console import Console
 
 from stimopt import expect
 from stimopt.report.figures import safe_names
-from stimopt.results.campaign import Manifest
+from stimopt.results.campaign import read_manifest, write_manifest
 from stimopt.storage.identity import require_same
 
 
@@ -80,12 +80,13 @@ def plan_chunks(
         for types in _split(cell_types, size // len(some))
     ]
     labels = []
-    for i, (types, group, some, _) in enumerate(chunks):
-        network = "all" if pooled else names[group[0]].rsplit("/", 1)[-1]
-        seed = f"-seed{some[0]}" if len(some) < len(seeds) else ""
-        labels.append(f"{i:04d}-{network}-{types[0]}{seed}")
-    safe = safe_names(labels)
-    return [chunk._replace(name=name) for chunk, name in zip(chunks, safe, strict=True)]
+    for i, chunk in enumerate(chunks):
+        network = "all" if pooled else names[chunk.networks[0]].rsplit("/", 1)[-1]
+        seed = f"-seed{chunk.seeds[0]}" if len(chunk.seeds) < len(seeds) else ""
+        labels.append(f"{i:04d}-{network}-{chunk.cell_types[0]}{seed}")
+    return [
+        chunk._replace(name=name) for chunk, name in zip(chunks, safe_names(labels), strict=True)
+    ]
 
 
 def _split(values: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
@@ -112,8 +113,8 @@ def claim(folder: str | Path, settings: Mapping[str, Any], chunks: Sequence[Chun
             got = f"{', '.join(others[:5])} of another run"
             advice = "name another output folder"
             expect.that(not others, f"an empty folder or a campaign in {folder}", got, advice)
-            Manifest(plain, [chunk.name for chunk in chunks]).write(folder)
-        require_same(Manifest.read(folder).settings, plain, str(folder))
+            write_manifest(folder, plain, [chunk.name for chunk in chunks])
+        require_same(read_manifest(folder)[0], plain, str(folder))
 
 
 def run_chunks(
@@ -137,8 +138,10 @@ def run_chunks(
         with suppress(Timeout), lock:
             if whole.exists():
                 continue
-            done = _n_done(folder, chunks)
-            left = _time_left(len(chunks) - done, done - before, time.monotonic() - begin)
+            done, seconds, left = _n_done(folder, chunks), time.monotonic() - begin, ""
+            if done > before:  # By what all processes have done since this one began.
+                seconds = round((len(chunks) - done) * seconds / (done - before))
+                left = f", about {timedelta(seconds=seconds)} left"
             console.print(f"chunk {i + 1} of {len(chunks)}, {chunk.name}; {done} done{left}")
             run(chunk, unfinished)
             gc.collect()  # A Trainer and its module hold each other, and the chunk's stimuli.
@@ -151,13 +154,6 @@ def run_chunks(
 
 def _n_done(folder: Path, chunks: Sequence[Chunk]) -> int:
     return sum((folder / "chunks" / chunk.name).exists() for chunk in chunks)
-
-
-def _time_left(chunks_left: int, chunks_done: int, seconds: float) -> str:
-    """By the chunks that all processes have done since this one began."""
-    if not chunks_done:
-        return ""
-    return f", about {timedelta(seconds=round(chunks_left * seconds / chunks_done))} left"
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from stimopt.analysis import (
     edge_tuning,
     grey_voltage,
     moving_edge,
+    responses_to,
 )
 from stimopt.lattice import HexLattice
 from stimopt.networks.frozen import FrozenNetwork
@@ -53,14 +54,11 @@ def test_edges_turn_and_mirror_with_the_lattice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("angle", "polarity", "speed", "settling"),
-    [(0, 0, 19, 0.3), (0, 2, 19, 0.3), (0, 1, 0, 0.3), (np.nan, 1, 19, 0.3), (0, 1, 19, -1)],
+    ("angle", "polarity", "speed"), [(0, 0, 19), (0, 2, 19), (0, 1, 0), (np.nan, 1, 19)]
 )
-def test_rejects_impossible_edges(
-    angle: float, polarity: int, speed: float, settling: float
-) -> None:
+def test_rejects_impossible_edges(angle: float, polarity: int, speed: float) -> None:
     with pytest.raises(ValueError, match=r"^expected .*, got .*; "):
-        moving_edge(HexLattice(2), angle, polarity, speed, PROTOCOL, settling=settling)
+        moving_edge(HexLattice(2), angle, polarity, speed, PROTOCOL)
 
 
 def test_edge_indices_by_hand() -> None:
@@ -74,11 +72,8 @@ def test_edge_indices_by_hand() -> None:
     np.testing.assert_allclose(tuning.polarity_index, [[0.5, np.nan]])
     np.testing.assert_allclose(tuning.preferred_direction_deg, [[90, np.nan]])
     np.testing.assert_allclose(tuning.direction_selectivity, [[4 / 8, np.nan]])
-    np.testing.assert_allclose(tuning.at_speed(20).direction_selectivity, [[1 / 3, np.nan]])
     assert [part[0, 0] for part in tuning.best_edge] == [1, 5.0, 90.0]
     assert tuning.best_response[0, 0] == 3
-    with pytest.raises(ValueError, match=r"got 7; "):
-        tuning.at_speed(7)
 
 
 @pytest.mark.parametrize("cell", DETECTORS)
@@ -144,11 +139,25 @@ def test_each_network_has_its_own_tuning() -> None:
     np.testing.assert_array_equal(only.responses[0], together.responses[1])
 
 
+def test_responses_are_those_of_each_network_to_each_stimulus() -> None:
+    both = two_networks(extent=2)
+    stimuli = np.random.default_rng(0).random((3, 8, both.lattice.n_columns), np.float32)
+    responses = responses_to(both, stimuli, "T4c,Mi1")
+    assert responses.shape == (2, 2, 3, 8)
+    for network, (t, name), i in ((0, (1, "Mi1"), 2), (1, (0, "T4c"), 0)):
+        shown = torch.as_tensor(stimuli[i : i + 1])
+        cell, position = torch.tensor([both.cell_index(name)]), torch.tensor([network])
+        own = both.respond(shown, Protocol(baseline="grey"), cell, position)[0, :, 0]
+        np.testing.assert_allclose(responses[network, t, i], own, atol=1e-5)
+    with pytest.raises(ValueError, match=r"^expected stimuli \(stimuli, frames, 19\)"):
+        responses_to(both, np.zeros((3, 19)))
+
+
 def test_rejects_unknown_names_and_empty_choices(circuit: FrozenNetwork) -> None:
     for message, arguments in (
         ("T4c", {"cell_types": "T4x"}),
         ("at least one", {"cell_types": "T4c", "speeds": ()}),
-        ("at least one", {"cell_types": "T4c", "angles": 0}),
+        ("number of directions", {"cell_types": "T4c", "angles": 0}),
         ("at least one", {"cell_types": "T4c", "networks": []}),
     ):
         with pytest.raises(ValueError, match=message):

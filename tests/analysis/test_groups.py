@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from stimopt.analysis.groups import adjusted_rand_index, group_networks, responses_to
+from stimopt.analysis.groups import adjusted_rand_index, group_networks
 from stimopt.lattice import Floats
-from stimopt.protocol import Protocol
-from tests.search.cases import two_networks
 
 pytest.importorskip("scipy", reason="groups need the extra 'groups'")
 
@@ -33,7 +30,6 @@ def test_finds_the_groups_that_there_are(sizes: list[int], labels: list[int] | N
     assert grouping.n_groups == len(sizes)
     assert grouping.silhouette > grouping.chance
     assert grouping.stability > 0.95
-    np.testing.assert_allclose(grouping.together, expected[:, None] == expected, atol=0.1)
 
 
 def test_one_group_is_an_answer() -> None:
@@ -50,7 +46,6 @@ def test_a_network_that_does_not_respond_is_in_no_group() -> None:
     responses[1], responses[4, 3] = 2.5, np.inf
     grouping = group_networks(responses, resamples=20)
     assert grouping.labels.tolist() == [0, -1, 0, 1, -1, 1]
-    assert np.isnan(grouping.together[1]).all() and np.isfinite(grouping.together[0, 2])
     responses[2:] = 0.0
     few = group_networks(responses, resamples=20)
     assert few.labels.tolist() == [0, -1, -1, -1, -1, -1] and np.isnan(few.stability)
@@ -76,26 +71,12 @@ def test_agreement_of_groupings() -> None:
     assert adjusted_rand_index(one, alone) == 0
 
 
-def test_responses_are_those_of_each_network_to_each_stimulus() -> None:
-    both = two_networks(extent=2)
-    stimuli = np.random.default_rng(0).random((3, 8, both.lattice.n_columns), np.float32)
-    responses = responses_to(both, stimuli, "T4c,Mi1")
-    assert responses.shape == (2, 2, 3, 8)
-    for network, (t, name), i in ((0, (1, "Mi1"), 2), (1, (0, "T4c"), 0)):
-        shown = torch.as_tensor(stimuli[i : i + 1])
-        cell, position = torch.tensor([both.cell_index(name)]), torch.tensor([network])
-        own = both.respond(shown, Protocol(baseline="grey"), cell, position)[0, :, 0]
-        np.testing.assert_allclose(responses[network, t, i], own, atol=1e-5)
-
-
 def test_refuses_what_cannot_be_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
     for responses in (networks([2], 1.0), networks([3], 1.0)[:, 0]):
         with pytest.raises(ValueError, match=r"^expected .*, got .*; "):
             group_networks(responses)
     with pytest.raises(ValueError, match=r"^expected most groups .*, got 1; "):
         group_networks(networks([3], 1.0), most=1)
-    with pytest.raises(ValueError, match=r"^expected stimuli \(stimuli, frames, 19\)"):
-        responses_to(two_networks(extent=2), np.zeros((3, 19)))
 
     def missing(name: str) -> Any:
         raise ImportError(name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stimopt.analysis import angle_between, direction_tuning, percentile_of
-from stimopt.analysis.indices import finite_mean, opponent_index
+from stimopt.analysis.indices import finite_mean, mean_interval, opponent_index
 
 
 @pytest.mark.parametrize("preferred", [0.0, 10.0, 137.0, 359.0])
@@ -54,3 +54,11 @@ def test_means_are_over_what_is_finite() -> None:
     values = [[1.0, np.nan, 3.0], [np.inf, np.nan, np.nan]]
     np.testing.assert_array_equal(finite_mean(values), [2.0, np.nan])
     np.testing.assert_array_equal(finite_mean(values, axis=0), [1.0, np.nan, 3.0])
+
+
+def test_the_interval_of_a_mean_is_that_of_its_members_drawn_anew() -> None:
+    found = mean_interval([[0.0, 1.0], [1.0, 1.0]])
+    assert found.mean.tolist() == [0.5, 1.0]
+    assert (found.low[0], found.high[0]) == (0.0, 1.0) and found.low[1] == found.high[1] == 1.0
+    with pytest.raises(ValueError, match="expected at least one value for a mean, got none; "):
+        mean_interval(np.zeros((0, 3)))

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from stimopt.analysis.flyvis_indices import probe_responses
+from stimopt.analysis.flyvis_probes import probe_responses
 from stimopt.analysis.known_cells import POLARITY, PREFERRED_DIRECTION_DEG, SELECTIVE
 from stimopt.analysis.score_card import ScoreCard, score_optima, score_probes
 from stimopt.networks.frozen import FrozenNetwork
@@ -61,16 +61,20 @@ def test_weights_leave_out_low_scores_and_reversed_types(card: ScoreCard) -> Non
 
 def test_predicts_what_is_not_recorded(card: ScoreCard) -> None:
     dm1, l1 = card.predictions([0, 1])
-    assert (dm1.cell_type, dm1.polarity, dm1.polarity_agreement) == ("Dm1", 1, 1.0)
-    assert not dm1.polarity_recorded and not dm1.selectivity_recorded
-    assert dm1.selectivity == pytest.approx(0.4)
-    assert dm1.selectivity_agreement == 1
-    assert dm1.direction_deg == pytest.approx(20)
-    assert dm1.direction_agreement == pytest.approx(np.cos(np.radians(30)))
+    assert (dm1["cell_type"], dm1["polarity"], dm1["polarity_agreement"]) == ("Dm1", 1, 1.0)
+    assert not dm1["polarity_recorded"] and not dm1["selectivity_recorded"]
+    assert dm1["selectivity"] == pytest.approx(0.4)
+    assert dm1["selectivity_agreement"] == 1
+    assert dm1["direction_deg"] == pytest.approx(20)
+    assert dm1["direction_agreement"] == pytest.approx(np.cos(np.radians(30)))
     # The polarity of L1 is recorded, its direction selectivity is not.
-    assert (l1.cell_type, l1.polarity_recorded, l1.selectivity_recorded) == ("L1", True, False)
-    assert (l1.polarity, l1.polarity_agreement, l1.selectivity_agreement) == (0, 0.5, 1.0)
-    assert np.isnan(l1.direction_deg)
+    assert (l1["cell_type"], l1["polarity_recorded"], l1["selectivity_recorded"]) == (
+        "L1",
+        True,
+        False,
+    )
+    assert (l1["polarity"], l1["polarity_agreement"], l1["selectivity_agreement"]) == (0, 0.5, 1.0)
+    assert np.isnan(l1["direction_deg"])
     with pytest.raises(ValueError, match=r"^expected at least one network, got none; "):
         card.predictions([])
 

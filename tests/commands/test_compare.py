@@ -96,7 +96,7 @@ def test_refuses_ranges_alone_and_optima_of_other_networks(
     for message, options in (
         ("expected --optima with --ranges, got none; give both", [f"--ranges={optima}"]),
         ("--optima and --ranges with --consensus, got none", [f"--consensus=[{optima}]"]),
-        ("load those networks", [f"--optima={optima}", "--network.lesions=Mi9"]),
+        ("load that network", [f"--optima={optima}", "--network.lesions=Mi9"]),
     ):
         assert main(["compare", *NETWORK, *options, f"--output={tmp_path}"]) == 2
         assert message in capsys.readouterr().err

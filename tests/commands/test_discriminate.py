@@ -6,6 +6,7 @@ import csv
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ import torch
 
 from stimopt.analysis.discriminate import Round, judge
 from stimopt.cli import main
-from stimopt.commands.discriminate import seek_discriminating
 from stimopt.optimize.ceiling import ResponseRange
+from stimopt.optimize.limited import discriminating
 from stimopt.runs.trainer import fit
 from tests.search.cases import two_networks
 
@@ -86,15 +87,17 @@ def test_says_what_can_play_a_fly(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "out").exists()
 
 
-def test_stimuli_for_a_pair_name_the_candidates_themselves(tmp_path: Path) -> None:
+def test_stimuli_for_a_pair_name_the_candidates_themselves() -> None:
     network = two_networks(extent=3)
     ranges = fit(ResponseRange(network, "T4c", t_stim=0.1), steps=15)
-    chosen = Round(("T4c",), (0, 1), (0, 1), (0, 1), (0, 1))
-    options = {"noise": 0.1, "t_stim": 0.1, "rms_contrast": 0.2}
-    made = seek_discriminating(network, chosen, ranges, tmp_path, steps=10, **options)
-    assert [len(result["label"]) for result in made.values()] == [1, 1]
-    assert all(result["rms_contrast"][0] <= 0.2001 for result in made.values())
-    last = np.array([result["reading_response"][0, :, -1] for result in made.values()])
+    chosen = Round(("T4c",), {0: 0, 1: 1}, {0: 0, 1: 1})
+    options: dict[str, Any] = {"noise": 0.1, "t_stim": 0.1, "rms_contrast": 0.2}
+    made = [
+        fit(discriminating(network, "T4c", [one], [other], ranges, **options), steps=10)
+        for one, other in chosen.pairs
+    ]
+    assert all(result["rms_contrast"][0] <= 0.2001 for result in made)
+    last = np.array([result["reading_response"][0, :, -1] for result in made])
     # Responses to the two stimuli, in the order of the pairs; the second reads the networks turned.
     last[1] = last[1, ::-1]
     grey, span = (

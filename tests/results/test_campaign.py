@@ -15,7 +15,7 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.results import Result
-from stimopt.results.campaign import ItemArray, Manifest
+from stimopt.results.campaign import ItemArray, write_manifest
 from stimopt.results.result import read
 
 TYPES, SEEDS = ["T4a", "T5b", "Mi1"], [0, 3]
@@ -39,7 +39,7 @@ def written(folder: Path, results: Sequence[Result]) -> Path:
     for i, result in enumerate(results):
         (folder / "chunks" / str(i)).mkdir(parents=True)
         result.write(folder / "chunks" / str(i) / "result.h5")
-    Manifest({}, [str(i) for i in range(len(results))]).write(folder)
+    write_manifest(folder, {}, [str(i) for i in range(len(results))])
     return folder
 
 
