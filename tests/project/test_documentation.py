@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import stimopt
+from tests.networks.test_flyvis_objects import View, like_flyvis
 
 ROOT = Path(__file__).parents[2]
 CHECK: Callable[[Path], Any] = runpy.run_path(str(ROOT / "scripts" / "check_links.py"))["check"]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "how-to").glob("*.md")])
 LINKED = '<p id="here"></p><a href="other.html#there">x</a><a href="#here">y</a>'
 
 
@@ -46,6 +51,36 @@ def test_what_is_wrong_is_listed(tmp_path: Path, other: str | None, wrong: list[
 
 def test_a_site_without_pages_is_wrong(tmp_path: Path) -> None:
     assert CHECK(tmp_path)[0] == [f"no page in {tmp_path}"]
+
+
+def test_python_for_trained_networks_runs(
+    shared: Path, trained_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks that the site shows without running them, as flyvis and its files are not ours."""
+    flyvis = ModuleType("flyvis")
+    flyvis.__spec__ = ModuleSpec("flyvis", None)
+    flyvis.NetworkView = lambda name: View(like_flyvis(trained_folder / "000"), name)
+    monkeypatch.setitem(sys.modules, "flyvis", flyvis)
+    monkeypatch.setenv("FLYVIS_ROOT_DIR", str(shared / "data" / "flyvis"))
+    networks = []
+    for page in PAGES:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+            scope: dict[str, Any] = {"stimopt": stimopt}
+            exec(compile(block.replace("range(50)", "range(2)"), str(page), "exec"), scope)
+            networks.append(scope["network"].names)
+    assert networks == [("flow/0000/000", "flow/0000/001"), ("flow/0000/000",)]
+
+
+def test_no_other_block_is_left_out_of_the_build() -> None:
+    """Every block is a cell, which the build runs, but those of the test above and a server."""
+    others = {
+        (page.name, kind)
+        for page in PAGES
+        for kind in re.findall(r"^```(\w+)$", page.read_text("utf-8"), re.MULTILINE)
+    }
+    assert others == {
+        ("ensembles.md", "python"), ("network.md", "python"), ("tensorboard.md", "bash"),
+    }  # fmt: skip
 
 
 @pytest.mark.slow
