@@ -7,7 +7,7 @@ import importlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -21,27 +21,15 @@ from stimopt.results import ThreeOptima, read
 from stimopt.runs.campaign import Chunk, claim, plan_chunks, run_chunks, standing_alone
 from stimopt.storage.files import replace_text
 
-
-class Grid(NamedTuple):
-    """Options of a command that span its items; a search has no seeds and a pass of all types."""
-
-    group: str
-    seeds: bool = False
-    splits_types: bool = True
-
-
-GRIDS = {
-    "optima": Grid("", seeds=True),
-    "generate": Grid("model", seeds=True),
-    "regularize": Grid("model"),
-    "search": Grid("model", splits_types=False),
-}
-"""Commands that a campaign runs. A search is a pass over all movies, which costs as much for one
-cell type as for all, so that it is split by networks alone."""
+GROUPS = {"optima": "", "generate": "model", "regularize": "model", "search": "model"}
+"""Commands that a campaign runs, and where the options of their items stand. A search is a pass
+over all movies, which costs as much for one cell type as for all, so that it is split by networks
+alone."""
 
 OF_RUNS = (
     *("network.path", "network.connectome", "network.backend", "network.segment", "output"),
     *("trainer.", "checkpoint_every_", "pictures_every_", "ckpt_path", "animate", "page"),
+    *("config", "types"),
 )
 """Beginnings of options that decide where and how a campaign runs, but not what it is of."""
 
@@ -49,12 +37,11 @@ OF_RUNS = (
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     """The options of the command that the arguments name, and those of the campaign."""
     command = options.early_options(arguments, ("command",)).get("command", "optima")
-    expect.one_of("command", command, GRIDS)
-    module = importlib.import_module(f"stimopt.commands.{command}")
-    chosen: ArgumentParser = module.parser(arguments)
+    expect.one_of("command", command, GROUPS)
+    chosen: ArgumentParser = _module(command).parser(arguments)
     chosen.prog = "stimopt campaign"
     add = chosen.add_argument
-    add("--command", choices=list(GRIDS), default="optima", help="that runs each chunk")
+    add("--command", choices=list(GROUPS), default="optima", help="that runs each chunk")
     add("--items_per_chunk", type=int, default=65, help="most items in a chunk, of one network")
     chosen.set_defaults({"output": "logs/campaign"})
     return chosen
@@ -66,48 +53,49 @@ def run(arguments: Sequence[str]) -> int:
         return _Campaign(parser(arguments), arguments).run()
 
 
+def _module(command: str) -> Any:
+    return importlib.import_module(f"stimopt.commands.{command}")
+
+
 class _Campaign:
     """The options, the network, and the chunks."""
 
     def __init__(self, chosen: ArgumentParser, arguments: Sequence[str]) -> None:
-        config = chosen.parse_args(list(arguments))
+        self.config = config = chosen.parse_args(list(arguments))
         self.text: str = chosen.dump(config, skip_none=False)
-        self.options: dict[str, Any] = yaml.safe_load(self.text)
-        self.command = self.options.pop("command")
-        self.output, self.grid = Path(config.output), GRIDS[self.command]
-        path = self.options.get("data", {}).get("path")
+        self.output, self.group = Path(config.output), GROUPS[config.command]
+        path = config.get("data.path")
         advice = "render once by stimopt render, and give --data.stores"
         expect.that(path is None, "rendered movies", f"data.path {path}", advice)
-        self.network, self.protocol = options.open_network(config)
-        self.items, self.chunks = self.plan(self.options.pop("items_per_chunk"))
-
-    def plan(self, size: int) -> tuple[dict[str, Any], list[Chunk]]:
-        """What the items are combinations of, and the chunks of them."""
-        of_items = self.options.get(self.grid.group, self.options)
-        names = self.options.pop("types", None) or of_items["cell_types"]
+        self.network, protocol = options.open_network(config)
+        own = config[self.group] if self.group else config
+        names = config.get("types") or own.cell_types
         names = names if isinstance(names, str) else ",".join(names)
-        items = make_items(self.network, names, of_items.get("seeds", 0), of_items["networks"])
-        cell_types, networks, seeds = (
-            list(dict.fromkeys(getattr(item, name) for item in items))
+        items = make_items(self.network, names, own.get("seeds", 0), own.networks)
+        self.items: dict[str, list[Any]] = {
+            f"{name}s": list(dict.fromkeys(getattr(item, name) for item in items))
             for name in ("cell_type", "network", "seed")
+        }
+        self.network.precheck(protocol, self.items["networks"])
+        self.require_light()
+        if config.command == "search":
+            config.items_per_chunk = len(self.items["cell_types"])
+        self.chunks = plan_chunks(
+            **self.items,
+            names=self.network.names,
+            size=config.items_per_chunk,
+            pooled=bool(own.get("consensus")),
         )
-        self.network.precheck(self.protocol, networks)
-        self.require_light(cell_types, networks)
-        size = size if self.grid.splits_types else len(cell_types) * len(seeds)
-        pooled = bool(of_items.get("consensus"))
-        chunks = plan_chunks(cell_types, networks, seeds, self.network.names, size, pooled=pooled)
-        grid = {"cell_types": cell_types, "networks": networks, "seeds": seeds}
-        return {**grid, "items_per_chunk": size}, chunks
 
-    def require_light(self, cell_types: list[str], networks: list[int]) -> None:
+    def require_light(self) -> None:
         """Refuse a cell that light cannot reach, as its chunk would be; a search warns of it."""
         dark = [
             f"{name} of {self.network.names[position]}"
-            for position in networks
-            for name in self.network.unreached(cell_types, [position])
+            for position in self.items["networks"]
+            for name in self.network.unreached(self.items["cell_types"], [position])
         ]
         expect.that(
-            not dark or self.command == "search",
+            not dark or self.config.command == "search",
             "a path from the photoreceptors to every cell",
             f"none to {', '.join(dark[:5])}",
             "leave the cell type or the lesion out",
@@ -131,44 +119,29 @@ class _Campaign:
 
     def settings(self) -> dict[str, Any]:
         """What decides the results of the campaign, by name of the option."""
-        left_out = (*OF_RUNS, *(f"{self.grid.group}.{name}".strip(".") for name in self.items))
+        left_out = (*OF_RUNS, *(f"{self.group}.{name}".strip(".") for name in self.items))
         return {
             **{
                 name: value
-                for name, value in _flat(self.options)
+                for name, value in self.config.items()
                 if name == "trainer.max_steps" or not name.startswith(left_out)
             },
             **self.items,
-            "command": self.command,
             "network_hash": self.network.content_hash,
             "network_names": self.network.names,
         }
 
     def run_chunk(self, chunk: Chunk, folder: Path) -> None:
         """Run or resume the command for the items of a chunk."""
-        chosen = {**self.options, "output": str(folder)}
-        items = {"cell_types": list(chunk.cell_types), "networks": list(chunk.networks)}
-        items |= {"seeds": list(chunk.seeds)} if self.grid.seeds else {}
-        group = self.grid.group
-        chosen |= {group: {**chosen[group], **items}} if group else items
+        chosen = {**yaml.safe_load(self.text), "output": str(folder)}
+        for name in ("command", "items_per_chunk", "types"):
+            chosen.pop(name, None)
         if "page" in chosen:
             chosen["page"] = False  # One page shows all chunks.
+        own = chosen[self.group] if self.group else chosen
+        own.update({name: list(getattr(chunk, name)) for name in self.items if name in own})
         config = folder.with_name(folder.name + ".yaml")
         replace_text(config, yaml.safe_dump(chosen))
-        module = importlib.import_module(f"stimopt.commands.{self.command}")
         with contextlib.redirect_stdout(io.StringIO()):
-            module.run([f"--config={config}"])
+            _module(self.config.command).run([f"--config={config}"])
         config.unlink()
-
-
-def _flat(nested: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Options by their dotted names."""
-    return [
-        pair
-        for name, value in nested.items()
-        for pair in (
-            _flat(value, f"{prefix}{name}.")
-            if isinstance(value, dict) and value
-            else [(f"{prefix}{name}", value)]
-        )
-    ]

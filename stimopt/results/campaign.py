@@ -27,8 +27,8 @@ from stimopt.storage.files import BadFile, reading, replace_text
 from stimopt.storage.hdf5 import opened, plain_array, require_plain
 
 SCHEMA = "stimopt.campaign/1"
-FILES = ("optima.h5", "result.h5")
-"""What a chunk leaves; the first that is there is its result."""
+OPTIMA = "optima.h5"
+"""The result of a chunk where it is there, and otherwise `result.h5`."""
 
 
 def write_manifest(folder: Path, settings: Mapping[str, Any], chunks: Sequence[str]) -> None:
@@ -74,10 +74,10 @@ def read_campaign(folder: str | Path) -> Result | ThreeOptima:
         f"{len(missing)} of {len(chunks)} chunks missing ({', '.join(missing[:3])})",
         "rerun the command that began it, or read finished chunks one by one",
     )
-    paths = [next((c / name for name in FILES if (c / name).is_file()), c) for c in chunks]
-    if paths[0].name == FILES[0]:
+    if (chunks[0] / OPTIMA).is_file():
+        paths = [chunk / OPTIMA for chunk in chunks]
         return ThreeOptima(**{kind: join(paths, kind) for kind in KINDS})
-    return join(paths)
+    return join([chunk / "result.h5" for chunk in chunks])
 
 
 def join(paths: Sequence[Path], group: str = "") -> Result:
