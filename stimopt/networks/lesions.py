@@ -14,7 +14,7 @@ cell type in turn, and `Mi9>T4c+all>T4c` cuts one more pathway beside Mi9's each
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,8 @@ from stimopt import expect
 from stimopt.connectome import Connectome
 
 EVERY, ONTO, TOGETHER = "all", ">", "+"
+Cut = tuple[str, ...]
+"""A cell type that is silenced, or the source and the target of a pathway."""
 
 
 class Lesion(NamedTuple):
@@ -51,54 +53,42 @@ def find_lesions(lesions: str | Sequence[str], connectome: Connectome) -> list[L
     """
     texts = lesions.split(",") if isinstance(lesions, str) else list(lesions)
     expect.that(texts, "at least one lesion", "an empty list", "Mi9>T4c is one")
-    found: dict[frozenset[str], Lesion] = {}
+    cuts, found = _cuts(connectome), dict[frozenset[Cut], Lesion]()
     for text in texts:
-        parts = [_expanded(part.strip(), connectome) for part in text.split(TOGETHER)]
-        for names in itertools.product(*parts):
-            cut = frozenset(names)
-            if len(cut) < len(names):
+        parts = [_expanded(part, cuts, connectome) for part in text.split(TOGETHER)]
+        for together in itertools.product(*parts):
+            cut = frozenset(together)
+            if len(cut) < len(together):
                 # `Mi9>T4c+all>T4c` comes by Mi9 itself.
                 expect.that(len(parts) > 1 and EVERY in text, "different parts", text, "cut once")
                 continue
-            name = TOGETHER.join(names)
+            name = TOGETHER.join(map(ONTO.join, together))
             expect.that(cut not in found, "lesions listed once each", f"{name} twice", "remove one")
-            taps = np.any([_taps(part, connectome) for part in names], axis=0)
-            found[cut] = Lesion(name, taps)
+            found[cut] = Lesion(name, np.any([cuts[part] for part in together], axis=0))
     return list(found.values())
 
 
-def _expanded(part: str, connectome: Connectome) -> list[str]:
-    """The cell types or pathways that a part of a lesion stands for; each of them cuts some tap."""
-    source, is_pathway, target = (piece.strip() for piece in part.partition(ONTO))
-    for name in (source, target) if is_pathway else (source,):
+def _cuts(connectome: Connectome) -> dict[Cut, NDArray[np.bool_]]:
+    """Taps of all synapses from a cell type onto others, and of each pathway, `(taps,)`."""
+    taps, place = connectome.taps, connectome.type_index
+    pairs = sorted(connectome.pairs, key=lambda pair: (place[pair[1]], place[pair[0]]))
+    sources = sorted({source for source, _ in pairs}, key=lambda name: place[name])
+    cuts: dict[Cut, NDArray[np.bool_]] = {(s,): taps.source == place[s] for s in sources}
+    return cuts | {(s, t): cuts[s,] & (taps.target == place[t]) for s, t in pairs}
+
+
+def _expanded(part: str, cuts: Collection[Cut], connectome: Connectome) -> list[Cut]:
+    """The cell types or pathways that a part of a lesion stands for."""
+    wanted = tuple(name.strip() for name in part.split(ONTO, 1))
+    for name in wanted:
         expect.one_of("a cell type to lesion", name, (*connectome.cell_types, EVERY))
-    sources = _in_order({s for s, _ in connectome.pairs}, connectome)
-    if not is_pathway:
-        if source == EVERY:
-            return sources
+    alike = [cut for cut in cuts if len(cut) == len(wanted)]
+    fits = [[name in (EVERY, own) for name, own in zip(wanted, cut, strict=True)] for cut in alike]
+    chosen = [cut for cut, fit in zip(alike, fits, strict=True) if all(fit)]
+    if len(wanted) == 1:
         advice = "silencing it changes no other cell: choose another"
-        expect.that(source in sources, f"synapses from {source}", "none", advice)
-        return [source]
-    pairs = [
-        (s, t)
-        for t in _in_order({t for _, t in connectome.pairs}, connectome)
-        for s in _in_order({s for s, other in connectome.pairs if other == t}, connectome)
-    ]
-    chosen = [ONTO.join(p) for p in pairs if source in (p[0], EVERY) and target in (p[1], EVERY)]
-    if not chosen:
-        near = [ONTO.join(pair) for pair in pairs if pair[1] == target or pair[0] == source]
-        expect.one_of("a pathway to cut", ONTO.join((source, target)), near)
+        expect.that(chosen, f"synapses from {wanted[0]}", "none", advice)
+    elif not chosen:
+        near = [ONTO.join(cut) for cut, fit in zip(alike, fits, strict=True) if any(fit)]
+        expect.one_of("a pathway to cut", ONTO.join(wanted), near)
     return chosen
-
-
-def _in_order(names: set[str], connectome: Connectome) -> list[str]:
-    return [name for name in connectome.cell_types if name in names]
-
-
-def _taps(part: str, connectome: Connectome) -> NDArray[np.bool_]:
-    """Taps of a cell type's synapses onto others or of a pathway, `(taps,)`."""
-    source, is_pathway, target = part.partition(ONTO)
-    cut = connectome.taps.source == connectome.type_index[source]
-    if is_pathway:
-        cut = cut & (connectome.taps.target == connectome.type_index[target])
-    return np.asarray(cut)

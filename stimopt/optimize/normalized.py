@@ -17,8 +17,8 @@ from stimopt.optimize.objectives import POOLS, Pool, find_pool, mean, worst
 from stimopt.results import Result, fitted
 from stimopt.storage.identity import digest
 
-NORMALIZED = {"normalized:": "mean", "normalized_worst:": "worst"}
-"""Before the path of the ceilings, where a pool is named; and how readings are then pooled."""
+NORMALIZED = {"normalized": "mean", "normalized_worst": "worst"}
+"""Before `:` and the path of the ceilings, where a pool is named; and how readings are pooled."""
 
 
 def pool_of_items(pool: str | Pool, items: Sequence[Item], sign: int) -> Pool:
@@ -35,19 +35,15 @@ def pool_of_items(pool: str | Pool, items: Sequence[Item], sign: int) -> Pool:
     Raises:
         ValueError: for an unknown name, or ceilings that do not fit.
     """
-    for prefix, name in NORMALIZED.items():
-        if isinstance(pool, str) and pool.startswith(prefix):
-            ranges = fitted(pool.removeprefix(prefix))
-            readings = items[0].readings
-            of_one = len({reading.cell_type for reading in readings}) == 1
-            advice = "set consensus, or leave the contrast out"
-            expect.that(of_one, f"pool {pool} for one cell type", "several", advice)
-            cell_types = list(dict.fromkeys(item.cell_type for item in items))
-            networks = [reading.network for reading in readings]
-            one = len({item.network for item in items}) == 1
-            expect.that(one, f"a consensus with pool {pool}", "a network each", "set consensus")
-            return NormalizedPool.of(ranges, cell_types, networks, name, sign=sign)
-    return find_pool(pool, len(items[0].readings))
+    readings, (kind, _, path) = items[0].readings, str(pool).partition(":")
+    if kind not in NORMALIZED:
+        return find_pool(pool, len(readings))
+    alone = {(item.network, reading.cell_type) for item in items for reading in item.readings}
+    cell_types = list(dict.fromkeys(item.cell_type for item in items))
+    got, advice = "a contrast, or a network each", "set consensus, and leave the contrast out"
+    expect.that(len(alone) == len(cell_types), f"a consensus with pool {pool}", got, advice)
+    networks = [reading.network for reading in readings]
+    return NormalizedPool.of(fitted(path), cell_types, networks, NORMALIZED[kind], sign=sign)
 
 
 class NormalizedPool:
@@ -86,12 +82,11 @@ class NormalizedPool:
         pool: str | Pool = "mean",
         weights: ArrayLike | None = None,
     ) -> None:
-        self.grey = torch.as_tensor(grey, dtype=torch.float32)
-        self.span = torch.as_tensor(span, dtype=torch.float32)
-        expect.shape("grey", self.grey, ("cells", "readings"), "pass a number for each reading")
-        expect.shape("span", self.span, tuple(self.grey.shape), "pass a number for each reading")
+        self.grey, self.span = (torch.as_tensor(x, dtype=torch.float32) for x in (grey, span))
+        shape, advice = tuple(self.grey.shape), "pass a number for each reading"
+        expect.shape("grey", self.grey, ("cells", "readings"), advice)
+        expect.shape("span", self.span, shape, advice)
         expect.that(bool((self.span > 0).all()), "spans above 0", span, "leave flat cells out")
-        shape = tuple(self.grey.shape)
         given = torch.as_tensor(1.0 if weights is None else weights, dtype=torch.float32)
         fits = tuple(given.shape) in ((), shape[1:], shape)
         expect.that(fits, f"weights {shape[1:]} or {shape}", tuple(given.shape), "pass such")
@@ -159,12 +154,10 @@ class NormalizedPool:
     def __call__(self, values: Tensor) -> Tensor:
         """Readings `(items, readings)` to `(items,)`; items of one cell stand together."""
         cells, readings = self.grey.shape
-        expect.that(
-            values.shape[1] == readings and len(values) % cells == 0,
-            f"items of {cells} cell types with {readings} readings",
-            f"{len(values)} items with {values.shape[1]} readings",
-            "make the pool for the cell types and networks of the fit, with consensus=True",
-        )
+        fits = values.shape[1] == readings and len(values) % cells == 0
+        got = f"{len(values)} items with {values.shape[1]} readings"
+        advice = "make the pool for the cell types and networks of the fit, with consensus=True"
+        expect.that(fits, f"items of {cells} cell types with {readings} readings", got, advice)
         grey, span, weights = (
             each.to(values).repeat_interleave(len(values) // cells, dim=0)
             for each in (self.grey, self.span, self.weights)
