@@ -72,12 +72,9 @@ def group_networks(
         ValueError: for fewer than three networks, or without SciPy.
     """
     responses = np.asarray(responses, dtype=np.float64)
-    expect.that(
-        responses.ndim >= 2 and len(responses) >= 3 and responses[0].size > 1,
-        "responses (networks, stimuli, ...) of at least three networks",
-        responses.shape,
-        "load more networks",
-    )
+    enough = responses.ndim >= 2 and len(responses) >= 3 and responses[0].size > 1
+    wanted = "responses (networks, stimuli, ...) of at least three networks"
+    expect.that(enough, wanted, responses.shape, "load more networks")
     expect.whole("most groups", most, "5 is usual", at_least=2)
     expect.whole("resamples", resamples, "200 is usual", at_least=1)
     n_stimuli, random = responses.shape[1], np.random.default_rng(seed)

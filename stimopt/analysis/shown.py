@@ -64,12 +64,9 @@ class ShownStimuli:
         Raises:
             ValueError: for a result without stimuli or of another network.
         """
-        expect.that(
-            "stimulus" in result.variables and len(result["stimulus"]) > 0,
-            "a result with stimuli",
-            f"one of kind {result.kind!r} without any",
-            "pass the result of a search or fit",
-        )
+        some = "stimulus" in result.variables and len(result["stimulus"]) > 0
+        got = f"one of kind {result.kind!r} without any"
+        expect.that(some, "a result with stimuli", got, "pass the result of a search or fit")
         result.require_network(network)
         types = result["cell_type"].astype(str)
         columns = network.lattice.index(result["readout_u"], result["readout_v"])
@@ -107,13 +104,10 @@ class ShownStimuli:
         Raises:
             ValueError: if it has another lattice, or lacks a cell.
         """
-        extent, wanted = network.lattice.extent, self.luminance.shape[2]
-        expect.that(
-            network.lattice.n_columns == wanted,
-            f"another network with {wanted} columns",
-            f"{network.names[position]} with {network.lattice.n_columns} (extent {extent})",
-            "open it with the extent of the result",
-        )
+        lattice, wanted = network.lattice, self.luminance.shape[2]
+        got = f"{network.names[position]} with {lattice.n_columns} (extent {lattice.extent})"
+        fits, advice = lattice.n_columns == wanted, "open it with the extent of the result"
+        expect.that(fits, f"another network with {wanted} columns", got, advice)
         cells = _cells(network, self.cell_types, self.columns.numpy())
         there = torch.full_like(self.networks, position)
         return dataclasses.replace(self, cells=cells, networks=there)

@@ -51,12 +51,9 @@ class ResponseScale(NamedTuple):
             ValueError: if a cell is missing, or light does not move its response.
         """
         extreme = "ceiling" if "ceiling" in ranges.variables else "objective"
-        expect.that(
-            {extreme, "grey_objective"} <= ranges.variables.keys(),
-            "a result of ResponseRange or EfficientGenerator",
-            f"one of kind {ranges.kind}",
-            "seek the ceilings first",
-        )
+        known = {extreme, "grey_objective"} <= ranges.variables.keys()
+        expected = "a result of ResponseRange or EfficientGenerator"
+        expect.that(known, expected, f"one of kind {ranges.kind}", "seek the ceilings first")
         wanted = [(name, k, sign) for k in networks for name in cell_types]
         which = f"the {'ceiling' if sign > 0 else 'floor'} of every cell"
         advice = "seek it with ResponseRange for all of these networks"
@@ -66,12 +63,9 @@ class ResponseScale(NamedTuple):
         span = ranges[extreme][rows] - grey
         still = (sign * span <= 0).ravel()
         flat = [f"{name} of {ranges.network_names[k]}" for name, k, _ in compress(wanted, still)]
-        expect.that(
-            not flat,
-            "responses that light can move away from that to grey",
-            f"constant ones of {', '.join(flat[:5])}",
-            "leave the cell type or the network out",
-        )
+        got = f"constant ones of {', '.join(flat[:5])}"
+        advice = "leave the cell type or the network out"
+        expect.that(not flat, "responses that light can move away from that to grey", got, advice)
         return cls(grey, span)
 
 
@@ -180,12 +174,9 @@ def normalized_responses(
     ranges = stimuli if ranges is None else ranges
     ranges.require_network(network)
     shown = dataclasses.replace(ShownStimuli.of(stimuli, network), protocol=stimuli.protocol)
-    expect.that(
-        ranges.protocol == stimuli.protocol,
-        f"ceilings under the protocol of the stimuli ({stimuli.protocol})",
-        str(ranges.protocol),
-        "seek them with the same options",
-    )
+    same, wanted = ranges.protocol == stimuli.protocol, f"of the stimuli ({stimuli.protocol})"
+    advice = "seek them with the same options"
+    expect.that(same, f"ceilings under the protocol {wanted}", ranges.protocol, advice)
     positions, sign = range(network.n_networks), int(stimuli.config.get("sign", 1))
     names, of_item = np.unique(shown.cell_types, return_inverse=True)
     scale = ResponseScale.of(ranges, names.tolist(), positions, sign)

@@ -94,12 +94,9 @@ class _Campaign:
             for position in self.items["networks"]
             for name in self.network.unreached(self.items["cell_types"], [position])
         ]
-        expect.that(
-            not dark or self.config.command == "search",
-            "a path from the photoreceptors to every cell",
-            f"none to {', '.join(dark[:5])}",
-            "leave the cell type or the lesion out",
-        )
+        passes, got = not dark or self.config.command == "search", f"none to {', '.join(dark[:5])}"
+        advice = "leave the cell type or the lesion out"
+        expect.that(passes, "a path from the photoreceptors to every cell", got, advice)
 
     def run(self) -> int:
         """Run what is left; the process that finishes last joins the results."""

@@ -68,12 +68,9 @@ def read_campaign(folder: str | Path) -> Result | ThreeOptima:
     """
     chunks = [Path(folder) / "chunks" / name for name in read_manifest(folder)[1]]
     missing = [chunk.name for chunk in chunks if not chunk.is_dir()]
-    expect.that(
-        not missing,
-        f"a finished campaign in {folder}",
-        f"{len(missing)} of {len(chunks)} chunks missing ({', '.join(missing[:3])})",
-        "rerun the command that began it, or read finished chunks one by one",
-    )
+    got = f"{len(missing)} of {len(chunks)} chunks missing ({', '.join(missing[:3])})"
+    advice = "rerun the command that began it, or read finished chunks one by one"
+    expect.that(not missing, f"a finished campaign in {folder}", got, advice)
     if (chunks[0] / OPTIMA).is_file():
         paths = [chunk / OPTIMA for chunk in chunks]
         return ThreeOptima(**{kind: join(paths, kind) for kind in KINDS})
