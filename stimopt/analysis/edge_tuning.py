@@ -58,7 +58,11 @@ def moving_edge(
 def moving_edges(
     lattice: HexLattice, angles_deg: ArrayLike, speed: float, protocol: Protocol
 ) -> Floats:
-    """ON edges in all directions, then OFF edges, `(2 * angles, frames, columns)`."""
+    """ON edges in all directions, then OFF edges, `(2 * angles, frames, columns)`.
+
+    Raises:
+        ValueError: for a speed that is not positive, or an angle that is not finite.
+    """
     angles = np.radians(np.asarray(angles_deg, dtype=np.float64))
     expect.number("speed in columns a second", speed, "19 is usual", above=0)
     expect.finite("angles in degrees", angles, "90 is upward")
@@ -205,7 +209,8 @@ def edge_peaks(
         ValueError: without a cell type, network or speed, and as `responses_to`.
     """
     some = cell_types and networks and len(speeds) > 0
-    expect.that(some, "at least one cell type, network and speed", "none", "name some")
+    got = f"{list(cell_types)}, {list(networks)} and {list(speeds)}"
+    expect.that(some, "at least one cell type, network and speed", got, "name some")
     peaks = []
     for shown in map(edges, speeds):
         # One network at a time, because traces fill more memory than their peaks.
