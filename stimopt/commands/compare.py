@@ -61,6 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     cards = [score_probes(responses)]
     cards += [score_optima(network, optima)] if optima else []
     print_table(comparison.write_score_cards(cards, stable, folder))
+    comparison.write_tuning(responses, cards[0], folder)
     if fitting := cards[0].fitting(config.min_score):
         write_csv(folder / "predictions.csv", cards[0].predictions(fitting))
     else:

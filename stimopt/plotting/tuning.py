@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.projections.polar import PolarAxes
 from matplotlib.ticker import MaxNLocator
@@ -11,8 +15,53 @@ from numpy.typing import ArrayLike
 
 from stimopt import expect
 from stimopt.plotting import style
+from stimopt.plotting.transfer import panels
 
 _ON, _OFF = style.SERIES[1], "#333333"
+
+
+class Tuning(NamedTuple):
+    """Direction tuning of one cell.
+
+    Args:
+        on: responses to bright edges, `(directions,)`.
+        off: responses to dark ones, likewise.
+        preferred_deg: preferred direction in degrees; NaN if there is none.
+    """
+
+    on: ArrayLike
+    off: ArrayLike
+    preferred_deg: float
+
+
+def plot_tunings(
+    angles_deg: ArrayLike, tunings: Mapping[str, Tuning], title: str, *, columns: int = 4
+) -> Figure:
+    """Draw the direction tuning of several cell types, a panel for each.
+
+    Example:
+        >>> from stimopt.plotting.tuning import Tuning, plot_tunings
+        >>> upward = Tuning([1, 3, 1, 0], [0, 0, 0, 0], preferred_deg=90.0)
+        >>> figure = plot_tunings([0, 90, 180, 270], {"T4c": upward}, "network 000")
+
+    Args:
+        angles_deg: directions of motion, `(directions,)`.
+        tunings: by cell type.
+        title: of the figure.
+        columns: panels in a row.
+
+    Raises:
+        ValueError: if there is no cell type, and as for `plot_tuning`.
+    """
+    expect.that(tunings, "at least one cell type", "none", "pass {type: Tuning(on, off, angle)}")
+    fig, axes = panels(len(tunings), columns, 1.9, 2.0, subplot_kw={"projection": "polar"})
+    for ax, (name, (on, off, preferred)) in zip(axes, tunings.items(), strict=True):
+        arrow = None if np.isnan(preferred) else preferred
+        plot_tuning(ax, angles_deg, on, off, preferred_deg=arrow, title=name)
+    fig.suptitle(title, fontsize=style.TITLE_SIZE)
+    shown, size = axes[0].get_legend_handles_labels(), style.TICK_SIZE
+    fig.legend(*shown, loc="outside lower center", ncols=2, frameon=False, fontsize=size)
+    return fig
 
 
 def plot_tuning(
@@ -22,6 +71,7 @@ def plot_tuning(
     responses_off: ArrayLike,
     *,
     preferred_deg: float | None = None,
+    title: str = "",
 ) -> tuple[Line2D, Line2D]:
     """Draw direction tuning to bright (ON) and dark (OFF) edges on polar axes.
 
@@ -32,6 +82,7 @@ def plot_tuning(
             dotted circle at zero.
         responses_off: responses to dark edges, `(directions,)`.
         preferred_deg: direction of an arrow, in degrees.
+        title: of the axes.
 
     Returns:
         The closed ON and OFF curves.
@@ -55,9 +106,8 @@ def plot_tuning(
     around = np.append(order, order[0])
     theta = np.deg2rad(angles[around])
     lines = []
-    for values, color, name in ((on, _ON, "ON"), (off, _OFF, "OFF")):
-        label = f"{name} edge: at most {style.number(np.nanmax(values))}"
-        lines += ax.plot(theta, values[around], "o-", color=color, lw=1.3, ms=3, label=label)
+    for values, color, name in ((on, _ON, "ON edge"), (off, _OFF, "OFF edge")):
+        lines += ax.plot(theta, values[around], "o-", color=color, lw=1.3, ms=3, label=name)
     low, high = min(0.0, np.nanmin([on, off])), max(0.0, np.nanmax([on, off]))
     if low < 0:
         ax.plot(np.linspace(0, 2 * np.pi, 181), np.zeros(181), ":", color="0.3", lw=0.8)
@@ -68,15 +118,8 @@ def plot_tuning(
             xytext=(np.deg2rad(preferred_deg), low),
             arrowprops={"arrowstyle": "-|>", "color": style.SERIES[0], "lw": 1.2},
         )
+    ax.set_title(title, fontsize=style.LABEL_SIZE)
     _label_axes(ax, low, high, largest=float(angles[int(np.nanargmax(np.fmax(on, off)))]))
-    ax.legend(
-        handles=lines,
-        fontsize=style.TICK_SIZE,
-        frameon=False,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.1),
-        ncols=2,
-    )
     return lines[0], lines[1]
 
 
@@ -93,13 +136,12 @@ def _label_axes(ax: PolarAxes, low: float, high: float, largest: float) -> None:
     span = (high - low) or 1.0
     ax.set_ylim(low - 0.02 * span, high + 0.08 * span if high > low else 1.0)
     ax.set_xticks(
-        np.deg2rad(np.arange(0, 360, 45)),
-        ["0°\nright", "45°", "90° up", "135°", "180°\nleft", "225°", "270° down", "315°"],
+        np.deg2rad(np.arange(0, 360, 45)), ["right", "", "up", "", "left", "", "down", ""]
     )
     ax.tick_params(labelsize=style.TICK_SIZE)
-    ax.yaxis.set_major_locator(MaxNLocator(4))
+    ticks = MaxNLocator(3).tick_values(low, high)
+    ax.set_yticks([tick for tick in ticks if tick and low <= tick <= high])
     # The scale stands opposite the largest response and between the spokes, where space is free.
     ax.set_rlabel_position(float(45 * np.floor((largest + 180) / 45) + 22.5) % 360)
     ax.grid(lw=0.4)
     ax.spines["polar"].set_linewidth(0.6)
-    ax.set_title(f"direction of motion, {style.RESPONSE_LABEL}", fontsize=style.LABEL_SIZE, pad=12)

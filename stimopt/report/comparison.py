@@ -9,15 +9,22 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from stimopt.analysis.flyvis_probes import ANGLES_DEG, ProbeResponses
 from stimopt.analysis.groups import Grouping
 from stimopt.analysis.indices import finite_mean, mean_interval
+from stimopt.analysis.known_cells import PREFERRED_DIRECTION_DEG
 from stimopt.analysis.score_card import ScoreCard
 from stimopt.analysis.transfer import LeftOut, TransferMatrix
 from stimopt.plotting.files import save_figure
 from stimopt.plotting.transfer import plot_consensus, plot_transfers
+from stimopt.plotting.tuning import Tuning, plot_tunings
+from stimopt.report.figures import safe_names
 from stimopt.report.rows import write_csv
 from stimopt.results.result import NOT_STABLE
 
+MAX_FIGURES = 8
+"""Networks whose tuning is drawn."""
+EDGES = "peak voltage (a.u.) against the direction of a moving edge"
 _FITS = ("polarity_fit", "selectivity_fit", "direction_fit", "score")
 _INDICES = ("polarity_index", "selectivity", "direction_deg", "direction_error_deg")
 
@@ -55,6 +62,29 @@ def write_score_cards(cards: Sequence[ScoreCard], stable: Sequence[bool], folder
     write_csv(folder / "networks.csv", networks)
     write_csv(folder / "cells.csv", cells)
     return table
+
+
+def write_tuning(responses: ProbeResponses, card: ScoreCard, folder: Path) -> None:
+    """Write the tuning of the direction-selective types to edges, `tuning/<network>.png`.
+
+    Responses are means over speeds. The first networks get a figure, and only types that have
+    been recorded, which are T4 and T5.
+
+    Args:
+        responses: to flyvis's edges.
+        card: of these responses, for the preferred directions.
+        folder: to write to.
+    """
+    peaks, names = responses.edge_peaks.mean(axis=3), responses.network_names[:MAX_FIGURES]
+    for k, (name, file) in enumerate(zip(names, safe_names(names), strict=True)):
+        tunings = {
+            of: Tuning(peaks[k, t, 1], peaks[k, t, 0], float(card.direction_deg[k, t]))
+            for t, of in enumerate(responses.cell_types)
+            if of in PREFERRED_DIRECTION_DEG and np.isfinite(peaks[k, t]).all()
+        }
+        if tunings:
+            figure = plot_tunings(ANGLES_DEG, tunings, f"{name}: {EDGES}")
+            save_figure(figure, folder / "tuning" / f"{file}.png")
 
 
 def write_transfer(matrix: TransferMatrix, stable: Sequence[bool], folder: Path) -> None:

@@ -45,6 +45,8 @@ def test_writes_tables_and_figures(
     assert len(transfer) == 3 * 3 * 2
     own = [float(row["response"]) for row in transfer if row["made_for"] == row["shown_to"]]
     assert own == pytest.approx([1.0] * 6, abs=1e-4)
+    tuning = sorted(path.name for path in (tmp_path / "tuning").iterdir())
+    assert tuning == [f"{name.replace(' ', '_')}.png" for name in sorted(NAMES)]
     assert (tmp_path / "transfer.png").read_bytes().startswith(b"\x89PNG")
     assert {"T4c", "T2"} & {row["cell_type"] for row in rows(tmp_path / "cells.csv")} == {"T4c"}
     assert {row["cell_type"] for row in rows(tmp_path / "groups.csv")} >= {"T4c", "Mi1"}
@@ -87,7 +89,11 @@ def test_a_consensus_is_shown_to_the_networks_left_out(
 def test_probes_alone_need_no_optima(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *NETWORK, "--min_score=2", f"--output={tmp_path}"]) == 0
     assert "no network scores 2 or more" in capsys.readouterr().out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.csv", "networks.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "cells.csv",
+        "networks.csv",
+        "tuning",
+    ]
 
 
 def test_refuses_ranges_alone_and_optima_of_other_networks(
