@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
 
 from stimopt.networks.model import ResponseModel, device_of
 from stimopt.protocol import GREY, Protocol
 
 Floats = NDArray[np.float32]
 
-TOGETHER = 8
-"""Stimuli that are simulated at once: as many as the fused step takes side by side."""
+TOGETHER = 32
+"""Stimuli that are simulated at once, so that several threads each have eight of them."""
 
 
 @torch.no_grad()
@@ -79,19 +80,22 @@ def _simulate(
     )
     for row, i in enumerate(firsts):
         luminance[row, : len(clips[i])] = clips[i]
-    names = dict.fromkeys(str(cell_types[i]) for members in batch for i in members)
-    cells = {name: network.cells_of(name).cpu() for name in names}
-    present = {name: of_columns[of_columns >= 0] for name, of_columns in cells.items()}
+    kinds = [list(dict.fromkeys(str(cell_types[i]) for i in members)) for members in batch]
+    cells = {kind: network.cells_of(kind).cpu() for of_one in kinds for kind in of_one}
+    present = {kind: of_columns[of_columns >= 0] for kind, of_columns in cells.items()}
+    # Of each stimulus only what is wanted of it; those that want less read any cell as well.
+    readout = pad_sequence([torch.cat([present[k] for k in of_one]) for of_one in kinds], True)
     values = network.respond(
         torch.as_tensor(luminance).to(device),
         protocol,
-        torch.cat([*present.values()]).to(device),
+        readout.to(device),
         torch.tensor([int(networks[i]) for i in firsts], device=device),
     )
-    sizes = [len(part) for part in present.values()]
-    of_type = dict(zip(present, torch.split(values.float().cpu(), sizes, dim=2), strict=True))
     for row, members in enumerate(batch):
+        sizes = [len(present[kind]) for kind in kinds[row]]
+        parts = torch.split(values[row, :, : sum(sizes)].float().cpu(), sizes, dim=1)
+        of_type = dict(zip(kinds[row], parts, strict=True))
         for i in members:
             name, n_frames = str(cell_types[i]), len(clips[i])
-            voltages = of_type[name][row, :n_frames].numpy()
-            response[i, :n_frames, (cells[name] >= 0).numpy()] = voltages.T
+            voltages = of_type[name][:n_frames].numpy()
+            response[i, :n_frames][:, (cells[name] >= 0).numpy()] = voltages
