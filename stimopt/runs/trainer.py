@@ -157,7 +157,14 @@ def search_with(
     ckpt_path: str | Path | None = "last",
 ) -> Result:
     """Run a search with a Trainer of `search_trainer`; the other arguments as for `run_search`."""
-    with quiet_lightning(), _running(trainer, folder, ckpt_path) as checkpoint:
+    # Busy throughout, as torch's threads for the next clips would delay the step of these. Several
+    # processes first share out the threads as they start, and are busy in each step.
+    alone = trainer.world_size == 1
+    with (
+        quiet_lightning(),
+        search.network.busy() if alone else nullcontext(),
+        _running(trainer, folder, ckpt_path) as checkpoint,
+    ):
         trainer.test(search, datamodule=data, ckpt_path=checkpoint, verbose=False)
         result = search.result()
         if folder is not None and trainer.is_global_zero:

@@ -265,3 +265,23 @@ def test_a_resumed_search_ends_as_one_that_was_not_interrupted(
     assert steps == [*range(8, 61, 8), 60], "at every second batch, and at the end"
     # A finished search has nothing left to do.
     assert_same(searched(folder), whole)
+
+
+class CountsThreads(StimulusDataModule):
+    """Notes how many threads torch has while clips are put side by side."""
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        self.threads = {*getattr(self, "threads", ()), torch.get_num_threads()}
+        return batch
+
+
+def test_torch_is_on_one_thread_throughout_a_search_and_not_after(store: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        data = CountsThreads([str(store)], batch_size=4, extent=EXTENT, stop_sample=8)
+        run_search(NaturalisticSearch(two_networks(), cell_types="T4c"), data, **CPU)
+        assert data.threads == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
