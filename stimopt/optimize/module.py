@@ -182,6 +182,20 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
             super().optimizer_step(*args, **kwargs)
             self.parametrization.project_(self.stimulus.detach())
 
+    def optimizer_zero_grad(self, *args: Any) -> None:
+        """Drop the gradient of the stimulus, without torch's loop over groups of parameters."""
+        self.stimulus.grad = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Text is neither parameter nor submodule, for which torch would look.
+
+        Lightning writes down the name of each hook that it calls, some thirty times a step.
+        """
+        if isinstance(value, str):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     # -- logging ----------------------------------------------------------------------------------
 
     def log_terms(self, terms: Terms) -> None:

@@ -7,6 +7,7 @@ optimizers or losses; a fit calls `observe` once for each iterate.
 from __future__ import annotations
 
 import enum
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ class StopReason(enum.Enum):
     CONSTANT = "no stimulus drives it beyond its response at grey; the stimulus is grey"
     NO_GRADIENT = "no gradient reaches its stimulus; the start is stored"
 
-    @property
+    @functools.cached_property
     def code(self) -> int:
         """Number by which a tensor stores it; 0 is running."""
         return list(StopReason).index(self)

@@ -8,20 +8,20 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from stimopt import expect
 from stimopt.optimize.module import StimulusModule
 from stimopt.plotting.tensorboard import FitPictures, Pixels
 from stimopt.results.responses import type_responses
+from stimopt.runs.step_end import StepEnd
 from stimopt.storage.files import replace_text
 
 LogPicture = Callable[[str, Pixels, int], Any]
 """Logs a picture `(height, width, 3)` under a name at a step."""
 
 
-class StimulusPictures(Callback):
+class StimulusPictures(StepEnd):
     """Logs the stimulus strip and the response trace of items as pictures.
 
     Any logger with `log_image(key, images, step)` receives them, such as Weights & Biases', and any
@@ -95,7 +95,7 @@ def picture_log(logger: Logger) -> LogPicture | None:
     return None
 
 
-class ConfigWriter(Callback):
+class ConfigWriter(StepEnd):
     """Writes the resolved options of a command as `config.yaml` when the run has started.
 
     Not earlier: a run that is refused must leave the config of the run before it.

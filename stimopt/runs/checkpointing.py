@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from stimopt import expect
+from stimopt.runs.step_end import StepEnd
 from stimopt.storage.archives import require_honest_zip
 from stimopt.storage.files import BadFile, reading, replace_bytes
 from stimopt.storage.identity import DifferentRun
@@ -71,7 +72,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         return plain
 
 
-class LastCheckpoint(ModelCheckpoint):
+class LastCheckpoint(ModelCheckpoint, StepEnd):
     """Keeps `last.ckpt` in a folder, replaced every so many steps.
 
     One file is enough: it is replaced whole, and the best iterate is part of it.

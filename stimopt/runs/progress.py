@@ -19,13 +19,14 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from stimopt.runs.step_end import StepEnd
 from stimopt.search.naturalistic import NaturalisticSearch
 
 WIDE = 100
 """Columns of a terminal with room for the time elapsed and the metrics."""
 
 
-class RunProgress(ProgressBar):
+class RunProgress(ProgressBar, StepEnd):
     """A bar on the standard error, with speed and the time left; shared by fits and searches."""
 
     def __init__(self) -> None:

@@ -359,3 +359,10 @@ def test_a_trainer_without_an_end_is_refused(
 ) -> None:
     with pytest.raises(RuntimeError, match="max_steps"):
         make_trainer(-1, max_epochs=1).fit(generator(small_network))
+
+
+def test_attributes_are_set_as_on_any_module(small_network: FrozenNetwork) -> None:
+    module = generator(small_network)
+    module.note, module.scale = "text", torch.nn.Parameter(torch.ones(1))
+    assert module.note == "text" and "note" not in module._parameters
+    assert dict(module.named_parameters())["scale"] is module.scale
