@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,54 +48,62 @@ def type_responses(
         np.asarray(clip[:length], np.float32)
         for clip, length in zip(stimulus, lengths, strict=True)
     ]
-    shown: dict[tuple[int, int, bytes], list[int]] = {}
+    alike: dict[tuple[int, int, bytes], list[int]] = {}
     for i, clip in enumerate(clips):
         key = (int(networks[i]), len(clip), hashlib.sha256(clip.tobytes()).digest())
-        shown.setdefault(key, []).append(i)
+        alike.setdefault(key, []).append(i)
     # Stimuli of one network and about one length together.
-    order = sorted(shown, key=lambda key: key[:2])
-    for _, keys in itertools.groupby(order, key=lambda key: key[0]):
-        members = [shown[key] for key in keys]
-        for begin in range(0, len(members), TOGETHER):
-            batch = members[begin : begin + TOGETHER]
-            _simulate(network, protocol, batch, clips, cell_types, networks, response)
+    order = sorted(alike, key=lambda key: key[:2])
+    for position, keys in itertools.groupby(order, key=lambda key: key[0]):
+        groups = [alike[key] for key in keys]
+        for begin in range(0, len(groups), TOGETHER):
+            batch = groups[begin : begin + TOGETHER]
+            shown = [
+                _Shown(clips[items[0]], list(dict.fromkeys(str(cell_types[i]) for i in items)))
+                for items in batch
+            ]
+            for items, of_type in zip(
+                batch, _simulate(network, protocol, position, shown), strict=True
+            ):
+                for i in items:
+                    response[i, : len(clips[i])] = of_type[str(cell_types[i])]
     return response
 
 
+class _Shown(NamedTuple):
+    """A stimulus, `(frames, columns)`, and the types whose responses to it are wanted."""
+
+    clip: Floats
+    cell_types: list[str]
+
+
 def _simulate(
-    network: ResponseModel,
-    protocol: Protocol,
-    batch: Sequence[Sequence[int]],
-    clips: Sequence[Floats],
-    cell_types: Sequence[str] | NDArray[Any],
-    networks: Sequence[int] | NDArray[Any],
-    response: Floats,
-) -> None:
-    """Fill in the responses of items; those of one stimulus stand together in the batch."""
+    network: ResponseModel, protocol: Protocol, position: int, shown: Sequence[_Shown]
+) -> list[dict[str, Floats]]:
+    """Responses of one network's types in every column, `(frames, columns)`, to each stimulus."""
     device = device_of(network, torch.device("cpu"))
-    firsts = [members[0] for members in batch]
+    columns = network.lattice.n_columns
     # A response does not depend on later frames.
-    luminance = np.full(
-        (len(batch), max(len(clips[i]) for i in firsts), response.shape[2]), GREY, np.float32
-    )
-    for row, i in enumerate(firsts):
-        luminance[row, : len(clips[i])] = clips[i]
-    kinds = [list(dict.fromkeys(str(cell_types[i]) for i in members)) for members in batch]
-    cells = {kind: network.cells_of(kind).cpu() for of_one in kinds for kind in of_one}
-    present = {kind: of_columns[of_columns >= 0] for kind, of_columns in cells.items()}
-    # Of each stimulus only what is wanted of it; those that want less read any cell as well.
-    readout = pad_sequence([torch.cat([present[k] for k in of_one]) for of_one in kinds], True)
+    shape = (len(shown), max(len(clip) for clip, _ in shown), columns)
+    luminance = np.full(shape, GREY, np.float32)
+    for row, (clip, _) in enumerate(shown):
+        luminance[row, : len(clip)] = clip
+    names = dict.fromkeys(name for _, wanted in shown for name in wanted)
+    cells = {name: network.cells_of(name).cpu() for name in names}
+    # Of each stimulus only what is wanted of it; where less is, or a column has no cell, any cell.
+    wanted = [torch.cat([cells[name] for name in cell_types]) for _, cell_types in shown]
+    readout = pad_sequence(wanted, batch_first=True).clamp(min=0)
     values = network.respond(
         torch.as_tensor(luminance).to(device),
         protocol,
         readout.to(device),
-        torch.tensor([int(networks[i]) for i in firsts], device=device),
+        torch.full((len(shown),), position, device=device),
     )
-    for row, members in enumerate(batch):
-        sizes = [len(present[kind]) for kind in kinds[row]]
-        parts = torch.split(values[row, :, : sum(sizes)].float().cpu(), sizes, dim=1)
-        of_type = dict(zip(kinds[row], parts, strict=True))
-        for i in members:
-            name, n_frames = str(cell_types[i]), len(clips[i])
-            voltages = of_type[name][:n_frames].numpy()
-            response[i, :n_frames][:, (cells[name] >= 0).numpy()] = voltages
+    voltages = values.float().cpu().numpy().reshape(*shape[:2], -1, columns)
+    return [
+        {
+            name: np.where(cells[name].numpy() >= 0, voltages[row, : len(clip), k], np.nan)
+            for k, name in enumerate(cell_types)
+        }
+        for row, (clip, cell_types) in enumerate(shown)
+    ]
