@@ -154,8 +154,8 @@ def _report(left: Mapping[str, Seen], file: Path) -> None:
             gained = (seen.shown - before.shown) / before.ideal
             report[name]["regained"] = gained
             print(
-                f"  the fit regained {100 * gained:.1f} % of the response to {before.name}, at a "
-                f"distance to grey of {seen.grey_distance:.4g} ({before.grey_distance:.4g} before)"
+                f"  the fit regained {100 * gained:.1f} % of the response to {before.name}\n"
+                f"  distance to grey {seen.grey_distance:.4g}, before {before.grey_distance:.4g}"
             )
     replace_text(file, json.dumps(report, indent=1))
 

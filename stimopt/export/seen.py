@@ -77,11 +77,14 @@ class Seen:
         causes = "".join(
             f"\n  {round(100 * lost, 1) + 0:6.1f} %  {cause}" for cause, lost in self.lost.items()
         )
-        dark = f", which see {self.surround:g}" if self.columns_outside else ""
+        outside = (
+            f"\n  {self.columns_outside} columns lie outside the display and see {self.surround:g}"
+            if self.columns_outside
+            else ""
+        )
         return (
             f"{self.name}: on this rig {100 * self.left:.0f} % of the response is left "
-            f"({self.ideal:.3f} to {self.shown:.3f}; {self.columns_outside} columns "
-            f"outside the display{dark}); lost to{causes}"
+            f"({self.ideal:.3f} to {self.shown:.3f}); lost to{causes}{outside}"
         )
 
 
