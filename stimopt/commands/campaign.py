@@ -117,16 +117,13 @@ class _Campaign:
     def settings(self) -> dict[str, Any]:
         """What decides the results of the campaign, by name of the option."""
         left_out = (*OF_RUNS, *(f"{self.group}.{name}".strip(".") for name in self.items))
-        return {
-            **{
-                name: value
-                for name, value in self.config.items()
-                if name == "trainer.max_steps" or not name.startswith(left_out)
-            },
-            **self.items,
-            "network_hash": self.network.content_hash,
-            "network_names": self.network.names,
+        decides = {
+            name: value
+            for name, value in self.config.items()
+            if name == "trainer.max_steps" or not name.startswith(left_out)
         }
+        own = {"network_hash": self.network.content_hash, "network_names": self.network.names}
+        return {**decides, **self.items, **own}
 
     def run_chunk(self, chunk: Chunk, folder: Path) -> None:
         """Run or resume the command for the items of a chunk."""
