@@ -81,6 +81,8 @@ def test_no_other_block_is_left_out_of_the_build() -> None:
     assert others == {
         ("ensembles.md", "python"), ("network.md", "python"), ("tensorboard.md", "bash"),
     }  # fmt: skip
+    indented = [page.name for page in PAGES if "\n\n    stimopt " in page.read_text("utf-8")]
+    assert not indented
 
 
 @pytest.mark.slow
