@@ -14,7 +14,7 @@ from stimopt.export import g6
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
-from stimopt.results.campaign import Manifest
+from stimopt.results.campaign import write_manifest
 from stimopt.runs.trainer import fit
 from tests.results.cases import random_optima, random_result
 
@@ -178,6 +178,6 @@ def test_a_campaign_is_exported_by_its_folder(small_network: FrozenNetwork, tmp_
         (folder / "chunks" / str(i)).mkdir(parents=True)
         chunk = random_result(small_network, cell_types=cell_type)
         chunk.write(folder / "chunks" / str(i) / "result.h5")
-    Manifest({}, ["0", "1"]).write(folder)
+    write_manifest(folder, {}, ["0", "1"])
     assert run([str(folder), "--to=npz", f"--output={out}", *SHORT]) == 0
     assert sorted(p.name for p in out.glob("*.npz")) == ["T4c.npz", "T5a.npz"]

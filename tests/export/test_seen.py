@@ -136,7 +136,7 @@ def test_the_file_decides(small_network: FrozenNetwork, tmp_path, made) -> None:
 def test_the_sentence(small_network: FrozenNetwork) -> None:
     rig = Rig(Arena("G4.1 1x12"), Eye(degrees=9), Light(16), outside="dark")
     text = str(seen_on(small_network, rig))
-    assert "% of the response is left" in text and "columns outside the display" in text
+    assert "% of the response is left" in text and "columns lie outside the display" in text
     assert "which see 0" in text
 
 
