@@ -18,6 +18,7 @@ from stimopt.networks.model import ResponseModel
 from stimopt.optimize.objective_module import ObjectiveModule
 from stimopt.optimize.region import (
     RegionSteps,
+    Rounds,
     StepsToRegionOptimum,
     from_grey,
     largest_size,
@@ -32,8 +33,11 @@ from stimopt.results.items import select_items
 from stimopt.results.variables import array_of
 
 CEILING, FLOOR = "ceiling", "floor"
-RANGE_STARTS, RANGE_STEPS = ("grey", "noise"), 50
-"""Usual starts, and steps over which the limit of a step falls to nothing."""
+RANGE_STARTS, RANGE_STEPS = ("grey", "noise"), 30
+"""Usual starts, and steps over which the limit of a step first falls to nothing."""
+ROUND_STEPS, ROUND_LIMIT, LEAST = 20, 0.1, 0.005
+"""Steps of a round after that, the limit of its first step, and the improvement in a round up to
+which an item stops, as a part of the range."""
 
 
 class Extreme(NamedTuple):
@@ -57,7 +61,8 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
             its peak.
         floor: seek the lowest response too.
         sign: -1 seeks the lowest response alone.
-        anneal: steps over which the limit of a step falls to nothing; each item then stops.
+        anneal: steps over which the limit of a step first falls to nothing. Rounds of 20 steps
+            follow; each item stops after a round that raised it by 0.5 % of its range or less.
         **options: as for `ObjectiveModule`.
 
     Raises:
@@ -72,7 +77,8 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
     """
 
     kind = "range"
-    usual_steps = RANGE_STEPS
+    usual_steps = RANGE_STEPS + 6 * ROUND_STEPS
+    at_grey: Tensor
 
     def __init__(
         self,
@@ -116,7 +122,9 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         )
         self.extremes = extremes * (len(self.items) // len(extremes))
         self.set_signs(torch.tensor([1 if e.bound == CEILING else -1 for e in self.extremes]))
-        self.region = RegionSteps(self.luminance().detach(), anneal)
+        self.register_buffer("at_grey", grey_objective(self), persistent=False)
+        rounds = Rounds(ROUND_STEPS, ROUND_LIMIT, LEAST, -self.at_grey)
+        self.region = RegionSteps(self.luminance().detach(), anneal, rounds=rounds)
         self._starts = tuple(starts)
         self._own_settings = {"starts": list(starts), "floor": floor, "anneal": anneal}
 
@@ -168,11 +176,10 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
             values = self.objective_values(self.respond(self.parametrization.luminance(best)))
             (gradient,) = torch.autograd.grad(values.sum(), best)
         signs = self.signs.to(values)
-        at_grey = signs * grey_objective(self)
         return {
             "sign": Variable(("item",), array_of(self.signs)),
             "objective": Variable(("item",), array_of(signs * values), "objective"),
-            "grey_objective": Variable(("item",), array_of(at_grey), "objective"),
+            "grey_objective": Variable(("item",), array_of(signs * self.at_grey), "objective"),
             "optimality_residual": Variable(
                 ("item",), array_of(optimality_residual(gradient, best)), "part of the gradient"
             ),

@@ -154,7 +154,7 @@ class MinimalGenerator(GreyestAtLevel):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """At the end of a round change the support, in place of a step."""
-        if not self.region.settled:
+        if not self.region.annealed:
             super().on_before_optimizer_step(optimizer)
             return
         StimulusModule.on_before_optimizer_step(self, optimizer)

@@ -18,6 +18,7 @@ from stimopt.networks.attached import HoldsNetwork
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize.parametrization import Parametrization, find_parametrization
 from stimopt.optimize.record import Record, StopReason
+from stimopt.optimize.running import RunningResponses
 from stimopt.optimize.starts import check_start
 from stimopt.optimize.steps import (
     OptimizerFactory,
@@ -94,6 +95,7 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         self.register_buffer("n_frames", lengths.to(torch.int64), persistent=False)
         self.register_buffer("window", window, persistent=False)
         self.readout = Readout(network, self.items)
+        self._running_responses = RunningResponses(self.items, self.readout)
         self.record = Record(self.luminance(), patience)
         self._shared_settings = {
             "class": type(self).__name__,
@@ -146,7 +148,9 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
     def observe(self) -> Terms:
         """Terms of the present iterate, which are put on record."""
         luminance = self.luminance()
-        responses = self.respond(luminance)
+        responses = self._running_responses(
+            self.network, luminance, self.protocol, self.record.running
+        )
         terms = self.losses(luminance, responses)
         terms[PEAK], _ = peak(responses[:, 0].detach(), self.window, self.sign)
         self.record.observe(terms, self.score(terms), luminance)
@@ -249,6 +253,7 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         networks = sorted(set(self.readout.network.tolist()))
         self.network.precheck(self.protocol, networks)
         self.record.reopen(self.device)
+        self._running_responses.forget()
         self.trainer.should_stop = not bool(self.record.running.any())
         if not self.record.history:
             with torch.enable_grad():

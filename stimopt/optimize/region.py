@@ -21,6 +21,7 @@ to a level small limits and a long mean end in greyer optima than large ones.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +45,26 @@ LARGEST = 1e6
 then reached theirs too."""
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """How a fit goes on once the limit of its steps has fallen to nothing.
+
+    Attributes:
+        n: steps of a round, over which the limit falls to nothing again.
+        limit: luminance that a pixel may move in the first step of a round.
+        least: improvement in a round, as a part of the way from the reference to the best score, up
+            to which an item stops.
+        reference: score that the way is counted from, `(items,)`.
+    """
+
+    n: int
+    limit: float
+    least: float
+    reference: Tensor
+
+
 class RegionSteps(nn.Module):
-    """Mean direction of the items and number of the step.
+    """Mean direction of the items, number of the step, and which items have settled.
 
     The state is the module's own, so that a checkpoint contains it.
 
@@ -54,19 +73,32 @@ class RegionSteps(nn.Module):
         n: steps over which the limit falls to nothing.
         limit: luminance that a pixel may move in the first step; 0.5 carries it from grey to black.
         momentum: weight of the directions before in the mean of the next one, in [0, 1).
+        rounds: how to go on after that; None is not at all.
     """
 
     direction: Tensor
     done: Tensor
+    score: Tensor
+    reference: Tensor
 
     def __init__(
-        self, luminance: Tensor, n: int, *, limit: float = 0.4, momentum: float = 0.5
+        self,
+        luminance: Tensor,
+        n: int,
+        *,
+        limit: float = 0.4,
+        momentum: float = 0.5,
+        rounds: Rounds | None = None,
     ) -> None:
         super().__init__()
         expect.whole("anneal in steps", n, "30 is usual", at_least=1)
-        self.n, self.limit, self.momentum = n, limit, momentum
+        self.n, self.limit, self.momentum, self.rounds = n, limit, momentum, rounds
         self.register_buffer("direction", torch.zeros_like(luminance))
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+        score = torch.full((len(luminance),), torch.inf, device=luminance.device)
+        self.register_buffer("score", score)
+        reference = torch.zeros_like(score) if rounds is None else rounds.reference
+        self.register_buffer("reference", reference, persistent=False)
 
     def mean_direction(self, pull: Tensor) -> Tensor:
         """The mean of the unit vectors along `pull` so far, `(items, frames, columns)`.
@@ -86,14 +118,39 @@ class RegionSteps(nn.Module):
             luminance: where the items are.
             optimum: of the region, where they would go.
         """
-        limit = self.limit * (1 + math.cos(math.pi * int(self.done) / self.n)) / 2
+        limit = self._limit(int(self.done))
         self.done.add_(1)
         return (optimum - luminance).clamp(-limit, limit)
 
+    def _limit(self, done: int) -> float:
+        """Luminance that a pixel may move in the step after `done` ones."""
+        highest, n = self.limit, self.n
+        if self.rounds is not None and done >= n:
+            highest, done, n = self.rounds.limit, (done - n) % self.rounds.n, self.rounds.n
+        return highest * (1 + math.cos(math.pi * min(done, n) / n)) / 2
+
     @property
-    def settled(self) -> bool:
-        """Whether the limit has fallen to nothing."""
+    def annealed(self) -> bool:
+        """Whether the limit has fallen to nothing once."""
         return int(self.done) >= self.n
+
+    def settled(self, score: Tensor) -> Tensor:
+        """Items whose steps have become short and, with rounds, brought little, `(items,)`, bool.
+
+        To be asked once before every step.
+
+        Args:
+            score: of the best iterate, smaller is better, `(items,)`.
+        """
+        after = int(self.done) - self.n
+        rounds = self.rounds
+        if after < 0 or (rounds is not None and after % rounds.n):
+            return torch.zeros_like(score, dtype=torch.bool)
+        if rounds is None:
+            return torch.ones_like(score, dtype=torch.bool)
+        little = self.score - score <= rounds.least * (score - self.reference).abs()
+        self.score.copy_(score)
+        return little
 
 
 class StepsToRegionOptimum(StimulusModule):
@@ -126,8 +183,8 @@ class StepsToRegionOptimum(StimulusModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Replace the gradient by the way back from the next iterate; stop what has settled."""
-        if self.region.settled:
-            self.record.stop(self.record.running, StopReason.SETTLED)
+        reason = StopReason.SETTLED if self.region.rounds is None else StopReason.PLATEAU
+        self.record.stop(self.region.settled(self.record.best_score), reason)
         super().on_before_optimizer_step(optimizer)
         # The pixels: the luminance itself, unless it is filtered.
         gradient, pixels = self.stimulus.grad, self.stimulus.detach()

@@ -223,6 +223,37 @@ def test_an_item_without_a_gradient_is_named_and_stops_alone(make_trainer: Train
     assert torch.equal(fit.stimulus[0], alone.stimulus[0])
 
 
+def test_an_item_that_has_stopped_is_not_simulated_and_changes_no_other(
+    small_network: FrozenNetwork, make_trainer: Trainers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fast(parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=0.3)
+
+    def fit(cell_types: str) -> StimulusGenerator:
+        module = StimulusGenerator(
+            small_network, cell_types, t_stim=0.1, patience=3, penalties={}, optimizer=fast
+        )
+        make_trainer(40, log_every_n_steps=1).fit(module)
+        return module
+
+    sizes, respond = [], small_network.respond
+
+    def counted(luminance: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        sizes.append(len(luminance))
+        return respond(luminance, *args, **options)
+
+    monkeypatch.setattr(small_network, "respond", counted)
+    together = fit("T4c,L1,Mi1")
+    stopped = together.record.stop_reason == StopReason.PLATEAU.code
+    assert 3 in sizes and min(sizes) < 3 and stopped.any()
+    monkeypatch.undo()
+    for i, name in enumerate(("T4c", "L1", "Mi1")):
+        alone = fit(name)
+        assert torch.equal(together.stimulus[i], alone.stimulus[0])
+        for term, values in alone.record.history.items():
+            assert torch.equal(together.record.history[term][: len(values), i], values[:, 0])
+
+
 def test_plateau_stops_and_ends_the_fit(make_trainer: Trainers) -> None:
     network, _ = linear_network()
     fit = StimulusGenerator(

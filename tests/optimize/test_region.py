@@ -46,6 +46,20 @@ def test_the_ceiling_of_a_linear_neuron_is_black_and_white_by_the_sign_of_its_ke
     assert (result["stimulus"][:, g == 0] != 0.5).sum() == 0
 
 
+def test_rounds_bring_to_the_ceiling_what_the_first_steps_leave_and_then_stop() -> None:
+    network, kernel = linear_network()
+    expected = np.abs(gradient_of_last_frame(kernel)).sum() / 2
+    fit = ResponseRange(network, "linear", anneal=1, starts=["grey"], **SHORT)
+    result = stimopt.fit(fit, log_every_n_steps=1, **QUIET)
+    risen = -result["losses"][:, 0] - result["grey_objective"][0]
+    # One step of 0.4 is 0.8 of the way to black or white; the first round goes the rest.
+    np.testing.assert_allclose(risen[1], 0.8 * expected, rtol=1e-5)
+    np.testing.assert_allclose(risen[21], expected, rtol=1e-5)
+    # The second brings nothing, and the item stops.
+    assert result["stop_reason"].tolist() == ["it no longer improved"]
+    assert len(risen) <= 1 + 1 + 2 * 20 + 2
+
+
 def test_the_efficient_optimum_of_a_linear_neuron_is_the_closed_form() -> None:
     network, kernel = linear_network()
     g = gradient_of_last_frame(kernel)
@@ -107,13 +121,18 @@ def test_a_resumed_fit_is_bit_for_bit_the_uninterrupted_one(
     def efficient() -> EfficientGenerator:
         return EfficientGenerator(small_network, "T4c", t_stim=0.1, ceiling=ceiling, anneal=12)
 
+    def in_rounds() -> ResponseRange:
+        return ResponseRange(small_network, "T4c,L1", t_stim=0.1, anneal=4)
+
     ceiling = stimopt.fit(ResponseRange(small_network, "T4c", t_stim=0.1), 30, **QUIET)
-    whole, first, rest = efficient(), efficient(), efficient()
     options = {"checkpoint_every_n_steps": 1, "enable_progress_bar": False}
-    stimopt.fit(whole, 12, tmp_path / "whole", **options)
-    stimopt.fit(first, 5, tmp_path / "parts", **options)
-    stimopt.fit(rest, 12, tmp_path / "parts", **options)
-    assert same_run(whole, rest)
+    for make, interrupted, steps in ((efficient, 5, 12), (in_rounds, 37, 60)):
+        whole, first, rest = make(), make(), make()
+        folder = tmp_path / make.__name__
+        stimopt.fit(whole, steps, folder / "whole", **options)
+        stimopt.fit(first, interrupted, folder / "parts", **options)
+        stimopt.fit(rest, steps, folder / "parts", **options)
+        assert same_run(whole, rest)
 
 
 def test_the_residual_counts_only_pixels_that_can_move() -> None:
