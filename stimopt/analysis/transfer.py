@@ -95,6 +95,20 @@ class TransferMatrix:
         """The same averaged over the networks that optima are made for, `(types,)`."""
         return finite_mean(self.travels, axis=0)
 
+    @property
+    def best_traveller(self) -> NDArray[np.int64]:
+        """Position of the network whose optimum drives the others most, `(types,)`."""
+        return np.asarray(np.nan_to_num(self.travels, nan=-np.inf).argmax(axis=0))
+
+    @property
+    def likeness(self) -> Floats:
+        """How far two networks are driven by each other's optima, `(networks, networks)`.
+
+        Both directions and all types are averaged; the diagonal is for a network's own optima.
+        """
+        mean = finite_mean(self.values)
+        return np.asarray((mean + mean.T) / 2)
+
     def of_type(self, cell_type: str) -> Floats:
         """The matrix of one type, `(made for, shown to)`.
 

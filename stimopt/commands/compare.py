@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     else:
         print(f"no network scores {config.min_score:g} or more, so that nothing is predicted")
     if matrix:
-        comparison.write_transfer(matrix, stable, folder)
+        print(comparison.write_transfer(matrix, stable, folder))
     if left_out:
         print(comparison.write_consensus(left_out, folder))
     if config.groups:

@@ -15,6 +15,7 @@ from stimopt.analysis.indices import finite_mean, mean_interval
 from stimopt.analysis.known_cells import PREFERRED_DIRECTION_DEG
 from stimopt.analysis.score_card import ScoreCard
 from stimopt.analysis.transfer import LeftOut, TransferMatrix
+from stimopt.lattice import Floats
 from stimopt.plotting.files import save_figure
 from stimopt.plotting.transfer import plot_consensus, plot_transfers
 from stimopt.plotting.tuning import Tuning, plot_tunings
@@ -87,13 +88,16 @@ def write_tuning(responses: ProbeResponses, card: ScoreCard, folder: Path) -> No
             save_figure(figure, folder / "tuning" / f"{file}.png")
 
 
-def write_transfer(matrix: TransferMatrix, stable: Sequence[bool], folder: Path) -> None:
+def write_transfer(matrix: TransferMatrix, stable: Sequence[bool], folder: Path) -> str:
     """Write `transfer.csv`, a row for each response, and `transfer.png`.
 
     Args:
         matrix: of all types.
         stable: whether each network can be simulated; the others are marked.
         folder: to write to.
+
+    Returns:
+        Which optima drive the other networks most, and which networks are most alike in this.
     """
     rows = [
         {
@@ -110,6 +114,23 @@ def write_transfer(matrix: TransferMatrix, stable: Sequence[bool], folder: Path)
     names = [name + mark for name, mark in zip(matrix.network_names, marks, strict=True)]
     figure = plot_transfers(matrix.values, names, matrix.cell_types)
     save_figure(figure, folder / "transfer.png")
+    if len(names) < 2:
+        return "one network: nothing to transfer to"
+    travels, general, likeness = finite_mean(matrix.travels), matrix.generality, matrix.likeness
+    best, order = int(_finite(travels).argmax()), _finite(general).argsort()
+    least, most = (matrix.cell_types[t] for t in order[[0, -1]])
+    pairs = np.where(np.triu(np.ones_like(likeness, dtype=bool), 1), _finite(likeness), -np.inf)
+    first, second = divmod(int(pairs.argmax()), len(names))
+    return (
+        f"optima of {names[best]} drive other networks most, to {travels[best]:.2f} of the way to "
+        f"the ceiling; of all cell types those of {most} ({general[order[-1]]:.2f}), least those "
+        f"of {least} ({general[order[0]]:.2f}); {names[first]} and {names[second]} are most alike "
+        f"({likeness[first, second]:.2f} by each other's optima)"
+    )
+
+
+def _finite(values: Floats) -> Floats:
+    return np.nan_to_num(values, nan=-np.inf)
 
 
 def write_consensus(rows: Sequence[LeftOut], folder: Path) -> str:

@@ -94,6 +94,8 @@ def test_summaries_by_hand() -> None:
     matrix = TransferMatrix(("T4c",), ("a", "b", "c"), values)
     np.testing.assert_allclose(matrix.travels[:, 0], [0.7, 0.3, -0.1])
     np.testing.assert_allclose(matrix.generality, [0.3])
+    assert matrix.best_traveller.tolist() == [0]
+    np.testing.assert_allclose(matrix.likeness, [[1, 0.5, 0.2], [0.5, 1, 0.2], [0.2, 0.2, 1]])
     np.testing.assert_array_equal(matrix.of_type("T4c"), values[:, :, 0])
     with pytest.raises(ValueError, match="did you mean 'T4c'"):
         matrix.of_type("T4")
@@ -109,6 +111,7 @@ def test_what_is_not_finite_is_left_out_of_means(
     assert np.isnan(matrix.values[:, 1]).all() and np.isfinite(matrix.values[:, 0]).all()
     np.testing.assert_allclose(matrix.travels[1], matrix.values[1, 0])
     np.testing.assert_allclose(matrix.generality, matrix.values[1, 0])
+    assert matrix.best_traveller.tolist() == [1, 1]
 
 
 def test_refuses_what_cannot_be_compared(

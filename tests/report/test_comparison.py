@@ -9,8 +9,9 @@ import pytest
 
 from stimopt.analysis.flyvis_probes import ProbeResponses
 from stimopt.analysis.score_card import score_probes
+from stimopt.analysis.transfer import TransferMatrix
 from stimopt.report import comparison
-from stimopt.report.comparison import write_tuning
+from stimopt.report.comparison import write_transfer, write_tuning
 
 
 def test_tuning_is_that_of_the_network_and_of_recorded_types(
@@ -34,3 +35,17 @@ def test_tuning_is_that_of_the_network_and_of_recorded_types(
     on, off, preferred = drawn[0]["T4c"]
     np.testing.assert_allclose(on, 2 * up)
     assert (off == 0).all() and preferred == pytest.approx(90)
+
+
+def test_what_travels_best_and_who_is_alike_is_said(tmp_path: Path) -> None:
+    values = np.zeros((3, 3, 2))
+    values[:, :, 0] = [[1.0, 0.8, 0.6], [0.2, 1.0, 0.4], [-0.2, 0.0, 1.0]]
+    values[:, :, 1] = np.eye(3)
+    matrix = TransferMatrix(("T4c", "R7"), ("a", "b", "c"), values)
+    text = write_transfer(matrix, [True, True, False], tmp_path)
+    # Means by hand: a drives the others to 0.7 with T4c and to 0 with R7.
+    assert "optima of a drive other networks most, to 0.35 of the way" in text
+    assert "those of T4c (0.30), least those of R7 (0.00)" in text
+    assert "a and b are most alike (0.25 by" in text
+    alone = TransferMatrix(("T4c",), ("a",), np.ones((1, 1, 1)))
+    assert write_transfer(alone, [True], tmp_path) == "one network: nothing to transfer to"
