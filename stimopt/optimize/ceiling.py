@@ -77,7 +77,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
     """
 
     kind = "range"
-    usual_steps = RANGE_STEPS + 6 * ROUND_STEPS
+    usual_steps = RANGE_STEPS + 10 * ROUND_STEPS
     at_grey: Tensor
 
     def __init__(
