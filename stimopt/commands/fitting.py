@@ -13,6 +13,7 @@ from stimopt.commands import options
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize.at_level import GreyestAtLevel
 from stimopt.optimize.module import StimulusModule
+from stimopt.optimize.record import StopReason
 from stimopt.results.result import Result, read, require_same_result
 from stimopt.runs.callbacks import ConfigWriter
 from stimopt.runs.trainer import FIT_DEFAULTS, fit, fit_trainer, fit_with
@@ -84,7 +85,9 @@ class FitCLI(options.RunCLI):
 def fit_stage(
     module: StimulusModule, folder: Path, steps: int | None = None, **options: Any
 ) -> Result:
-    """The result of a fit in a folder: read if it is there with as many steps, else run or resumed.
+    """The result of a fit in a folder: read if all of it is there, else run or resumed.
+
+    All of it is as many steps, or fewer after which every item had stopped by itself.
 
     Raises:
         ValueError: if the folder has a result of other settings.
@@ -93,7 +96,8 @@ def fit_stage(
     steps = module.usual_steps if steps is None else steps
     if path.is_file():
         result = read_same(path, module.network, module.settings())
-        if len(result["losses"]) == steps + 1:
+        bounded = StopReason.STEPS_DONE.value in result["stop_reason"]
+        if len(result["losses"]) == steps + 1 or not bounded:
             return result
     fit(module, steps, folder, max_figures=0, **options)
     return read(path)
