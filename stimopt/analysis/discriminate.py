@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from stimopt import expect
-from stimopt.analysis.groups import group_networks
+from stimopt.analysis.groups import Ints, group_networks
 from stimopt.lattice import Floats
 
-Ints = NDArray[np.int64]
 Sets = Mapping[str, Floats]
 """Normalized responses `(networks, stimuli, frames)` of a cell type, by the set of stimuli."""
 
@@ -111,8 +110,7 @@ def choose_questions(
     Raises:
         ValueError: for a single class, or numbers out of range.
     """
-    values = np.asarray(responses, dtype=np.float64)
-    labels = np.asarray(classes)
+    values, labels = np.asarray(responses, np.float64), np.asarray(classes)
     expect.shape("classes", labels, (len(values),), "pass one for each network")
     expect.number("noise", noise, "0.1 is usual", above=0)
     expect.whole("number of stimuli", number, "4 is usual", at_least=1)

@@ -9,8 +9,9 @@ Assoc). Otherwise all networks are one group.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,8 @@ def group_networks(
     Raises:
         ValueError: for fewer than three networks, or without SciPy.
     """
+    advice = "pip install 'stimopt[groups]'"
+    expect.that(find_spec("scipy"), "SciPy for groups of networks", "none", advice)
     responses = np.asarray(responses, dtype=np.float64)
     enough = responses.ndim >= 2 and len(responses) >= 3 and responses[0].size > 1
     wanted = "responses (networks, stimuli, ...) of at least three networks"
@@ -86,10 +89,9 @@ def group_networks(
     points = _points(used)
     chance = _chance(points, most, resamples, random)
     labels[responds], silhouette = _divide(points, most, chance)
-    agreement = []
-    for _ in range(resamples):
-        drawn = _points(used[:, random.integers(0, n_stimuli, n_stimuli)])
-        agreement.append(adjusted_rand_index(labels[responds], _divide(drawn, most, chance)[0]))
+    drawn = (random.integers(0, n_stimuli, n_stimuli) for _ in range(resamples))
+    others = [_divide(_points(used[:, which]), most, chance)[0] for which in drawn]
+    agreement = [adjusted_rand_index(labels[responds], other) for other in others]
     return Grouping(labels, silhouette, chance, float(np.mean(agreement)))
 
 
@@ -107,9 +109,9 @@ def _points(responses: Floats) -> Floats:
     """Coordinates of networks, whose squared distances are 2 (1 - correlation)."""
     flat = responses.reshape(len(responses), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    points = np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 0)
-    points = points - points.mean(axis=0)
+    # Resampled responses may all be the same number: their network stays at zero.
+    points = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-300)
+    points -= points.mean(axis=0)
     # Principal components: as many numbers as networks, at the same distances.
     u, s, _ = np.linalg.svd(points, full_matrices=False)
     return np.asarray(u * s)
@@ -124,7 +126,7 @@ def _chance(points: Floats, most: int, draws: int, random: np.random.Generator) 
 
 def _divide(points: Floats, most: int, chance: float = -np.inf) -> tuple[Ints, float]:
     """Groups with the largest mean silhouette, and that silhouette; one group if it is chance."""
-    hierarchy = _import_hierarchy()
+    hierarchy: Any = import_module("scipy.cluster.hierarchy")
     distance = np.linalg.norm(points[:, None] - points, axis=2)
     tree = hierarchy.linkage(distance[np.triu_indices(len(points), 1)], "average")
     # Labelled from 0 in the order in which they appear.
@@ -134,22 +136,11 @@ def _divide(points: Floats, most: int, chance: float = -np.inf) -> tuple[Ints, f
     return candidates[best] if scores[best] > chance else 0 * candidates[best], scores[best]
 
 
-def _import_hierarchy() -> Any:
-    """SciPy, which only groups need."""
-    try:
-        return importlib.import_module("scipy.cluster.hierarchy")
-    except ImportError as error:
-        raise ValueError(
-            "expected SciPy for groups of networks, got none; pip install 'stimopt[groups]'"
-        ) from error
-
-
 def _silhouette(distance: Floats, labels: Ints) -> float:
     """Mean of (b - a) / max(a, b) (Rousseeuw 1987); 0 for a network that is a group of its own."""
     member = labels[:, None] == np.arange(labels.max() + 1)
     total, size = distance @ member, member.sum(axis=0)
-    rows = np.arange(len(labels))
-    within = total[rows, labels] / np.maximum(size[labels] - 1, 1)
+    within = total[member] / np.maximum(size[labels] - 1, 1)
     between = np.where(member, np.inf, total / size).min(axis=1)
     larger = np.maximum(np.maximum(within, between), 1e-12)
     return float(np.where(size[labels] > 1, (between - within) / larger, 0).mean())

@@ -95,8 +95,7 @@ def change_drive(
     )
     gradient = peak_gradient(network, of_path, of_path.lengths - 1).mean(axis=0, dtype=np.float64)
     lasting = np.cumsum(gradient[::-1], axis=0)[::-1]
-    change = np.diff(shown, axis=0, prepend=GREY)
     start = max(0, frame + 1 - protocol.frames(seconds))
-    part = (change * lasting)[start:]
-    rising, falling = change[start:] > 0, change[start:] < 0
-    return ChangeDrive(on=float(part[rising].sum()), off=float(part[falling].sum()))
+    change = np.diff(shown, axis=0, prepend=GREY)[start:]
+    part = change * lasting[start:]
+    return ChangeDrive(on=float(part[change > 0].sum()), off=float(part[change < 0].sum()))

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from stimopt import expect
+from stimopt.analysis import known_cells
 from stimopt.analysis.flyvis_probes import ProbeResponses
 from stimopt.analysis.indices import angle_between, direction_tuning, finite_mean
-from stimopt.analysis.known_cells import POLARITY, PREFERRED_DIRECTION_DEG
-from stimopt.analysis.known_cells import SELECTIVE as KNOWN_SELECTIVE
 from stimopt.analysis.stimulus_tuning import stimulus_tuning
 from stimopt.analysis.summary import SELECTIVE
 from stimopt.lattice import Floats
@@ -61,17 +60,17 @@ class ScoreCard:
     @property
     def polarity_fit(self) -> Floats:
         """Correlation of polarity index and recorded polarity over types, `(networks,)`."""
-        return self._correlation(self.polarity_index, POLARITY)
+        return self._correlation(self.polarity_index, known_cells.POLARITY)
 
     @property
     def selectivity_fit(self) -> Floats:
         """Correlation of selectivity with 1 for T4 and T5 and 0 for their inputs, `(networks,)`."""
-        return self._correlation(self.selectivity, KNOWN_SELECTIVE)
+        return self._correlation(self.selectivity, known_cells.SELECTIVE)
 
     @property
     def direction_error_deg(self) -> Floats:
         """Angle to the recorded direction, `(networks, types)`; NaN where none is recorded."""
-        known = [PREFERRED_DIRECTION_DEG.get(name, np.nan) for name in self.cell_types]
+        known = [known_cells.PREFERRED_DIRECTION_DEG.get(name, np.nan) for name in self.cell_types]
         return angle_between(self.direction_deg, known)
 
     @property
@@ -82,8 +81,7 @@ class ScoreCard:
     @property
     def score(self) -> Floats:
         """Mean of the three fits, those that are defined, from -1 to 1, `(networks,)`."""
-        fits = self.polarity_fit, self.selectivity_fit, self.direction_fit
-        return finite_mean(fits, axis=0)
+        return finite_mean([self.polarity_fit, self.selectivity_fit, self.direction_fit], axis=0)
 
     def fitting(self, at_least: float = FITTING) -> list[int]:
         """Positions of the networks with such a score, as an option `networks` takes them."""
@@ -115,9 +113,8 @@ class ScoreCard:
 
     def remarks(self, position: int) -> list[str]:
         """What does not fit in a network, in words."""
-        remarks = []
-        if turned := self.reversed_types(position):
-            remarks.append(f"directions reversed: {', '.join(turned)}")
+        turned = self.reversed_types(position)
+        remarks = [f"directions reversed: {', '.join(turned)}"] if turned else []
         for name in ("polarity", "selectivity"):
             fit = float(getattr(self, f"{name}_fit")[position])
             if fit < FITTING:
@@ -144,7 +141,7 @@ class ScoreCard:
         expect.that(which, "at least one network", "none", "lower the score that is asked for")
         rows = []
         for t, name in enumerate(self.cell_types):
-            if name in POLARITY and name in KNOWN_SELECTIVE:
+            if name in known_cells.POLARITY and name in known_cells.SELECTIVE:
                 continue
             signs = np.sign(np.nan_to_num(self.polarity_index[which, t]))
             polarity, selective = int(np.sign(signs.sum())), self.selectivity[which, t] > SELECTIVE
@@ -155,10 +152,10 @@ class ScoreCard:
                     "cell_type": name,
                     "polarity": polarity,
                     "polarity_agreement": float((signs == polarity).mean()) if polarity else 0.5,
-                    "polarity_recorded": name in POLARITY,
+                    "polarity_recorded": name in known_cells.POLARITY,
                     "selectivity": float(finite_mean(self.selectivity[which, t])),
                     "selectivity_agreement": float(max(selective.mean(), 1 - selective.mean())),
-                    "selectivity_recorded": name in KNOWN_SELECTIVE,
+                    "selectivity_recorded": name in known_cells.SELECTIVE,
                     "direction_deg": float(direction),
                     "direction_agreement": float(agreement),
                 }
@@ -182,17 +179,12 @@ def score_probes(responses: ProbeResponses) -> ScoreCard:
     The selectivity is that at the contrast where it is larger, as in flyvis's comparison.
     """
     selectivity = responses.direction_selectivity
-    known = np.array([POLARITY.get(name, 0) for name in responses.cell_types])
+    known = np.array([known_cells.POLARITY.get(name, 0) for name in responses.cell_types])
     better = np.where(known == 0, selectivity.argmax(axis=2), known > 0)
-    direction = responses.preferred_direction_deg
-    return ScoreCard(
-        source="probes",
-        cell_types=responses.cell_types,
-        network_names=responses.network_names,
-        polarity_index=responses.flash_index,
-        selectivity=selectivity.max(axis=2),
-        direction_deg=np.take_along_axis(direction, better[..., None], axis=2)[..., 0],
-    )
+    both = responses.preferred_direction_deg
+    direction = np.take_along_axis(both, better[..., None], axis=2)[..., 0]
+    indices = responses.flash_index, selectivity.max(axis=2), direction
+    return ScoreCard("probes", responses.cell_types, responses.network_names, *indices)
 
 
 def score_optima(network: ResponseModel, optima: Result) -> ScoreCard:
@@ -215,9 +207,6 @@ def score_optima(network: ResponseModel, optima: Result) -> ScoreCard:
         name, position = str(optima["cell_type"][i]), int(optima["network"][i])
         stimulus = optima["stimulus"][i, : int(optima["n_frames"][i])]
         tuning = stimulus_tuning(network, stimulus, name, optima.protocol, position)
-        indices[:, position, names.index(name)] = (
-            tuning.polarity_index,
-            tuning.direction_selectivity,
-            tuning.preferred_direction_deg,
-        )
+        found = tuning.polarity_index, tuning.direction_selectivity, tuning.preferred_direction_deg
+        indices[:, position, names.index(name)] = found
     return ScoreCard("optima", tuple(names), network.names, *indices)

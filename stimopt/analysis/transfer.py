@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,15 +53,12 @@ class ResponseScale(NamedTuple):
         known = {extreme, "grey_objective"} <= ranges.variables.keys()
         expected = "a result of ResponseRange or EfficientGenerator"
         expect.that(known, expected, f"one of kind {ranges.kind}", "seek the ceilings first")
-        wanted = [(name, k, sign) for k in networks for name in cell_types]
         which = f"the {'ceiling' if sign > 0 else 'floor'} of every cell"
-        advice = "seek it with ResponseRange for all of these networks"
-        rows = _rows(ranges, ("cell_type", "network", "sign"), wanted, which, advice)
-        rows = rows.reshape(len(networks), len(cell_types))
+        rows = _rows(ranges, which, cell_types, networks, sign=sign)
         grey = ranges["grey_objective"][rows].astype(np.float64)
         span = ranges[extreme][rows] - grey
-        still = (sign * span <= 0).ravel()
-        flat = [f"{name} of {ranges.network_names[k]}" for name, k, _ in compress(wanted, still)]
+        still = np.argwhere(sign * span <= 0).tolist()
+        flat = [f"{cell_types[t]} of {ranges.network_names[networks[k]]}" for k, t in still]
         got = f"constant ones of {', '.join(flat[:5])}"
         advice = "leave the cell type or the network out"
         expect.that(not flat, "responses that light can move away from that to grey", got, advice)
@@ -144,26 +140,22 @@ def transfer(
     positions = range(network.n_networks)
     expect.that(len(positions) > 1, "several networks", "one", "load those to compare")
     names = list(dict.fromkeys(map(str, optima["cell_type"])))
-    wanted = [(name, k) for k in positions for name in names]
-    every = "an optimum of every type for every network"
-    rows = _rows(optima, ("cell_type", "network"), wanted, every, "seek it")
-    responses = normalized_responses(network, optima, ranges)
-    values = responses[rows.reshape(len(positions), len(names))]
+    rows = _rows(optima, "an optimum of every type for every network", names, positions)
+    values = normalized_responses(network, optima, ranges)[rows]
     return TransferMatrix(tuple(names), network.names, np.moveaxis(values, 2, 1))
 
 
 def _rows(
-    result: Result,
-    columns: Sequence[str],
-    wanted: Sequence[tuple[Any, ...]],
-    what: str,
-    advice: str,
+    result: Result, what: str, cell_types: Sequence[str], networks: Sequence[int], **more: int
 ) -> NDArray[np.int64]:
-    """First row of each wanted cell type, network, and so on, as the columns are."""
-    keys = list(zip(*(result[name].tolist() for name in columns), strict=True))
+    """First row of every cell, and with more columns of these values, `(networks, types)`."""
+    columns = [result[name].tolist() for name in ("cell_type", "network", *more)]
+    wanted: list[Any] = [(t, k, *more.values()) for k in networks for t in cell_types]
+    keys = list(zip(*columns, strict=True))
     missing = [f"{key[0]} of {result.network_names[key[1]]}" for key in wanted if key not in keys]
+    advice = "seek it for all of these networks, with one set of options"
     expect.that(not missing, what, f"none of {', '.join(missing[:5])}", advice)
-    return np.array([keys.index(key) for key in wanted])
+    return np.array([keys.index(key) for key in wanted]).reshape(len(networks), len(cell_types))
 
 
 def normalized_responses(
