@@ -48,8 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     optima, ranges = (p if p is None else fitted(p) for p in (config.optima, config.ranges))
     expect.that(optima or not ranges, "--optima with --ranges", "none", "give both")
     network = NetworkSource(**vars(config.network)).open(PROTOCOL)
-    positions = range(network.n_networks)
-    stable = [network.stability(PROTOCOL, k) is Stability.STABLE for k in positions]
+    stable = [network.stability(PROTOCOL, k) is Stability.STABLE for k in range(network.n_networks)]
     matrix, left_out = None, list[LeftOut]()
     if optima and (ranges or "grey_objective" in optima.variables):
         matrix = transfer(network, optima, ranges)

@@ -99,8 +99,7 @@ def panels(
     """A figure with so many panels, a number of them in a row, of a size in inches each."""
     columns = min(columns, n)
     rows = -(-n // columns)
-    size = (width * columns + 1.0, height * rows + 0.8)
-    fig = Figure(figsize=size, dpi=style.DPI, layout="constrained")
+    fig = Figure((width * columns + 1.0, height * rows + 0.8), style.DPI, layout="constrained")
     axes = fig.subplots(rows, columns, squeeze=False, **options).ravel()
     for ax in axes[n:]:
         ax.remove()
@@ -135,13 +134,10 @@ def plot_consensus(
         expect.shape(name, values, rows, "pass one for each network left out")
     names, networks = list(dict.fromkeys(cell_types)), list(dict.fromkeys(left_out))
     place = np.array([names.index(name) for name in cell_types])
-    height = max(3.0, 0.14 * len(names) + 0.8)
-    fig = Figure(figsize=(6.4, height), dpi=style.DPI, layout="constrained")
-    left, right = fig.subplots(1, 2)
+    fig, (left, right) = panels(2, 2, 2.7, max(2.2, 0.14 * len(names)))
     for name, color in zip(networks, itertools.cycle(style.SERIES), strict=False):
         own = np.array([each == name for each in left_out])
-        label = name.rsplit("/", 1)[-1]
-        left.plot(x[own], y[own], "o", ms=3, color=color, label=label)
+        left.plot(x[own], y[own], "o", ms=3, color=color, label=name.rsplit("/", 1)[-1])
         right.plot((y - x)[own], place[own], "o", ms=3, color=color)
     ends = [min(x.min(), y.min()), max(x.max(), y.max())]
     left.plot(ends, ends, color="0.6", lw=0.7, zorder=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from stimopt.analysis.flyvis_probes import ANGLES_DEG, ProbeResponses
 from stimopt.analysis.groups import Grouping
@@ -41,12 +41,10 @@ def write_score_cards(cards: Sequence[ScoreCard], stable: Sequence[bool], folder
     Returns:
         How each network fits what has been recorded, and what does not.
     """
-    table = Table(title="Fit to recorded cell types", title_justify="left")
-    table.add_column("network", no_wrap=True)
-    table.add_column("by", no_wrap=True)
-    for name in _FITS:
-        table.add_column(name.removesuffix("_fit"), justify="right", no_wrap=True)
-    table.add_column("remarks")
+    columns = [Column(name, no_wrap=True) for name in ("network", "by")]
+    columns += [Column(fit.removesuffix("_fit"), justify="right", no_wrap=True) for fit in _FITS]
+    title = "Fit to recorded cell types"
+    table = Table(*columns, "remarks", title=title, title_justify="left")
     networks, cells = [], []
     for card in cards:
         for k, name in enumerate(card.network_names):
@@ -114,8 +112,6 @@ def write_transfer(matrix: TransferMatrix, stable: Sequence[bool], folder: Path)
     names = [name + mark for name, mark in zip(matrix.network_names, marks, strict=True)]
     figure = plot_transfers(matrix.values, names, matrix.cell_types)
     save_figure(figure, folder / "transfer.png")
-    if len(names) < 2:
-        return "one network: nothing to transfer to"
     travels, general, likeness = finite_mean(matrix.travels), matrix.generality, matrix.likeness
     best, order = int(_finite(travels).argmax()), _finite(general).argsort()
     least, most = (matrix.cell_types[t] for t in order[[0, -1]])

@@ -47,5 +47,3 @@ def test_what_travels_best_and_who_is_alike_is_said(tmp_path: Path) -> None:
     assert "optima of a drive other networks most, to 0.35 of the way" in text
     assert "those of T4c (0.30), least those of R7 (0.00)" in text
     assert "a and b are most alike (0.25 by" in text
-    alone = TransferMatrix(("T4c",), ("a",), np.ones((1, 1, 1)))
-    assert write_transfer(alone, [True], tmp_path) == "one network: nothing to transfer to"

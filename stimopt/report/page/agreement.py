@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,15 +37,12 @@ def agreement(items: Sequence[PageItem], vectors: Sequence[NDArray[Any] | None])
 
     NaN where there is no other of the same length.
     """
-    cells: dict[tuple[Any, ...], list[int]] = {}
-    for i, (item, vector) in enumerate(zip(items, vectors, strict=True)):
-        if vector is not None:
-            cells.setdefault((item.cell_type, item.u, item.v, len(vector)), []).append(i)
-    values = [math.nan] * len(items)
-    for members in cells.values():
-        matrix = np.stack([vector for i in members if (vector := vectors[i]) is not None])
-        if len(members) > 1:
-            others = matrix @ matrix.sum(axis=0) - 1
-            for i, value in zip(members, others / (len(members) - 1), strict=True):
-                values[i] = float(value)
-    return values
+    arrays = [np.asarray(math.nan if vector is None else vector) for vector in vectors]
+    cells = [(i.cell_type, i.u, i.v, a.shape) for i, a in zip(items, arrays, strict=True)]
+    total, number = defaultdict[Any, Any](float), Counter(cells)
+    for cell, array in zip(cells, arrays, strict=True):
+        total[cell] = total[cell] + array
+    return [
+        float((array * total[cell]).sum() - 1) / (number[cell] - 1 or math.nan)
+        for cell, array in zip(cells, arrays, strict=True)
+    ]
