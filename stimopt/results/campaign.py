@@ -101,8 +101,7 @@ def join(paths: Sequence[Path], group: str = "") -> Result:
         for name in first.variables
     }
     labels = Variable(("item",), np.array(_labels(results)))
-    settings = [result.config for result in results]
-    config = {k: v for k, v in first.config.items() if all(each.get(k) == v for each in settings)}
+    config = {k: v for k, v in first.config.items() if all(r.config.get(k) == v for r in results)}
     return dataclasses.replace(first, variables={**variables, "label": labels}, config=config)
 
 
@@ -136,8 +135,7 @@ class ItemArray:
         return values.reshape(len(rows), *self.shape[1:])[within]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        values: NDArray[Any] = self[:]
-        return values.astype(dtype or self.dtype, copy=False)
+        return np.asarray(self[:], dtype)
 
     def take(self, indices: ArrayLike, axis: int = 0) -> ItemArray:
         """Some of the items, still in their files."""
@@ -163,34 +161,34 @@ def _values(path: Path, data: h5py.Dataset) -> Any:
 def _joined(parts: Sequence[Variable], name: str) -> Variable:
     """One variable of all results; those without items must agree but for their length."""
     longest = max(parts, key=lambda part: part.values.size)
+    arrays: list[Any] = [part.values for part in parts]
     if "item" not in longest.dims:
-        for part in parts:
-            head = tuple(slice(n) for n in part.values.shape)
-            same = np.array_equal(longest.values[head], part.values)
+        for array in arrays:
+            same = np.array_equal(longest.values[tuple(map(slice, array.shape))], array)
             expect.that(same, f"one {name} in all chunks", "several", "restore the folder")
         return longest
-    axis = longest.dims.index("item")
-    shape = np.max([part.values.shape for part in parts], axis=0)
-    shape[axis] = sum(part.values.shape[axis] for part in parts)
-    values: Any
-    if isinstance(longest.values, ItemArray):
-        sources = [source for part in parts for source in part.values._sources]
-        values = ItemArray(sources, tuple(map(int, shape)), longest.values.dtype)
-    else:
-        sizes = [[*shape[:axis], part.values.shape[axis], *shape[axis + 1 :]] for part in parts]
-        arrays = [padded(part.values, size) for part, size in zip(parts, sizes, strict=True)]
-        values = np.concatenate(arrays, axis=axis)
-    return longest._replace(values=values)
+    if not isinstance(arrays[0], ItemArray):
+        return longest._replace(values=side_by_side(arrays, longest.dims.index("item")))
+    sources = [source for array in arrays for source in array._sources]
+    shape = np.max([array.shape[1:] for array in arrays], axis=0).tolist()
+    joined: Any = ItemArray(sources, (len(sources), *shape), longest.values.dtype)
+    return longest._replace(values=joined)
+
+
+def side_by_side(arrays: Sequence[NDArray[Any]], axis: int) -> NDArray[Any]:
+    """Arrays joined along an axis; those that are shorter along another one end in NaN."""
+    shape = np.max([array.shape for array in arrays], axis=0)
+    sizes = [np.where(np.arange(len(shape)) == axis, a.shape, shape).tolist() for a in arrays]
+    return np.concatenate([padded(a, size) for a, size in zip(arrays, sizes, strict=True)], axis)
 
 
 def padded(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
     """Values with NaN after their end."""
-    missing = [(0, int(n) - size) for n, size in zip(shape, values.shape, strict=True)]
-    if not np.any(missing):
-        return values
-    floating = values.dtype.kind == "f"
-    expect.that(floating, "chunks of one size", f"{values.shape} and {shape}", "restore the folder")
-    return np.pad(values, missing, constant_values=np.nan)
+    missing = np.asarray(shape) - values.shape
+    fits, got = values.dtype.kind == "f" or not missing.any(), f"{values.shape} and {shape}"
+    expect.that(fits, "chunks of one size", got, "restore the folder")
+    ends = [(0, n) for n in missing.tolist()]
+    return np.pad(values, ends, constant_values=np.nan) if missing.any() else values
 
 
 def _labels(results: Sequence[Result]) -> list[str]:

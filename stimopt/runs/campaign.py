@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from filelock import FileLock, Timeout
@@ -73,20 +74,15 @@ def plan_chunks(
     """
     expect.whole("items_per_chunk", size, "65 is usual", at_least=1)
     groups = [tuple(networks)] if pooled else [(position,) for position in networks]
-    chunks = [
-        Chunk(types, group, some)
-        for group in groups
-        for some in _split(seeds, size)
-        for types in _split(cell_types, size // len(some))
-    ]
-    labels = []
-    for i, chunk in enumerate(chunks):
-        network = "all" if pooled else names[chunk.networks[0]].rsplit("/", 1)[-1]
-        seed = f"-seed{chunk.seeds[0]}" if len(chunk.seeds) < len(seeds) else ""
-        labels.append(f"{i:04d}-{network}-{chunk.cell_types[0]}{seed}")
-    return [
-        chunk._replace(name=name) for chunk, name in zip(chunks, safe_names(labels), strict=True)
-    ]
+    chunks, labels = list[Chunk](), list[str]()
+    for group in groups:
+        network = "all" if pooled else names[group[0]].rsplit("/", 1)[-1]
+        for some in _split(seeds, size):
+            seed = f"-seed{some[0]}" if len(some) < len(seeds) else ""
+            for types in _split(cell_types, size // len(some)):
+                labels.append(f"{len(labels):04d}-{network}-{types[0]}{seed}")
+                chunks.append(Chunk(types, group, some))
+    return [c._replace(name=name) for c, name in zip(chunks, safe_names(labels), strict=True)]
 
 
 def _split(values: Sequence[Any], size: int) -> list[tuple[Any, ...]]:
@@ -162,22 +158,15 @@ def standing_alone() -> Iterator[None]:
 
     It would make them one distributed run. On a machine with several GPUs each process gets one.
     """
-    process: Any = rank_zero_only
-    before, rank = dict(os.environ), process.rank
     local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     gpus = visible.split(",") if visible else list(map(str, range(torch.cuda.device_count())))
-    for name in _OF_OTHERS:
-        os.environ.pop(name, None)
-    if len(gpus) > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[local % len(gpus)]
-    process.rank = 0
-    try:
+    with patch.dict(os.environ), patch.object(rank_zero_only, "rank", 0):
+        for name in _OF_OTHERS:
+            os.environ.pop(name, None)
+        if len(gpus) > 1:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[local % len(gpus)]
         yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        process.rank = rank
 
 
 _OF_OTHERS = (
