@@ -197,8 +197,7 @@ def edge_pictures(lattice: HexLattice, angle_deg: float, intensity: float) -> Fl
         behind = [np.clip(front + 1 - along, 0, 1) for front in fronts]
         # The margin covers the rounding of sine and cosine.
         values = [np.floor(grey + (other - grey) * part + 1e-6) / 255 for part in behind]
-    means = [np.bincount(column, value) for value in values] / np.bincount(column)
-    return np.asarray(means)
+    return np.asarray([np.bincount(column, value) for value in values] / np.bincount(column))
 
 
 @functools.lru_cache(maxsize=4)

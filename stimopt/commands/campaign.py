@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     """The options of the command that the arguments name, and those of the campaign."""
     command = options.early_options(arguments, ("command",)).get("command", "optima")
     expect.one_of("command", command, GROUPS)
-    chosen: ArgumentParser = _module(command).parser(arguments)
+    chosen: ArgumentParser = import_module(f"stimopt.commands.{command}").parser(arguments)
     chosen.prog = "stimopt campaign"
     add = chosen.add_argument
     add("--command", choices=list(GROUPS), default="optima", help="that runs each chunk")
@@ -51,10 +51,6 @@ def run(arguments: Sequence[str]) -> int:
     """Run the chunks that are left for this process, and join all once they are there."""
     with standing_alone():
         return _Campaign(parser(arguments), arguments).run()
-
-
-def _module(command: str) -> Any:
-    return importlib.import_module(f"stimopt.commands.{command}")
 
 
 class _Campaign:
@@ -80,12 +76,8 @@ class _Campaign:
         self.require_light()
         if config.command == "search":
             config.items_per_chunk = len(self.items["cell_types"])
-        self.chunks = plan_chunks(
-            **self.items,
-            names=self.network.names,
-            size=config.items_per_chunk,
-            pooled=bool(own.get("consensus")),
-        )
+        size, pooled = config.items_per_chunk, bool(own.get("consensus"))
+        self.chunks = plan_chunks(**self.items, names=self.network.names, size=size, pooled=pooled)
 
     def require_light(self) -> None:
         """Refuse a cell that light cannot reach, as its chunk would be; a search warns of it."""
@@ -137,5 +129,5 @@ class _Campaign:
         config = folder.with_name(folder.name + ".yaml")
         replace_text(config, yaml.safe_dump(chosen))
         with contextlib.redirect_stdout(io.StringIO()):
-            _module(self.config.command).run([f"--config={config}"])
+            import_module(f"stimopt.commands.{self.config.command}").run([f"--config={config}"])
         config.unlink()

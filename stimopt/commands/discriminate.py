@@ -31,7 +31,7 @@ from stimopt.protocol import Protocol
 from stimopt.report.figures import safe_names
 from stimopt.report.rows import write_csv
 from stimopt.results import Result, fitted
-from stimopt.results.campaign import padded
+from stimopt.results.campaign import side_by_side
 
 MADE, ALL_TYPES = "discriminating", "all cell types"
 SPEEDS = (4.8, 9.7, 19.0)
@@ -77,11 +77,11 @@ class _Experiment:
         got = f"{network.n_networks} networks without lesioned copies"
         advice = "add copies by --network.lesions, or load at least four networks to be grouped"
         expect.that(self.lesioned or network.n_networks >= 4, "networks to play a fly", got, advice)
+        self.of_fits = {"protocol": protocol, "t_stim": config.t_stim, "anneal": config.steps}
         if config.ranges:
             self.ranges = fitted(config.ranges)
         else:
-            options = {"t_stim": config.t_stim, "anneal": config.steps}
-            sought = ResponseRange(network, self.names, protocol, **options)
+            sought = ResponseRange(network, self.names, **self.of_fits)
             folder = self.folder / "ranges"
             self.ranges = fit_stage(sought, folder, config.steps, enable_progress_bar=False)
         self.scale = ResponseScale.of(self.ranges, self.names, range(network.n_networks))
@@ -111,14 +111,8 @@ class _Experiment:
 
     def responses(self, batches: Iterable[Any]) -> Floats:
         """Normalized responses `(networks, types, stimuli, frames)`; NaN after the end."""
-        parts = [
-            responses_to(self.network, batch, self.names, self.protocol)
-            / self.scale.span[:, :, None, None]
-            for batch in batches
-        ]
-        longest = max(part.shape[3] for part in parts)
-        ends = [padded(part, (*part.shape[:3], longest)) for part in parts]
-        return np.concatenate(ends, axis=2)
+        parts = [responses_to(self.network, batch, self.names, self.protocol) for batch in batches]
+        return side_by_side(parts, axis=2) / self.scale.span[:, :, None, None]
 
     def left_out(self, shown: Mapping[str, Floats]) -> list[Round]:
         """Every network of a group left out."""
@@ -137,8 +131,7 @@ class _Experiment:
         """Fits of the stimuli on which a class exceeds another, by the name of the pair."""
         config, types, results = self.config, list(chosen.cell_types), {}
         label = "lesions" if self.lesioned else f"{types[0]}-{next(iter(chosen.flies))}"
-        options = {name: config[name] for name in ("noise", "rms_contrast", "t_stim")}
-        options |= {"protocol": self.protocol, "anneal": config.steps}
+        options = {"noise": config.noise, "rms_contrast": config.rms_contrast, **self.of_fits}
         for pair in chosen.pairs:
             first, second = groups = [chosen.members(each) for each in pair]
             short = [[self.network.names[k].rsplit("/", 1)[-1] for k in group] for group in groups]
@@ -159,6 +152,7 @@ class _Experiment:
             for key, judged in judge(chosen, of_type, number=config.n_stimuli, **asked).items():
                 for group in (ALL_TYPES, name):
                     self.fractions[group, key].append(judged.fractions)
+                asked_about = enumerate(zip(judged.stimuli, judged.frames, strict=True))
                 self.questions += [
                     {
                         "cell_type": name,
@@ -168,9 +162,7 @@ class _Experiment:
                         "read_at_s": self.protocol.seconds(int(frame)),
                         "flies": ", ".join(self.network.names[k] for k in chosen.flies),
                     }
-                    for number, (stimulus, frame) in enumerate(
-                        zip(judged.stimuli, judged.frames, strict=True)
-                    )
+                    for number, (stimulus, frame) in asked_about
                 ]
 
     def write(self, chance: float) -> None:
@@ -187,13 +179,11 @@ class _Experiment:
         write_csv(self.folder / "identification.csv", rows)
         write_csv(self.folder / "questions.csv", self.questions)
         save_figure(plot_identification(curves, chance), self.folder / "identification.png")
+        text = "{:4.0f} % ({:.0f} to {:.0f})".format
         print(f"named right after {trial + 1} trials, and how many more by {MADE} (95 % interval):")
         for key, curve in curves[ALL_TYPES].items():
             # The same flies answer to all sets, so that each is compared with itself.
-            more = fractions[ALL_TYPES, MADE] - fractions[ALL_TYPES, key]
-            texts = [
-                "{:4.0f} % ({:.0f} to {:.0f})".format(*(100 * ends[trial] for ends in each))
-                for each in (curve, mean_interval(more, seed))
-            ]
-            print(f"{key:>15}  {texts[0]}  {'' if key == MADE else texts[1]}")
+            more = mean_interval(fractions[ALL_TYPES, MADE] - fractions[ALL_TYPES, key], seed)
+            right, gain = (text(*(100 * ends[trial] for ends in each)) for each in (curve, more))
+            print(f"{key:>15}  {right}  {'' if key == MADE else gain}")
         print(self.folder)
