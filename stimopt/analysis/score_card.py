@@ -115,10 +115,9 @@ class ScoreCard:
         """What does not fit in a network, in words."""
         turned = self.reversed_types(position)
         remarks = [f"directions reversed: {', '.join(turned)}"] if turned else []
-        for name in ("polarity", "selectivity"):
-            fit = float(getattr(self, f"{name}_fit")[position])
-            if fit < FITTING:
-                remarks.append(f"{name} hardly fits ({fit:.2f})")
+        for name, fits in (("polarity", self.polarity_fit), ("selectivity", self.selectivity_fit)):
+            if fits[position] < FITTING:
+                remarks.append(f"{name} hardly fits ({fits[position]:.2f})")
         return remarks
 
     def predictions(self, networks: list[int] | None = None) -> list[dict[str, Any]]:

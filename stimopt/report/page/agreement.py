@@ -26,8 +26,8 @@ def likeness_vector(panels: Sequence[Panel]) -> NDArray[Any] | None:
         return None
     last = Protocol(dt=panel.dt).frames(SECONDS)
     shown = panel.stimulus[: panel.peak_frame + 1][-last:, drawn_columns(panel.lattice, RINGS)]
-    contrast = np.zeros((last, shown.shape[1]), dtype=np.float32)
-    contrast[last - len(shown) :] = shown - GREY  # grey before the stimulus
+    # Grey before the stimulus.
+    contrast = np.pad(np.float32(shown - GREY), ((last - len(shown), 0), (0, 0)))
     length = float(np.linalg.norm(contrast))
     return contrast.ravel() / length if 0 < length < math.inf else None
 
