@@ -21,7 +21,6 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import torch
 from filelock import FileLock, Timeout
@@ -161,12 +160,19 @@ def standing_alone() -> Iterator[None]:
     local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     gpus = visible.split(",") if visible else list(map(str, range(torch.cuda.device_count())))
-    with patch.dict(os.environ), patch.object(rank_zero_only, "rank", 0):
-        for name in _OF_OTHERS:
-            os.environ.pop(name, None)
-        if len(gpus) > 1:
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[local % len(gpus)]
+    process: Any = rank_zero_only
+    before, rank = dict(os.environ), process.rank
+    for name in _OF_OTHERS:
+        os.environ.pop(name, None)
+    if len(gpus) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[local % len(gpus)]
+    process.rank = 0
+    try:
         yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        process.rank = rank
 
 
 _OF_OTHERS = (
