@@ -44,13 +44,14 @@ class RunningResponses:
         if self._latest is None or running.device.type != "cpu" or bool(running.all()):
             responses: Tensor = self._all(network, luminance, protocol)
         else:
-            # A step of which no item is left has a gradient too: zero.
-            responses = self._latest + 0 * luminance.sum()
             rows = running.nonzero()[:, 0].tolist()
+            responses = self._latest.clone()
             if rows:
                 if rows != self._rows:
                     self._rows = rows
                     self._some = Readout(network, [self._items[i] for i in rows])
                 responses[rows] = self._some(network, luminance[rows], protocol)
+            else:  # Such a step has a gradient too: zero.
+                responses = responses + 0 * luminance.sum()
         self._latest = responses.detach()
         return responses
