@@ -123,8 +123,8 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         self.extremes = extremes * (len(self.items) // len(extremes))
         self.set_signs(torch.tensor([1 if e.bound == CEILING else -1 for e in self.extremes]))
         self.register_buffer("at_grey", grey_objective(self), persistent=False)
-        rounds = Rounds(ROUND_STEPS, ROUND_LIMIT, LEAST, -self.at_grey)
-        self.region = RegionSteps(self.luminance().detach(), anneal, rounds=rounds)
+        rounds, start = Rounds(ROUND_STEPS, ROUND_LIMIT, LEAST), self.luminance().detach()
+        self.region = RegionSteps(start, anneal, rounds=rounds, reference=-self.at_grey)
         self._starts = tuple(starts)
         self._own_settings = {"starts": list(starts), "floor": floor, "anneal": anneal}
 

@@ -52,15 +52,13 @@ class Rounds:
     Attributes:
         n: steps of a round, over which the limit falls to nothing again.
         limit: luminance that a pixel may move in the first step of a round.
-        least: improvement in a round, as a part of the way from the reference to the best score, up
+        least: improvement in a round, as a part of the way from a reference to the best score, up
             to which an item stops.
-        reference: score that the way is counted from, `(items,)`.
     """
 
     n: int
     limit: float
     least: float
-    reference: Tensor
 
 
 class RegionSteps(nn.Module):
@@ -74,6 +72,7 @@ class RegionSteps(nn.Module):
         limit: luminance that a pixel may move in the first step; 0.5 carries it from grey to black.
         momentum: weight of the directions before in the mean of the next one, in [0, 1).
         rounds: how to go on after that; None is not at all.
+        reference: score that the improvement in a round is measured from, `(items,)`; None is 0.
     """
 
     direction: Tensor
@@ -89,6 +88,7 @@ class RegionSteps(nn.Module):
         limit: float = 0.4,
         momentum: float = 0.5,
         rounds: Rounds | None = None,
+        reference: Tensor | None = None,
     ) -> None:
         super().__init__()
         expect.whole("anneal in steps", n, "30 is usual", at_least=1)
@@ -97,7 +97,7 @@ class RegionSteps(nn.Module):
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
         score = torch.full((len(luminance),), torch.inf, device=luminance.device)
         self.register_buffer("score", score)
-        reference = torch.zeros_like(score) if rounds is None else rounds.reference
+        reference = torch.zeros_like(score) if reference is None else reference
         self.register_buffer("reference", reference, persistent=False)
 
     def mean_direction(self, pull: Tensor) -> Tensor:
