@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from stimopt import expect
 from stimopt.plotting import style
-from stimopt.plotting.transfer import panels
 
 Curve = Sequence[ArrayLike]
 """Fraction, and the lower and upper end of its interval, `(trials,)` each."""
@@ -34,7 +33,7 @@ def plot_identification(
         ValueError: if there is none.
     """
     expect.that(curves, "at least one cell type", "none", "pass {type: {set: curve}}")
-    fig, axes = panels(len(curves), columns, 2.3, 1.7, sharex=True, sharey=True)
+    fig, axes = style.panels(len(curves), columns, 2.3, 1.7, sharex=True, sharey=True)
     for ax, (name, sets) in zip(axes, curves.items(), strict=True):
         for (label, (fraction, low, high)), color in zip(sets.items(), style.SERIES, strict=False):
             trials = 1 + np.arange(len(np.asarray(fraction)))

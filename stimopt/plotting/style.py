@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -91,3 +93,16 @@ def fit_width(text: Text, inches: float) -> None:
         text.set_fontsize(max(TICK_SIZE, float(text.get_fontsize()) - 0.5))
     while too_wide() and len(text.get_text()) > 1:
         text.set_text(text.get_text().rstrip("…")[:-1] + "…")
+
+
+def panels(
+    n: int, columns: int, width: float, height: float, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels, a number of them in a row, of a size in inches each."""
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    fig = Figure((width * columns + 1.0, height * rows + 0.8), DPI, layout="constrained")
+    axes = fig.subplots(rows, columns, squeeze=False, **options).ravel()
+    for ax in axes[n:]:
+        ax.remove()
+    return fig, list(axes[:n])

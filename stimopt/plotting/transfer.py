@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -77,7 +76,7 @@ def plot_transfers(
     expect.shape("transfer matrices", values, (n, n, len(cell_types)), "pass a name for each")
     counted = np.isfinite(values) & ~np.eye(n, dtype=bool)[:, :, None]
     others = np.ma.array(values, mask=~counted).mean(axis=(0, 1)).filled(0)
-    fig, axes = panels(len(cell_types), columns, 1.0, 1.25)
+    fig, axes = style.panels(len(cell_types), columns, 1.0, 1.25)
     for ax, t in zip(axes, np.argsort(-others, kind="stable"), strict=True):
         image = ax.imshow(values[:, :, t], cmap=style.RESPONSE_CMAP, vmin=-1, vmax=1)
         ax.set(xticks=[], yticks=[])
@@ -91,19 +90,6 @@ def plot_transfers(
     fig.supxlabel(label, fontsize=style.LABEL_SIZE)
     fig.supylabel("made for", fontsize=style.LABEL_SIZE)
     return fig
-
-
-def panels(
-    n: int, columns: int, width: float, height: float, **options: Any
-) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels, a number of them in a row, of a size in inches each."""
-    columns = min(columns, n)
-    rows = -(-n // columns)
-    fig = Figure((width * columns + 1.0, height * rows + 0.8), style.DPI, layout="constrained")
-    axes = fig.subplots(rows, columns, squeeze=False, **options).ravel()
-    for ax in axes[n:]:
-        ax.remove()
-    return fig, list(axes[:n])
 
 
 def plot_consensus(
@@ -134,7 +120,7 @@ def plot_consensus(
         expect.shape(name, values, rows, "pass one for each network left out")
     names, networks = list(dict.fromkeys(cell_types)), list(dict.fromkeys(left_out))
     place = np.array([names.index(name) for name in cell_types])
-    fig, (left, right) = panels(2, 2, 2.7, max(2.2, 0.14 * len(names)))
+    fig, (left, right) = style.panels(2, 2, 2.7, max(2.2, 0.14 * len(names)))
     for name, color in zip(networks, itertools.cycle(style.SERIES), strict=False):
         own = np.array([each == name for each in left_out])
         left.plot(x[own], y[own], "o", ms=3, color=color, label=name.rsplit("/", 1)[-1])

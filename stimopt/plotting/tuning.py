@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 
 from stimopt import expect
 from stimopt.plotting import style
-from stimopt.plotting.transfer import panels
 
 _ON, _OFF = style.SERIES[1], "#333333"
 
@@ -54,7 +53,7 @@ def plot_tunings(
         ValueError: if there is no cell type, and as for `plot_tuning`.
     """
     expect.that(tunings, "at least one cell type", "none", "pass {type: Tuning(on, off, angle)}")
-    fig, axes = panels(len(tunings), columns, 1.9, 2.0, subplot_kw={"projection": "polar"})
+    fig, axes = style.panels(len(tunings), columns, 1.9, 2.0, subplot_kw={"projection": "polar"})
     for ax, (name, (on, off, preferred)) in zip(axes, tunings.items(), strict=True):
         arrow = None if np.isnan(preferred) else preferred
         plot_tuning(ax, angles_deg, on, off, preferred_deg=arrow, title=name)
