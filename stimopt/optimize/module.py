@@ -95,7 +95,7 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         self.register_buffer("n_frames", lengths.to(torch.int64), persistent=False)
         self.register_buffer("window", window, persistent=False)
         self.readout = Readout(network, self.items)
-        self._running_responses = RunningResponses(self.items, self.readout)
+        self._running_responses = RunningResponses(self.network, self.items, self.readout)
         self.record = Record(self.luminance(), patience)
         self._shared_settings = {
             "class": type(self).__name__,
@@ -148,9 +148,7 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
     def observe(self) -> Terms:
         """Terms of the present iterate, which are put on record."""
         luminance = self.luminance()
-        responses = self._running_responses(
-            self.network, luminance, self.protocol, self.record.running
-        )
+        responses = self._running_responses(self.respond, luminance, self.record.running)
         terms = self.losses(luminance, responses)
         terms[PEAK], _ = peak(responses[:, 0].detach(), self.window, self.sign)
         self.record.observe(terms, self.score(terms), luminance)
@@ -160,9 +158,10 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         """The stimulus, `(items, frames, columns)`; in [0, 1] but for parametrization `free`."""
         return self.parametrization.luminance(self.stimulus)
 
-    def respond(self, luminance: Tensor) -> Tensor:
-        """Responses of the cells read, `(items, readings, frames)`."""
-        responses: Tensor = self.readout(self.network, luminance, self.protocol)
+    def respond(self, luminance: Tensor, readout: Readout | None = None) -> Tensor:
+        """Responses `(items, readings, frames)` of all items, or of those that `readout` reads."""
+        readout = self.readout if readout is None else readout
+        responses: Tensor = readout(self.network, luminance, self.protocol)
         return responses
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

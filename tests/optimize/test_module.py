@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stimopt.items import Readout
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.module import ModuleNetwork
 from stimopt.networks.opening import builtin_network
@@ -96,6 +97,26 @@ def test_flyvis_preset_gives_flyvis_s_losses(
 
 
 # -- items ----------------------------------------------------------------------------------------
+
+
+def test_a_fit_asks_the_module_s_own_responses_also_when_an_item_has_stopped(
+    make_trainer: Trainers,
+) -> None:
+    class Halved(StimulusGenerator):
+        def respond(self, luminance: Tensor, readout: Readout | None = None) -> Tensor:
+            return super().respond(luminance, readout) / 2
+
+    network, _ = linear_network()
+    plain, halved = (
+        kind(network, "linear", t_stim=0.03, objective="last_frame", penalties={}, seeds=[0, 1])
+        for kind in (StimulusGenerator, Halved)
+    )
+    for fit in (plain, halved):
+        fit.record.stop(torch.tensor([False, True]), StopReason.PLATEAU)
+        make_trainer(1).fit(fit)
+    peaks, half = (fit.record.history["response/peak"] for fit in (plain, halved))
+    torch.testing.assert_close(half, peaks / 2)
+    assert not torch.equal(peaks[0], torch.zeros(2))
 
 
 def test_every_item_gives_what_it_would_give_alone(
