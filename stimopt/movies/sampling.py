@@ -168,12 +168,14 @@ def cut(n_frames: int, window: int) -> Windows:
 def resampled_frames(n_frames: int, frame_rate: float, dt: float) -> int:
     """Steps of `dt` seconds that hold a number of frames: their duration over dt, rounded up.
 
-    19 frames of 24 a second at 10 ms give 80. The quotient is taken as whole if it is to 1e-9, or
-    rounding alone would add a step (flyvis's formula does so for 30 frames, but for none of the
-    lengths that its windows have).
+    19 frames of 24 a second at 10 ms give 80. The quotient is taken as whole if it is to a part in
+    10,000, or rounding alone would add a step: of the quotient (flyvis's formula does so for 30
+    frames, but for none of the lengths that its windows have), or of a step as it is typed, such as
+    0.0083333 for frames of 60 a second.
     """
     steps = n_frames / (frame_rate * dt)
-    return max(1, math.ceil(steps - 1e-9 * max(1.0, steps)))
+    whole = math.isclose(steps, round(steps), rel_tol=1e-4)
+    return max(1, round(steps) if whole else math.ceil(steps))
 
 
 @lru_cache(maxsize=256)

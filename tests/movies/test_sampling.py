@@ -222,6 +222,10 @@ def test_resampling_is_torchs_nearest(n_frames: int, rate: float, dt: float) -> 
         (1, 1000.0, 0.01, 1),
         (12, 24.0, 1 / 24, 12),
         (29, 100.0, 0.01, 29),
+        (48, 60.0, 0.0083333, 96),
+        (48, 60.0, 0.008333, 96),
+        (19, 60.0, 0.008, 40),
+        (36_000, 60.0, 0.01, 60_000),
     ],
 )
 def test_steps_last_as_long_as_the_frames(
