@@ -1,72 +1,4 @@
-"""Results as HDF5 files that carry what is needed to check them again.
-
-Layout, readable by h5py, and by xarray through its engine h5netcdf. Dimensions are dimension
-scales, units are attributes. Every result has these variables:
-
-    label, cell_type, seed        (item,)
-    network                       (item,)                position among network_names
-    readout_u, readout_v          (item,)                column read out
-    n_frames                      (item,)                frames that count; the rest is NaN
-    stable                        (item,)                bool, see stimopt.networks.stability
-    time                          (frame,)               s from stimulus onset
-    u, v                          (column,)              axial coordinates
-    stimulus                      (item, frame, column)  luminance in [0, 1]
-    response                      (item, frame, column)  voltage of the type's cell in each column
-    central_response              (item, frame)          voltage of the cell read out
-
-A fit adds these; its stimulus and response belong to the best step:
-
-    last_stimulus                 (item, frame, column)  luminance after the last step
-    best_step, stop_reason        (item,)
-    losses                        (step, item)           total loss
-    loss_*, constraint_*          (step, item)           terms by their TensorBoard tag, / as _
-    response_peak                 (step, item)           voltage
-
-and, where items have several readings:
-
-    reading_cell_type             (item, reading)
-    reading_network               (item, reading)        position among network_names
-    reading_u, reading_v          (item, reading)        column read
-    reading_response              (item, reading, frame) voltage of the cell read
-
-A regularization adds:
-
-    central_target_response       (item, frame)          voltage to be preserved
-    grey_distance                 (item,)                sum of squares to grey
-    tolerance, largest_deviation  (item,)                fractions of the target's range
-    *tolerance_met                (item,)                at the best step, and at the start
-
-A ceiling (`kind` range), an efficient stimulus and a ladder add:
-
-    sign                          (item,)                1 where the largest is sought, -1 lowest
-    objective, grey_objective     (item,)                at the best step, and at grey
-    bound, start, start_spread    (item,)                range: which, best start, spread of ends
-    optimality_residual           (item,)                range: part of the gradient that is left
-    fraction, fraction_reached    (item,)                efficient, ladder: of the way from grey
-    level_met                     (item,)                efficient, ladder: at the best step
-    ceiling, ceiling_*            (item,)                efficient, ladder: of the range
-    grey_distance                 (item,)                efficient, ladder: sum of squares to grey
-
-Varied stimuli (`--method varied`) and minimal ones (`--method minimal`) add to those of a level:
-
-    diversity, distance           (item,)                varied: 0 alike to 1; to the others
-    control_reached               (item,)                varied: by the same with signs redrawn
-    columns_used, frames_used     (item,)                minimal: those that are not grey
-
-A search adds:
-
-    peak_response, peak_frame     (item, rank)           of the best clips; the first is stimulus
-    sample, store, scene, view    (item, rank)           where the clips come from
-    first_frame, last_frame       (item, rank)
-    frame_rate, window            (item, rank)
-    mirroring, rotation           (item, rank)
-    every_sample                  (clip,)                with keep_all
-    every_peak_response           (clip, item)           with keep_all
-
-The root has attributes schema, kind, network_hash and extent, and as JSON protocol, network_names,
-config and versions. A file of the three optima has one such result in each of the groups
-naturalistic, regularized and artificial; the last one also has those of `report.optima_tuning`.
-"""
+"""What a run found, and its HDF5 file; `stimopt.results` lists the variables."""
 
 from __future__ import annotations
 
@@ -121,7 +53,7 @@ class Result:
 
     Args:
         kind: `naturalistic`, `regularized`, `artificial` or `range`.
-        variables: arrays by name, as listed at the head of this file.
+        variables: arrays by name, as listed in `stimopt.results`.
         protocol: under which the responses were simulated.
         network_hash: of the network that responded.
         network_names: one for each parameter set of the network, for people.
@@ -157,6 +89,19 @@ class Result:
         if name.startswith("_") or name not in self.__dict__.get("variables", {}):
             raise AttributeError(name)
         return self.variables[name].values
+
+    def __repr__(self) -> str:
+        """Kind, size and network, and a line for each variable: its dimensions and units."""
+        sizes: dict[str, int] = {}
+        for variable in self.variables.values():
+            sizes.update(zip(variable.dims, variable.values.shape, strict=True))
+        size = ", ".join(f"{dim} {n}" for dim, n in sizes.items())
+        lines = [
+            f"  {name:<24} ({', '.join(variable.dims)}) {variable.units}".rstrip()
+            for name, variable in self.variables.items()
+        ]
+        head = f"<Result {self.kind} of {', '.join(self.network_names)}: {size}>"
+        return "\n".join([head, *lines])
 
     def is_stable(self, i: int) -> bool:
         """Whether the networks that an item reads can be simulated, and its response is finite."""

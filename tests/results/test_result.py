@@ -14,6 +14,7 @@ import pytest
 import torch
 import xarray as xr
 
+from stimopt import results
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
@@ -24,7 +25,6 @@ from stimopt.optimize.minimal import MinimalGenerator
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
 from stimopt.optimize.varied import VariedGenerator
 from stimopt.protocol import Protocol
-from stimopt.results import result as module
 from stimopt.results.result import (
     Result,
     Variable,
@@ -60,6 +60,15 @@ def test_variables_are_read_by_name(result: Result) -> None:
         result["stimuli"]
     with pytest.raises(AttributeError):
         result.stimuli  # noqa: B018
+
+
+def test_as_text_a_result_is_a_line_for_each_variable(result: Result) -> None:
+    first, *rows = repr(result).splitlines()
+    items, frames, columns = result["stimulus"].shape
+    assert f"item {items}" in first and f"frame {frames}" in first and f"column {columns}" in first
+    assert [row.split()[0] for row in rows] == list(result.variables)
+    (stimulus,) = [row for row in rows if row.startswith("  stimulus ")]
+    assert "(item, frame, column)" in stimulus
 
 
 def test_the_frame_of_the_peak_is_within_the_window(small_network: FrozenNetwork) -> None:
@@ -119,7 +128,7 @@ def every_result(folder: Path) -> list[Result]:
 @pytest.mark.filterwarnings("ignore:expected a greyer stimulus")  # in two steps there is none
 def test_every_variable_is_listed_with_its_dimensions(tmp_path: Path) -> None:
     rows = re.findall(
-        r"^    (\w[\w*, ]*|\*\w+) +\((\w[\w, ]*)\)", inspect.getdoc(module) or "", re.M
+        r"^    (\w[\w*, ]*|\*\w+) +\((\w[\w, ]*)\)", inspect.getdoc(results) or "", re.M
     )
     listed = {
         pattern: tuple(re.findall(r"\w+", dims))
