@@ -26,13 +26,14 @@ SMALL = [
     "--trainer.accelerator=cpu",
     "--trainer.enable_progress_bar=false",
 ]
+NO_PICTURES = "--trainer.logger=false"
 
 # A handful of steps finds no greyer stimulus.
 pytestmark = pytest.mark.filterwarnings("ignore:expected a greyer stimulus")
 
 
 def generate(output: Path, *more: str, steps: int = 4) -> list[str]:
-    items = ["--model.cell_types=T4a,T4c,T5d", "--model.seeds=[0, 2]", "--model.t_stim=0.1"]
+    items = ["--model.cell_types=T4c,T5d", "--model.seeds=[0, 2]", "--model.t_stim=0.05"]
     options = [f"--trainer.max_steps={steps}", f"--output={output}", "--checkpoint_every_n_steps=2"]
     return [*SMALL, *items, *options, *more]
 
@@ -57,27 +58,28 @@ def assert_same(one: Result, other: Result) -> None:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return noise_store(tmp_path_factory.mktemp("noise"))
+    return noise_store(tmp_path_factory.mktemp("noise"), lengths=(2, 4, 2, 3))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished campaign of four chunks."""
     output = tmp_path_factory.mktemp("campaigns") / "whole"
-    assert campaign("--command=generate", *generate(output), "--items_per_chunk=4") == 0
+    options = generate(output, NO_PICTURES)
+    assert campaign("--command=generate", *options, "--items_per_chunk=3") == 0
     return output
 
 
 def test_a_campaign_is_the_command_in_chunks(whole: Path, tmp_path: Path) -> None:
     chunks = sorted(path.name for path in (whole / "chunks").iterdir())
     assert chunks == [
-        "0000-builtin-T4a",
+        "0000-builtin-T4c",
         "0001-builtin-T5d",
-        "0002-builtin_without_Mi9_T4c-T4a",
+        "0002-builtin_without_Mi9_T4c-T4c",
         "0003-builtin_without_Mi9_T4c-T5d",
     ]
     assert not list((whole / "unfinished").iterdir()) and not list(whole.rglob("*.ckpt"))
-    assert main(["generate", *generate(tmp_path)]) == 0
+    assert main(["generate", *generate(tmp_path, NO_PICTURES)]) == 0
     assert_same(read(whole), read(tmp_path / "result.h5"))
     assert read(whole).check(builtin_network(EXTENT).lesion("Mi9>T4c")) <= 1e-6
 
@@ -90,7 +92,7 @@ def test_a_chunk_has_the_config_that_runs_it_again(whole: Path, tmp_path: Path) 
 
 def test_a_rerun_does_nothing_again(whole: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (whole / "chunks").rglob("*")}
-    assert campaign("--command=generate", *generate(whole), "--items_per_chunk=4") == 0
+    assert campaign("--command=generate", *generate(whole), "--items_per_chunk=3") == 0
     assert campaign(f"--config={whole / 'config.yaml'}") == 0
     assert {path: path.stat().st_mtime_ns for path in (whole / "chunks").rglob("*")} == before
 
@@ -112,7 +114,7 @@ def test_a_folder_of_another_campaign_is_left_alone(
     whole: Path, capsys: Capture, more: list[str], named: str
 ) -> None:
     config = (whole / "config.yaml").read_bytes()
-    options = ["--command=generate", *generate(whole), "--items_per_chunk=4", *more]
+    options = ["--command=generate", *generate(whole), "--items_per_chunk=3", *more]
     line = refusal(["campaign", *options], capsys)
     assert f"expected {named} = " in line and "another output folder" in line
     assert (whole / "config.yaml").read_bytes() == config
@@ -144,12 +146,16 @@ def test_bad_input_is_refused_before_the_first_chunk(
     assert not output.exists()
 
 
-def test_the_optima_of_several_networks_and_their_page(
+def test_the_config_for_slurm_gives_the_optima_of_several_networks_and_their_page(
     store: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    short = ["--regularize.max_steps=3", "--generate.max_steps=3", "--generate.t_stim=0.1"]
+    assert CONFIG.name == "campaign_slurm.yaml"
+    short = ["--regularize.max_steps=3", "--generate.max_steps=3", "--generate.t_stim=0.05"]
     options = [*SMALL, *short, f"--data.stores=[{store}]", "--cell_types=T4c"]
-    assert campaign(*options, f"--output={tmp_path / 'all'}") == 0
+    own = ["--network.path=null", f"--output={tmp_path / 'all'}"]
+    assert campaign(f"--config={CONFIG}", *options, *own) == 0
+    written = (tmp_path / "all" / "config.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(written)["items_per_chunk"] == 65
     printed = capsys.readouterr().out
     assert printed.count("T4c-builtin") == 2 and str(tmp_path / "all/page/index.html") in printed
     assert main(["optima", *options, f"--output={tmp_path / 'once'}"]) == 0
@@ -173,30 +179,20 @@ def test_a_search_is_split_by_networks(store: Path, tmp_path: Path) -> None:
     assert_same(read(tmp_path / "all"), read(tmp_path / "once" / "result.h5"))
 
 
-def test_the_config_for_slurm_runs(store: Path, tmp_path: Path) -> None:
-    name = "campaign_slurm.yaml"
-    assert CONFIG.name == name
-    short = ["--regularize.max_steps=2", "--generate.max_steps=2", "--generate.t_stim=0.1"]
-    more = ["--network.path=null", f"--data.stores=[{store}]", "--cell_types=T4c", *short, *SMALL]
-    assert campaign(f"--config={CONFIG}", *more, f"--output={tmp_path}") == 0
-    assert len(stimopt.read(tmp_path)) == 2  # type: ignore[arg-type]
-    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["items_per_chunk"] == 65
-
-
 # -- several processes ----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_a_killed_campaign_resumes(whole: Path, tmp_path: Path) -> None:
-    options = ["--command=generate", *generate(tmp_path), "--items_per_chunk=4"]
+    options = ["--command=generate", *generate(tmp_path), "--items_per_chunk=3"]
     checkpoint = tmp_path / "unfinished" / "0001-builtin-T5d" / "checkpoints" / "last.ckpt"
     with started(*STIMOPT, "campaign", *options) as process:
         wait_for(checkpoint, process)
         process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "chunks" / "0001-builtin-T5d").exists()
-    before = (tmp_path / "chunks" / "0000-builtin-T4a" / "result.h5").stat().st_mtime_ns
+    before = (tmp_path / "chunks" / "0000-builtin-T4c" / "result.h5").stat().st_mtime_ns
     finish(*STIMOPT, "campaign", *options)
-    assert (tmp_path / "chunks/0000-builtin-T4a/result.h5").stat().st_mtime_ns == before
+    assert (tmp_path / "chunks/0000-builtin-T4c/result.h5").stat().st_mtime_ns == before
     assert_same(read(whole), read(tmp_path))
 
 
@@ -205,7 +201,7 @@ def test_a_killed_campaign_resumes(whole: Path, tmp_path: Path) -> None:
 def test_processes_share_the_chunks_and_run_none_twice(
     whole: Path, tmp_path: Path, by: str
 ) -> None:
-    options = ["campaign", "--command=generate", *generate(tmp_path), "--items_per_chunk=4"]
+    options = ["campaign", "--command=generate", *generate(tmp_path), "--items_per_chunk=3"]
     if by == "torchrun":
         run = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
         finish(*run, "-m", "stimopt", *options)
