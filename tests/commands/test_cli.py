@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from stimopt.cli import _one_line, main
 from stimopt.results import read
 from tests.commands.processes import STIMOPT, started, wait_for
 from tests.whole.commandline import SMALL, generate_command, refusal
+from tests.whole.forked import Forks
 
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,8 +53,11 @@ def test_an_error_of_the_disk_names_the_file() -> None:
 
 
 INTERRUPTED = {
-    ("generate", signal.SIGTERM): ("--model.t_stim=0.1", "--trainer.max_steps=1000000"),
-    ("search", signal.SIGTERM): ("--data.batch_size=1",),
+    ("generate", signal.SIGTERM): (
+        *("--method=weighted", "--model.t_stim=0.1"),
+        "--trainer.max_steps=1000000",
+    ),
+    ("search", signal.SIGTERM): ("--data.batch_size=1", "--data.stop_sample=100"),
     ("optima", signal.SIGINT): ("--regularize.max_steps=1000000", "--data.stop_sample=4"),
 }
 CHECKPOINT = {"optima": "regularize/checkpoints/last.ckpt"}
@@ -59,18 +65,33 @@ CHECKPOINT = {"optima": "regularize/checkpoints/last.ckpt"}
 
 @pytest.mark.parametrize(("command", "by"), INTERRUPTED)
 def test_an_interrupted_run_ends_with_its_code(
-    command: str, by: signal.Signals, tmp_path: Path
+    command: str, by: signal.Signals, tmp_path: Path, forks: Forks
 ) -> None:
     fits = [] if command == "search" else ["--checkpoint_every_n_steps=5"]
     arguments = [command, *SMALL, *INTERRUPTED[command, by], *fits, f"--output={tmp_path}"]
-    with started(*STIMOPT, *arguments) as process:
-        wait_for(tmp_path / CHECKPOINT.get(command, "checkpoints/last.ckpt"), process)
-        process.send_signal(by)
-        _, err = process.communicate(timeout=60)
+    checkpoint = tmp_path / CHECKPOINT.get(command, "checkpoints/last.ckpt")
+    if command == "generate":
+        with started(*STIMOPT, *arguments) as process:
+            wait_for(checkpoint, process)
+            process.send_signal(by)
+            _, err = process.communicate(timeout=60)
+        ended = process.returncode
+    else:
+
+        def interrupt(process: int) -> None:
+            until = time.monotonic() + 200
+            while not checkpoint.exists():
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            os.kill(process, by)
+
+        log = tmp_path / "printed.txt"
+        ended = forks.run(arguments, after=260, to=log, meanwhile=interrupt).status
+        err = log.read_text(encoding="utf-8")
     code, how = (130, "interrupted") if by == signal.SIGINT else (143, "terminated")
-    assert process.returncode == code, err
+    assert ended == code, err
     assert err.endswith(f"stimopt: {how}; rerun the command to resume from the last checkpoint\n")
     assert "Traceback" not in err
     if command == "search":
         assert main(arguments) == 0
-        assert read(tmp_path / "result.h5").config["samples"] == 222
+        assert read(tmp_path / "result.h5").config["samples"] == 100

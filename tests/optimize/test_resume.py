@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from stimopt.protocol import Protocol
 from stimopt.runs.checkpointing import LastCheckpoint
 from stimopt.storage.identity import digest, function_name
 from tests.optimize.cases import generator, same_run
+from tests.whole.forked import Forks
 
 Trainers = Callable[..., pl.Trainer]
 
@@ -195,7 +194,9 @@ def test_two_starts_are_distinguished(
         )
 
 
-def test_a_fit_with_a_user_s_objective_resumes_in_another_process(tmp_path: Path) -> None:
+def test_a_fit_with_a_user_s_objective_resumes_in_another_process(
+    forks: Forks, tmp_path: Path
+) -> None:
     script = tmp_path / "own.py"
     script.write_text(
         """
@@ -203,8 +204,6 @@ import sys
 import lightning.pytorch as pl
 from stimopt.runs.checkpointing import LastCheckpoint, SafeCheckpointIO, find_last
 from stimopt.optimize.generate import StimulusGenerator
-from stimopt.networks.frozen import FrozenNetwork
-from stimopt.networks.opening import builtin_network
 from stimopt.networks.opening import builtin_network
 
 def middle(responses):
@@ -219,16 +218,7 @@ trainer.fit(fit, ckpt_path=find_last("kept"))
 print(len(fit.record.history["loss/total"]))
 """
     )
-    rows = [
-        subprocess.run(
-            [sys.executable, str(script), str(steps)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()[-1]
-        for steps in (2, 4)
-    ]
+    rows = [forks.script(script, str(steps)).split()[-1] for steps in (2, 4)]
     assert rows == ["3", "5"]
 
 

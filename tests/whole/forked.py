@@ -8,8 +8,11 @@ which something can go wrong. Its random state is its own, as in another process
 
 from __future__ import annotations
 
+import gc
+import importlib
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import time
@@ -26,7 +29,7 @@ import pytest
 import torch
 
 import stimopt
-from stimopt.cli import main
+from stimopt.cli import COMMANDS, main
 from stimopt.connectome import Connectome
 from stimopt.movies import MovieStore
 from stimopt.networks.flyvis import read_trained
@@ -35,6 +38,14 @@ from stimopt.networks.opening import builtin_network
 from stimopt.optimize.generate import StimulusGenerator
 from tests.movies.cases import read_all
 from tests.whole.commandline import EXTENT
+
+# What commands import when they run, so that not every fork has to.
+for module in (
+    *(f"stimopt.commands.{command}" for command in COMMANDS),
+    *("stimopt.dynamics.fused", "torch._dynamo", "torch.utils.tensorboard"),
+    "matplotlib.backends.backend_agg",
+):
+    importlib.import_module(module)
 
 TORN = ("torn .ckpt", "torn .h5", "torn .png", "torn other")
 POINTS = ("save", "h5", *TORN, "replace", "replaced")
@@ -76,15 +87,41 @@ class Forks:
                 patch.setenv(name, "1")  # a fork has none of the other threads
             forkserver.ensure_running()
 
-    def run(self, argv: list[str], after: float = 300, at: Point | None = None) -> Ended:
-        """Run a command, and kill it after some seconds or at a point; answers with the calls."""
-        return self._fork(_command, after, argv, self.log, at)
+    def run(
+        self,
+        argv: list[str],
+        after: float = 300,
+        at: Point | None = None,
+        to: Path | None = None,
+        meanwhile: Callable[[int], None] | None = None,
+        **environment: str,
+    ) -> Ended:
+        """Run a command, and kill it after some seconds or at a point; answers with the calls.
+
+        Args:
+            argv: the command.
+            after: seconds.
+            at: a point.
+            to: file or terminal that takes what it prints; the log without it.
+            meanwhile: called with the number of the process once it has been started.
+            environment: variables that it has beside those of the tests.
+        """
+        more = (argv, to or self.log, at, environment)
+        return self._fork(_command, after, *more, meanwhile=meanwhile)
 
     def finish(self, argv: list[str]) -> Ended:
         """Run a command to its end."""
         ended = self.run(argv)
         assert ended.status == 0, self.log.read_text(encoding="utf-8")[-3000:]
         return ended
+
+    def script(self, path: Path, *arguments: str) -> str:
+        """Run a Python script in its folder; returns what it printed."""
+        printed = path.with_suffix(".out")
+        printed.unlink(missing_ok=True)
+        ended = self._fork(_script, 300, path, list(arguments), printed)
+        assert ended.status == 0, printed.read_text(encoding="utf-8")[-3000:]
+        return printed.read_text(encoding="utf-8")
 
     def read(self, reader: str, path: Path) -> str:
         """Read a file; returns the error that refuses it, empty if it was read."""
@@ -94,13 +131,21 @@ class Forks:
         assert not error or error.startswith("expected"), error
         return error
 
-    def _fork(self, target: Callable[..., None], seconds: float, *arguments: Any) -> Ended:
+    def _fork(
+        self,
+        target: Callable[..., None],
+        seconds: float,
+        *arguments: Any,
+        meanwhile: Callable[[int], None] | None = None,
+    ) -> Ended:
         receiver, sender = self._context.Pipe(duplex=False)
         with receiver:
             with sender:
                 process = self._context.Process(target=target, args=(sender, *arguments))
                 begin = time.monotonic()
                 process.start()
+            if meanwhile is not None:
+                meanwhile(process.pid or 0)
             process.join(max(0.0, begin + seconds - time.monotonic()))
             process.kill()
             process.join()
@@ -114,17 +159,33 @@ class Forks:
         return Ended(status, took, answer)
 
 
-def _command(sender: Connection, argv: list[str], log: Path, at: Point | None) -> None:
-    with log.open("ab") as stream:
-        for descriptor in (1, 2):
-            os.dup2(stream.fileno(), descriptor)
-    torch.set_num_threads(1)
-    torch.manual_seed(os.getpid())
+def _command(
+    sender: Connection, argv: list[str], log: Path, at: Point | None, environment: dict[str, str]
+) -> None:
+    os.environ.update(environment)
+    _start(log)
     calls = dict.fromkeys(POINTS, 0)
     _watch(calls, at)
     code = main(argv)
     sender.send(calls)
     sys.exit(code)
+
+
+def _script(sender: Connection, path: Path, arguments: list[str], log: Path) -> None:
+    _start(log)
+    os.chdir(path.parent)
+    sys.argv = [str(path), *arguments]
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def _start(log: Path) -> None:
+    """As in a process of its own: print to a file, draw other numbers."""
+    gc.freeze()
+    with log.open("ab") as stream:
+        for descriptor in (1, 2):
+            os.dup2(stream.fileno(), descriptor)
+    torch.set_num_threads(1)
+    torch.manual_seed(os.getpid())
 
 
 def _watch(calls: dict[str, int], at: Point | None) -> None:
@@ -176,15 +237,16 @@ def _reading(sender: Connection, reader: str, path: Path) -> None:
         sender.send("")
 
 
+NETWORK = builtin_network(EXTENT)
+
+
 def _read_store(path: Path) -> None:
     with MovieStore(path) as store:
         read_all(store)
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "winner": lambda path: StimulusGenerator(
-        builtin_network(EXTENT), "T4c", init=f"naturalistic:{path}"
-    ),
+    "winner": lambda path: StimulusGenerator(NETWORK, "T4c", init=f"naturalistic:{path}"),
     "result": stimopt.read,
     "store": _read_store,
     "network": lambda path: read_trained(path.parent, Connectome.from_spec(motion_circuit_spec())),

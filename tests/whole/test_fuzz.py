@@ -1,7 +1,7 @@
 """Small files and configs with a few bytes or values changed: read, or refused in one line.
 
 Never an exception of another kind, never a hang or a crash, never a changed input. STIMOPT_FUZZ is
-the number of examples of each test; a third as many where an example is a whole command.
+the number of examples of each test; half as many where an example is a whole command.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 # Generous with time, as one example is a file read or a whole command.
 readings = settings(
-    max_examples=int(os.environ.get("STIMOPT_FUZZ", "30")),
+    max_examples=int(os.environ.get("STIMOPT_FUZZ", "15")),
     deadline=None,
     database=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-commands = settings(readings, max_examples=max(1, readings.max_examples // 3))
+commands = settings(readings, max_examples=max(1, readings.max_examples // 2))
 
 READERS = {
     "result": ("winner", "result"),

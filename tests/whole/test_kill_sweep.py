@@ -43,7 +43,7 @@ WRITES = {
 def command_of(command: str, files: Files, output: Path) -> list[str]:
     """Commands that write several checkpoints or parts, in a second or two."""
     often = [OFTEN, "--trainer.log_every_n_steps=5"]
-    two = ["--model.cell_types=T4c,T5a", "--trainer.max_steps=12", "--pictures_every_n_steps=5"]
+    two = ["--model.cell_types=T4c,T5a", "--trainer.max_steps=8", "--pictures_every_n_steps=5"]
     if command == "render":
         return render_command(files.movies, output.with_suffix(".h5"))
     if command == "search":
@@ -52,7 +52,8 @@ def command_of(command: str, files: Files, output: Path) -> list[str]:
         return generate_command(output, *often, *two)
     if command == "regularize":
         return regularize_command(files.search / "result.h5", output, *often, *two)
-    steps = ["--generate.max_steps=6", "--regularize.max_steps=6", "--data.batch_size=8"]
+    steps = ["--generate.max_steps=4", "--regularize.max_steps=4", "--generate.t_stim=0.05"]
+    steps += ["--data.batch_size=8"]
     return optima_command(files.store, output, *often, *steps)
 
 
