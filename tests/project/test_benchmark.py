@@ -1,4 +1,8 @@
-"""The benchmark's arithmetic on known figures, and a small run of it without flyvis."""
+"""The benchmark's arithmetic on known figures, and a small run of it without flyvis.
+
+The run answers in the process of the tests, but for the start of commands; with `-m slow` also in
+processes of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,10 @@ import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -91,20 +97,77 @@ def test_a_missing_argument_is_named_in_one_line(
     assert re.fullmatch(rf"run\.py: error: {line}", said)
 
 
-def test_a_small_run_without_flyvis(tmp_path: Path) -> None:
+ECHO = """
+from pipe import serve
+
+def refuse():
+    raise ValueError("not this")
+
+serve({"echo": lambda said: print("to the log") or {"said": said}, "refuse": refuse})
+"""
+
+
+def test_a_program_answers_from_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    pipe, log = importlib.import_module("pipe"), tmp_path / "log"
+    (tmp_path / "echo.py").write_text(
+        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r})\n{ECHO}"
+    )
+    with pipe.Program(sys.executable, tmp_path / "echo.py", log, {}) as program:
+        answer = program("echo", said=[1, "é"])
+        assert answer["said"] == [1, "é"] and answer["peak_bytes"] > 1e6
+        with pytest.raises(RuntimeError, match="expected a figure, got ValueError: not this"):
+            program("refuse")
+        assert program("echo", said=None)["said"] is None
+    assert "to the log" in log.read_text()
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], int]:
+    """The benchmark, whose program answers in this process."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    run, side, pipe = map(importlib.import_module, ("run", "stimopt_side", "pipe"))
+
+    class Here:
+        def __init__(self, *_: object) -> None:
+            self.side = side.Stimopt()
+
+        def __call__(self, do: str, **arguments: Any) -> Any:
+            answer = getattr(self.side, do)(**json.loads(json.dumps(arguments)))
+            return json.loads(json.dumps({**answer, "peak_bytes": pipe.peak_bytes()}))
+
+        def __enter__(self) -> Here:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(run, "Program", Here)
+    main: Callable[[list[str]], int] = run.main
+    return main
+
+
+@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_small_run_without_flyvis(
+    apart: bool,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    run_here: Callable[[list[str]], int],
+) -> None:
     path = tmp_path / "figures.json"
-    small = ["--quick", "--extent=3", "--frames=12", "--steps=12", "--many=2"]
+    small = ["--quick", "--extent=2", "--frames=4", "--steps=12", "--many=2"]
     # Any Python: flyvis is not asked for a network it has not.
     files = [f"--json={path}", f"--work={tmp_path / 'work'}", f"--flyvis-python={sys.executable}"]
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "run.py"), *small, *files],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "flyvis is absent: it has no built-in network" in done.stderr
-    assert "0.1 is absent: give --before-python or --make-before" in done.stderr
-    assert str(path) in done.stdout
+    if apart:
+        subprocess.run([sys.executable, str(BENCHMARKS / "run.py"), *small, *files], check=True)
+    else:
+        assert run_here([*small, *files]) == 0
+    out, err = capfd.readouterr()
+    assert "flyvis is absent: it has no built-in network" in err
+    assert "0.1 is absent: give --before-python or --make-before" in err
+    assert str(path) in out
     figures = json.loads(path.read_text())
     assert figures["machine"]["cores"] >= 1 and figures["machine"]["cpu"]
     rows = {row["name"]: row for row in figures["rows"]}
@@ -120,7 +183,7 @@ def test_a_small_run_without_flyvis(tmp_path: Path) -> None:
     assert overhead["stimopt"] > -50
     (search,) = (row for name, row in rows.items() if name.startswith("search"))
     raw = measured["search"][0]
-    assert search["stimopt"] == pytest.approx(1e3 * raw["seconds"] / raw["frames"] * 12)
+    assert search["stimopt"] == pytest.approx(1e3 * raw["seconds"] / raw["frames"] * 4)
     (region,) = measured["region"]
     assert region["items"] == len(region["best"]) == len(measured["adam"]["best"])
     (whole,) = (row for name, row in rows.items() if name.endswith("12 steps in one fit"))
