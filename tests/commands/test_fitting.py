@@ -179,7 +179,7 @@ def test_several_tolerances_draw_a_trade_off(clips: Path, tmp_path: Path, capsys
 
 def at_level(output: Path, method: str, *more: str) -> Result:
     small = ["--network.extent=2", "--trainer.accelerator=cpu", "--model.t_stim=0.1"]
-    quiet = ["--trainer.enable_progress_bar=false", f"--output={output}"]
+    quiet = ["--trainer.enable_progress_bar=false", "--trainer.logger=false", f"--output={output}"]
     return result_of(["generate", f"--method={method}", *small, *quiet, *more], output)
 
 

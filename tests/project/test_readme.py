@@ -11,6 +11,7 @@ import pytest
 
 import stimopt
 from stimopt.cli import main
+from stimopt.optimize.ceiling import ResponseRange
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,6 +48,7 @@ def test_commands_on_the_trained_network(
 ) -> None:
     monkeypatch.chdir(data_folder)
     monkeypatch.setenv("FLYVIS_ROOT_DIR", str(data_folder / "data" / "flyvis"))
+    monkeypatch.setattr(ResponseRange, "usual_steps", 4)  # of the ceiling, which has no option
     ran = []
     for line in COMMANDS:
         program, *arguments = shlex.split(line)

@@ -29,6 +29,7 @@ from tests.whole.commandline import (
     render_command,
     search_command,
 )
+from tests.whole.forked import Forks
 from tests.whole.inputs import write_movie
 
 Capture = pytest.CaptureFixture[str]
@@ -151,19 +152,25 @@ def test_a_folder_that_cannot_be_written(files: Files, disk: Path, capsys: Captu
     assert contents(disk) == before
 
 
+LIMITED = """
+import resource, sys
+from stimopt.cli import main
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+print("code", main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit to the size of files")
-def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
+def test_a_file_that_may_not_grow(tmp_path: Path, forks: Forks) -> None:
     """It stands for a full disk where none can be mounted."""
-    out = tmp_path / "out"
+    out, script = tmp_path / "out", tmp_path / "limited.py"
     assert main(generate_command(out)) == 0
     before = (out / "result.h5").read_bytes()
-    limited = (
-        "import resource, sys; from stimopt.cli import main; "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); sys.exit(main(sys.argv[1:]))"
-    )
-    # A process of its own, since the limit stays.
-    command = [sys.executable, "-c", limited, *generate_command(out, "--trainer.max_steps=9")]
-    assert subprocess.run(command, capture_output=True, timeout=200).returncode == 2
+    # In a process of its own, since the limit stays.
+    script.write_text(LIMITED)
+    printed = forks.script(script, *generate_command(out, "--trainer.max_steps=9"))
+    assert printed.endswith("code 2\n"), printed
     require_readable(out)
     assert (out / "result.h5").read_bytes() == before
 
