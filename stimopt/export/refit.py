@@ -23,6 +23,7 @@ from stimopt.optimize.limited import LimitedRange
 from stimopt.optimize.minimal import MinimalGenerator
 from stimopt.optimize.objective_module import ObjectiveModule
 from stimopt.optimize.objectives import OBJECTIVES, POOLS
+from stimopt.optimize.region import Fall
 from stimopt.optimize.varied import VariedGenerator
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable
@@ -229,7 +230,7 @@ def _greyest(
     module.level.copy_(grey + driven - module.at_grey)
     module.at_grey.copy_(grey)
     module.record.best_score.fill_(torch.inf)  # the start need not reach the level on the rig
-    module.region.limit = FIRST_LIMIT
+    module.region.falls = (Fall(steps, FIRST_LIMIT),)
     return module
 
 

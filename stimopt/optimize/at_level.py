@@ -19,6 +19,7 @@ from stimopt.optimize.ceiling import CEILING, FLOOR, ResponseRange, grey_objecti
 from stimopt.optimize.objective_module import ObjectiveModule
 from stimopt.optimize.record import StopReason
 from stimopt.optimize.region import (
+    Fall,
     RegionSteps,
     StepsToRegionOptimum,
     from_grey,
@@ -153,7 +154,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         ):
             self.register_buffer(name, value)
         self.region = RegionSteps(
-            self.luminance().detach(), anneal, limit=FIRST_LIMIT, momentum=0.9
+            self.luminance().detach(), Fall(anneal, FIRST_LIMIT), momentum=0.9
         )
         self._extremes = extremes
         self._own_settings = {

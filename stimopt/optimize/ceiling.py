@@ -16,7 +16,9 @@ from stimopt import expect
 from stimopt.items import Item, label_items
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize.objective_module import ObjectiveModule
+from stimopt.optimize.record import StopReason
 from stimopt.optimize.region import (
+    Fall,
     RegionSteps,
     Rounds,
     StepsToRegionOptimum,
@@ -33,11 +35,12 @@ from stimopt.results.items import select_items
 from stimopt.results.variables import array_of
 
 CEILING, FLOOR = "ceiling", "floor"
-RANGE_STARTS, RANGE_STEPS = ("grey", "noise"), 30
-"""Usual starts, and steps over which the limit of a step first falls to nothing."""
-ROUND_STEPS, ROUND_LIMIT, LEAST = 20, 0.1, 0.005
-"""Steps of a round after that, the limit of its first step, and the improvement in a round up to
-which an item stops, as a part of the range."""
+RANGE_STARTS, RANGE_STEPS = ("grey", "noise"), 50
+"""Usual starts, and steps until the limit of a step has fallen to nothing."""
+TRIAL, AFTER_TRIAL = 5, 0.2
+"""One in so many of these steps are a trial of all starts; the limit from which it then falls."""
+ROUNDS = Rounds(Fall(20, 0.1), least=0.005)
+"""Rounds after that; the least improvement is a part of the range."""
 
 
 class Extreme(NamedTuple):
@@ -50,8 +53,9 @@ class Extreme(NamedTuple):
 class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
     """Seeks the largest response a cell can give to any stimulus, and with `floor` the lowest too.
 
-    There is no penalty and no weight. Every start is an item of the fit; the result has the best of
-    them for each cell, how far apart they end, and whether they end where nothing rises.
+    There is no penalty and no weight. Every start is an item of the fit. After a trial the best one
+    of each cell goes on and the others stop; the result says how far apart they were then, and
+    whether the best has ended where nothing rises.
 
     Args:
         network: the frozen network.
@@ -61,8 +65,9 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
             its peak.
         floor: seek the lowest response too.
         sign: -1 seeks the lowest response alone.
-        anneal: steps over which the limit of a step first falls to nothing. Rounds of 20 steps
-            follow; each item stops after a round that raised it by 0.5 % of its range or less.
+        anneal: steps until the limit of a step has fallen to nothing: twice with several starts, in
+            a trial of all (the first fifth) and for the best of them. Rounds of 20 steps follow;
+            an item stops after a round that raised it by 0.5 % of its range or less.
         **options: as for `ObjectiveModule`.
 
     Raises:
@@ -77,8 +82,9 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
     """
 
     kind = "range"
-    usual_steps = RANGE_STEPS + 10 * ROUND_STEPS
+    usual_steps = RANGE_STEPS + 9 * ROUNDS.fall.n
     at_grey: Tensor
+    tried: Tensor
 
     def __init__(
         self,
@@ -123,9 +129,13 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         self.extremes = extremes * (len(self.items) // len(extremes))
         self.set_signs(torch.tensor([1 if e.bound == CEILING else -1 for e in self.extremes]))
         self.register_buffer("at_grey", grey_objective(self), persistent=False)
-        rounds, start = Rounds(ROUND_STEPS, ROUND_LIMIT, LEAST), self.luminance().detach()
-        self.region = RegionSteps(start, anneal, rounds=rounds, reference=-self.at_grey)
-        self._starts = tuple(starts)
+        self._starts, self._trial = tuple(starts), anneal // TRIAL if len(starts) > 1 else 0
+        falls = [Fall(anneal)]
+        if self._trial:
+            falls = [Fall(self._trial), Fall(anneal - self._trial, AFTER_TRIAL)]
+        start, reference = self.luminance().detach(), -self.at_grey
+        self.region = RegionSteps(start, *falls, rounds=ROUNDS, reference=reference)
+        self.register_buffer("tried", torch.full_like(reference, torch.inf))
         self._own_settings = {"starts": list(starts), "floor": floor, "anneal": anneal}
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
@@ -136,6 +146,17 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         """Black or white, by the sign of the gradient; grey where nothing depends on the pixel."""
         direction = self.region.mean_direction(-gradient)
         return from_grey(largest_size(direction), direction)
+
+    def stop_settled(self) -> None:
+        """Stop the starts that are behind another one of their cell after the trial, too."""
+        score, running = self.record.best_score, self.record.running
+        if self._trial and int(self.region.done) == self._trial:
+            self.tried.copy_(score)
+            of_cell = score.masked_fill(~running, torch.inf).reshape(-1, len(self._starts))
+            places = torch.arange(len(self._starts), device=score.device)
+            behind = places != of_cell.argmin(dim=1, keepdim=True)
+            self.record.stop(behind.flatten(), StopReason.BEHIND)
+        super().stop_settled()
 
     def driven(self) -> Tensor:
         """The objective at noise: at one start, such as grey, all paths may be silent."""
@@ -148,8 +169,8 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         return {**super().settings(), **self._own_settings}
 
     def result(self) -> Result:
-        """The best of the starts for every cell, and how the others ended."""
-        scores = -self.record.best_score.cpu().numpy()
+        """The best of the starts for every cell, and how far apart they were after the trial."""
+        scores, tried = (-each.cpu().numpy() for each in (self.record.best_score, self.tried))
         # The starts of a cell and bound follow each other.
         groups = np.arange(len(self.items)).reshape(-1, len(self._starts))
         best = [int(rows[np.argmax(scores[rows])]) for rows in groups]
@@ -159,7 +180,8 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
             replace(self.items[i], variant=self.extremes[i].bound if floor else "") for i in best
         ]
         labels = np.array(label_items(items, self.network.names))
-        spread = np.array([_spread(scores[rows]) for rows in groups])
+        compared = tried if np.isfinite(tried).any() else scores  # the fit may have ended before
+        spread = np.array([_spread(compared[rows]) for rows in groups])
         own = {
             "label": Variable(("item",), labels),
             "bound": Variable(("item",), np.array([self.extremes[i].bound for i in best])),

@@ -17,6 +17,7 @@ from stimopt.optimize.objectives import Objective, Pool
 from stimopt.optimize.parametrization import Parametrization
 from stimopt.optimize.penalties import Penalty, Weighted, find_penalties
 from stimopt.optimize.region import (
+    Fall,
     RegionSteps,
     StepsToRegionOptimum,
     from_grey,
@@ -193,7 +194,7 @@ class RegionGenerator(StepsToRegionOptimum, StimulusGenerator):
 
     def __init__(self, *arguments: Any, anneal: int = 30, **options: Any) -> None:
         super().__init__(*arguments, optimizer=descend, **options)
-        self.region = RegionSteps(self.luminance().detach(), anneal)
+        self.region = RegionSteps(self.luminance().detach(), Fall(anneal))
         pixels = self.stimulus[0].numel()
         curvatures: dict[Penalty, float] = {known.grey: 2 / pixels, known.grey_sum: 2.0}
         self._curvature = sum(

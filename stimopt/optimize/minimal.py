@@ -17,7 +17,7 @@ from stimopt.networks.model import ResponseModel
 from stimopt.optimize.at_level import GreyestAtLevel
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.record import StopReason
-from stimopt.optimize.region import RegionSteps, from_grey, largest_size
+from stimopt.optimize.region import Fall, RegionSteps, from_grey, largest_size
 from stimopt.optimize.terms import VIOLATION, Terms
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable
@@ -113,7 +113,7 @@ class MinimalGenerator(GreyestAtLevel):
         self.register_buffer("tried", torch.zeros(n, dtype=torch.int64))
         # 0: frames that the ceiling hardly needs; 1: columns; 2: frames.
         self.register_buffer("phase", torch.zeros(n, dtype=torch.int64))
-        self.region = RegionSteps(self.stimulus.detach(), polish, limit=FIRST_LIMIT)
+        self.region = RegionSteps(self.stimulus.detach(), Fall(polish, FIRST_LIMIT))
         # The ceiling needs no polish: the first gradient decides what is left out.
         self.region.done.fill_(polish)
 

@@ -31,6 +31,7 @@ class StopReason(enum.Enum):
     SETTLED = "its steps had become as short as planned"
     CONSTANT = "no stimulus drives it beyond its response at grey; the stimulus is grey"
     NO_GRADIENT = "no gradient reaches its stimulus; the start is stored"
+    BEHIND = "another start was ahead after the trial"
 
     @functools.cached_property
     def code(self) -> int:

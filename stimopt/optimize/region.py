@@ -21,7 +21,7 @@ to a level small limits and a long mean end in greyer optima than large ones.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,19 +45,32 @@ LARGEST = 1e6
 then reached theirs too."""
 
 
-@dataclass(frozen=True)
-class Rounds:
+class Fall(NamedTuple):
+    """The limit of a step falls to nothing along a cosine.
+
+    Attributes:
+        n: steps over which it does.
+        limit: luminance that a pixel may move in the first step; 0.5 carries it from grey to black.
+    """
+
+    n: int
+    limit: float = 0.4
+
+    def at(self, done: int) -> float:
+        """Luminance that a pixel may move after `done` steps, fewer than `n`."""
+        return self.limit * (1 + math.cos(math.pi * done / self.n)) / 2
+
+
+class Rounds(NamedTuple):
     """How a fit goes on once the limit of its steps has fallen to nothing.
 
     Attributes:
-        n: steps of a round, over which the limit falls to nothing again.
-        limit: luminance that a pixel may move in the first step of a round.
+        fall: of the limit in every round.
         least: improvement in a round, as a part of the way from a reference to the best score, up
             to which an item stops.
     """
 
-    n: int
-    limit: float
+    fall: Fall
     least: float
 
 
@@ -68,8 +81,7 @@ class RegionSteps(nn.Module):
 
     Args:
         luminance: of the first iterate, `(items, frames, columns)`.
-        n: steps over which the limit falls to nothing.
-        limit: luminance that a pixel may move in the first step; 0.5 carries it from grey to black.
+        *falls: of the limit, one after another.
         momentum: weight of the directions before in the mean of the next one, in [0, 1).
         rounds: how to go on after that; None is not at all.
         reference: score that the improvement in a round is measured from, `(items,)`; None is 0.
@@ -83,16 +95,15 @@ class RegionSteps(nn.Module):
     def __init__(
         self,
         luminance: Tensor,
-        n: int,
-        *,
-        limit: float = 0.4,
+        *falls: Fall,
         momentum: float = 0.5,
         rounds: Rounds | None = None,
         reference: Tensor | None = None,
     ) -> None:
         super().__init__()
-        expect.whole("anneal in steps", n, "30 is usual", at_least=1)
-        self.n, self.limit, self.momentum, self.rounds = n, limit, momentum, rounds
+        for fall in falls:
+            expect.whole("anneal in steps", fall.n, "30 is usual", at_least=1)
+        self.falls, self.momentum, self.rounds = falls, momentum, rounds
         self.register_buffer("direction", torch.zeros_like(luminance))
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
         score = torch.full((len(luminance),), torch.inf, device=luminance.device)
@@ -124,14 +135,20 @@ class RegionSteps(nn.Module):
 
     def _limit(self, done: int) -> float:
         """Luminance that a pixel may move in the step after `done` ones."""
-        highest, n = self.limit, self.n
-        if self.rounds is not None and done >= n:
-            highest, done, n = self.rounds.limit, (done - n) % self.rounds.n, self.rounds.n
-        return highest * (1 + math.cos(math.pi * min(done, n) / n)) / 2
+        for fall in self.falls:
+            if done < fall.n:
+                return fall.at(done)
+            done -= fall.n
+        return 0.0 if self.rounds is None else self.rounds.fall.at(done % self.rounds.fall.n)
+
+    @property
+    def n(self) -> int:
+        """Steps after which the limit has fallen for the last time, but for rounds."""
+        return sum(fall.n for fall in self.falls)
 
     @property
     def annealed(self) -> bool:
-        """Whether the limit has fallen to nothing once."""
+        """Whether that many steps were done."""
         return int(self.done) >= self.n
 
     def settled(self, score: Tensor) -> Tensor:
@@ -144,7 +161,7 @@ class RegionSteps(nn.Module):
         """
         after = int(self.done) - self.n
         rounds = self.rounds
-        if after < 0 or (rounds is not None and after % rounds.n):
+        if after < 0 or (rounds is not None and after % rounds.fall.n):
             return torch.zeros_like(score, dtype=torch.bool)
         if rounds is None:
             return torch.ones_like(score, dtype=torch.bool)
@@ -171,6 +188,11 @@ class StepsToRegionOptimum(StimulusModule):
         """
         raise NotImplementedError
 
+    def stop_settled(self) -> None:
+        """Stop items whose steps have become short and, with rounds, brought little."""
+        reason = StopReason.SETTLED if self.region.rounds is None else StopReason.PLATEAU
+        self.record.stop(self.region.settled(self.record.best_score), reason)
+
     def on_fit_start(self) -> None:
         """Reject a parametrization other than the pixels themselves."""
         expect.that(
@@ -183,8 +205,7 @@ class StepsToRegionOptimum(StimulusModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Replace the gradient by the way back from the next iterate; stop what has settled."""
-        reason = StopReason.SETTLED if self.region.rounds is None else StopReason.PLATEAU
-        self.record.stop(self.region.settled(self.record.best_score), reason)
+        self.stop_settled()
         super().on_before_optimizer_step(optimizer)
         # The pixels: the luminance itself, unless it is filtered.
         gradient, pixels = self.stimulus.grad, self.stimulus.detach()

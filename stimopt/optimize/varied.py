@@ -15,7 +15,7 @@ from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties
 from stimopt.optimize.at_level import LEVEL_STEPS, SMALLEST, GreyestAtLevel
 from stimopt.optimize.band import TINY
-from stimopt.optimize.region import RegionSteps, dot, nearest_to_grey
+from stimopt.optimize.region import Fall, RegionSteps, dot, nearest_to_grey
 from stimopt.optimize.starts import noise
 from stimopt.optimize.terms import GREY_LOSS, VIOLATION, Terms
 from stimopt.protocol import GREY, Protocol
@@ -120,7 +120,7 @@ class VariedGenerator(GreyestAtLevel):
         with torch.no_grad():
             moved = (~efficient & ~self.flat)[:, None, None]
             self.stimulus.copy_(torch.where(moved, start, self.stimulus))
-        self.region = RegionSteps(self.stimulus.detach(), anneal, limit=FIRST_LIMIT, momentum=0.9)
+        self.region = RegionSteps(self.stimulus.detach(), Fall(anneal, FIRST_LIMIT), momentum=0.9)
         self._own_settings["stimuli"] = stimuli
 
     @staticmethod

@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import minimize_scalar
 
 import stimopt
+from stimopt.networks.frozen import FrozenNetwork
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.efficient import EfficientGenerator, ResponseLadder
 from stimopt.optimize.generate import RegionGenerator, StimulusGenerator
@@ -44,6 +45,26 @@ def test_the_ceiling_of_a_linear_neuron_is_black_and_white_by_the_sign_of_its_ke
     np.testing.assert_allclose(result["optimality_residual"], 0, atol=1e-6)
     # Pixels that the last frame does not depend on stay grey.
     assert (result["stimulus"][:, g == 0] != 0.5).sum() == 0
+
+
+def test_after_a_trial_the_best_start_of_each_cell_goes_on_alone(
+    small_network: FrozenNetwork,
+) -> None:
+    fit = ResponseRange(small_network, "T4c,L1", t_stim=0.1, floor=True, anneal=10)
+    result = stimopt.fit(fit, log_every_n_steps=1, **QUIET)
+    losses = fit.record.history["loss/total"]
+    # A fifth of the anneal: two steps, after which there are three iterates.
+    tried = losses[:3].amin(dim=0).reshape(4, 2)
+    stopped = np.array(fit.record.stop_reasons).reshape(4, 2)
+    behind = stopped == "another start was ahead after the trial"
+    assert (behind.sum(axis=1) == 1).all()
+    assert (tried.numpy()[behind] >= tried.numpy()[~behind]).all()
+    after = losses[3:].reshape(-1, 4, 2)[:, torch.from_numpy(behind)]
+    assert torch.equal(after, after[:1].expand_as(after))
+    np.testing.assert_allclose(result["start_spread"], np.ptp(tried.numpy(), axis=1), rtol=1e-6)
+    best = -losses.amin(dim=0).reshape(4, 2).amin(dim=1).numpy()
+    signs = np.where(result["bound"] == "floor", -1, 1)
+    np.testing.assert_allclose(result["objective"] * signs, best, rtol=1e-5)
 
 
 def test_rounds_bring_to_the_ceiling_what_the_first_steps_leave_and_then_stop() -> None:
