@@ -37,8 +37,8 @@ from stimopt.results.variables import array_of
 CEILING, FLOOR = "ceiling", "floor"
 RANGE_STARTS, RANGE_STEPS = ("grey", "noise"), 50
 """Usual starts, and steps until the limit of a step has fallen to nothing."""
-TRIAL, AFTER_TRIAL = 5, 0.2
-"""One in so many of these steps are a trial of all starts; the limit from which it then falls."""
+TRIAL, AFTER_TRIAL = 10, 0.2
+"""Of these a trial of all starts, and the limit from which it then falls."""
 ROUNDS = Rounds(Fall(20, 0.1), least=0.005)
 """Rounds after that; the least improvement is a part of the range."""
 
@@ -65,9 +65,11 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
             its peak.
         floor: seek the lowest response too.
         sign: -1 seeks the lowest response alone.
-        anneal: steps until the limit of a step has fallen to nothing: twice with several starts, in
-            a trial of all (the first fifth) and for the best of them. Rounds of 20 steps follow;
-            an item stops after a round that raised it by 0.5 % of its range or less.
+        anneal: steps until the limit of a step has fallen to nothing. Rounds of 20 steps follow; an
+            item stops after a round that raised it by 0.5 % of its range or less.
+        trial: of these, steps in which the limit falls for all starts; then once more, for the best
+            of each cell. 0 lets all go on to the end, for twice the gradients and now and then a
+            higher ceiling.
         **options: as for `ObjectiveModule`.
 
     Raises:
@@ -96,6 +98,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         floor: bool = False,
         sign: Literal[1, -1] = 1,
         anneal: int = RANGE_STEPS,
+        trial: int = TRIAL,
         **options: Any,
     ) -> None:
         protocol = Protocol() if protocol is None else protocol
@@ -129,14 +132,20 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         self.extremes = extremes * (len(self.items) // len(extremes))
         self.set_signs(torch.tensor([1 if e.bound == CEILING else -1 for e in self.extremes]))
         self.register_buffer("at_grey", grey_objective(self), persistent=False)
-        self._starts, self._trial = tuple(starts), anneal // TRIAL if len(starts) > 1 else 0
-        falls = [Fall(anneal)]
+        expect.whole("trial in steps", trial, f"{TRIAL} is usual", at_least=0)
+        self._starts, falls = tuple(starts), [Fall(anneal)]
+        self._trial = trial if len(starts) > 1 and trial < anneal else 0
         if self._trial:
-            falls = [Fall(self._trial), Fall(anneal - self._trial, AFTER_TRIAL)]
+            falls = [Fall(trial), Fall(anneal - trial, AFTER_TRIAL)]
         start, reference = self.luminance().detach(), -self.at_grey
         self.region = RegionSteps(start, *falls, rounds=ROUNDS, reference=reference)
         self.register_buffer("tried", torch.full_like(reference, torch.inf))
-        self._own_settings = {"starts": list(starts), "floor": floor, "anneal": anneal}
+        self._own_settings = {
+            "starts": list(starts),
+            "floor": floor,
+            "anneal": anneal,
+            "trial": trial,
+        }
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
         """The objective, `(items,)`, to be made large."""

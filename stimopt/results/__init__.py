@@ -40,7 +40,7 @@ A ceiling (`kind` range), an efficient stimulus and a ladder add:
 
     sign                          (item,)                1 where the largest is sought, -1 lowest
     objective, grey_objective     (item,)                at the best step, and at grey
-    bound, start, start_spread    (item,)                range: which, best start, spread of ends
+    bound, start, start_spread    (item,)                range: which, best start, spread of all
     optimality_residual           (item,)                range: part of the gradient that is left
     fraction, fraction_reached    (item,)                efficient, ladder: of the way from grey
     level_met                     (item,)                efficient, ladder: at the best step

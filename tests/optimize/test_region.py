@@ -50,10 +50,10 @@ def test_the_ceiling_of_a_linear_neuron_is_black_and_white_by_the_sign_of_its_ke
 def test_after_a_trial_the_best_start_of_each_cell_goes_on_alone(
     small_network: FrozenNetwork,
 ) -> None:
-    fit = ResponseRange(small_network, "T4c,L1", t_stim=0.1, floor=True, anneal=10)
+    fit = ResponseRange(small_network, "T4c,L1", t_stim=0.1, floor=True, anneal=10, trial=2)
     result = stimopt.fit(fit, log_every_n_steps=1, **QUIET)
     losses = fit.record.history["loss/total"]
-    # A fifth of the anneal: two steps, after which there are three iterates.
+    # There are three iterates after two steps.
     tried = losses[:3].amin(dim=0).reshape(4, 2)
     stopped = np.array(fit.record.stop_reasons).reshape(4, 2)
     behind = stopped == "another start was ahead after the trial"
@@ -65,6 +65,14 @@ def test_after_a_trial_the_best_start_of_each_cell_goes_on_alone(
     best = -losses.amin(dim=0).reshape(4, 2).amin(dim=1).numpy()
     signs = np.where(result["bound"] == "floor", -1, 1)
     np.testing.assert_allclose(result["objective"] * signs, best, rtol=1e-5)
+
+
+def test_without_a_trial_all_starts_go_on(small_network: FrozenNetwork) -> None:
+    fit = ResponseRange(small_network, "T4c", t_stim=0.1, anneal=5, trial=0)
+    result = stimopt.fit(fit, **QUIET)
+    assert set(fit.record.stop_reasons) == {"it no longer improved"}
+    ends = fit.record.best_score.numpy()
+    np.testing.assert_allclose(result["start_spread"], np.ptp(ends), rtol=1e-6)
 
 
 def test_rounds_bring_to_the_ceiling_what_the_first_steps_leave_and_then_stop() -> None:
