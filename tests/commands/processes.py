@@ -49,11 +49,13 @@ def finish(*command: str, **environment: str) -> str:
     return out
 
 
-def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 200) -> None:
-    """Wait until a process has written a file."""
+def wait_for(
+    path: Path, process: subprocess.Popen[str] | None = None, seconds: float = 200
+) -> None:
+    """Wait until a file has been written; a process that is given must not end before."""
     until = time.monotonic() + seconds
     while not path.exists():
-        assert process.poll() is None, process.communicate()
+        assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.01)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -79,10 +78,7 @@ def test_an_interrupted_run_ends_with_its_code(
     else:
 
         def interrupt(process: int) -> None:
-            until = time.monotonic() + 200
-            while not checkpoint.exists():
-                assert time.monotonic() < until
-                time.sleep(0.01)
+            wait_for(checkpoint)
             os.kill(process, by)
 
         log = tmp_path / "printed.txt"
