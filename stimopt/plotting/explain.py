@@ -14,13 +14,15 @@ from numpy.typing import ArrayLike
 from stimopt import expect
 from stimopt.lattice import Floats, HexLattice
 from stimopt.plotting import style
-from stimopt.plotting.hexagons import add_colorbar, hex_frame
+from stimopt.plotting.hexagons import add_colorbar, frame_size, hex_frames
 from stimopt.plotting.selection import FRAMES, RINGS, SECONDS, Row, strip_frames, symmetric_limit
 
 MAIN = 8
 """Sources with a line, a bar and a map of their own; the others are summed."""
 _MAP_RINGS = 3
 _WIDTH, _LEFT, _RIGHT = 8.2, 0.075, 0.88
+_PITCH = 1.05
+"""Distance of neighbouring frames, in widths of a frame."""
 
 
 @dataclass(frozen=True)
@@ -112,28 +114,26 @@ def _draw_strip(
         Row("sensitivity", gradient, -limit, limit, style.RESPONSE_CMAP, "gradient"),
     )
     for row, bottom in zip(rows, (0.56, 0.13), strict=True):
-        axes = _draw_row(part, row, lattice, bottom)
-    for ax, frame in zip(axes, shown, strict=True):
+        ax = _draw_row(part, row, lattice, bottom)
+    width, height = frame_size(lattice, RINGS)
+    for k, frame in enumerate(shown, 1 - len(shown)):
         time = style.milliseconds(1000 * dt * (frame - explained.peak_frame))
-        ax.set_title(time, y=-0.02, pad=0, va="top", fontsize=style.TICK_SIZE)
+        place = k * _PITCH * width, -0.52 * height
+        ax.text(*place, time, ha="center", va="top", fontsize=style.TICK_SIZE)
     middle = (_LEFT + _RIGHT) / 2
     text, size = "time to peak (ms)", style.LABEL_SIZE
     part.text(middle, 0.0, text, ha="center", va="bottom", fontsize=size)
 
 
-def _draw_row(part: SubFigure, row: Row, lattice: HexLattice, bottom: float) -> list[Axes]:
-    """Draw frames up to the right end, with name and colour bar; returns the axes of the frames."""
-    width = (_RIGHT - _LEFT) / FRAMES
-    empty = FRAMES - len(row.values)
-    options = {"max_extent": RINGS, "crosshair": True, **row.scale}
-    axes = []
-    for k, frame in enumerate(row.values):
-        axes.append(part.add_axes((_LEFT + (empty + k) * width, bottom, 0.96 * width, 0.42)))
-        drawn = hex_frame(axes[-1], lattice, frame, **options)
+def _draw_row(part: SubFigure, row: Row, lattice: HexLattice, bottom: float) -> Axes:
+    """Draw frames up to the right end, with name and colour bar; returns their axes."""
+    ax = part.add_axes((_LEFT, bottom, _RIGHT - _LEFT, 0.42))
+    options = {"max_extent": RINGS, "slots": FRAMES, "pitch": _PITCH, **row.scale}
+    drawn = hex_frames(ax, lattice, row.values, **options)
     name = part.text(_LEFT - 0.02, bottom + 0.21, row.name, fontsize=style.LABEL_SIZE)
     name.set(rotation=90, ha="center", va="center")
     add_colorbar(part.add_axes((_RIGHT + 0.02, bottom + 0.07, 0.01, 0.28)), drawn, row.label)
-    return axes
+    return ax
 
 
 def _draw_currents(
@@ -221,20 +221,22 @@ def _draw_maps(
         return
     maps = explained.maps[list(colors)]
     limit = symmetric_limit(maps, lattice, _MAP_RINGS)
-    width = (_RIGHT - _LEFT + 0.03) / MAIN
-    for k, s in enumerate(colors):
-        ax = part.add_axes((_LEFT - 0.03 + k * width, 0.0, 0.95 * width, 0.72))
-        drawn = hex_frame(
-            ax,
-            lattice,
-            maps[k],
-            vmin=-limit,
-            vmax=limit,
-            cmap=style.RESPONSE_CMAP,
-            max_extent=_MAP_RINGS,
-            crosshair=True,
-        )
-        ax.set_title(explained.sources[s], fontsize=style.LABEL_SIZE, color=colors[s], pad=2)
+    all_width = len(colors) / MAIN * (_RIGHT - _LEFT + 0.03)
+    ax = part.add_axes((_LEFT - 0.03, 0.0, all_width, 0.72))
+    drawn = hex_frames(
+        ax,
+        lattice,
+        maps,
+        vmin=-limit,
+        vmax=limit,
+        cmap=style.RESPONSE_CMAP,
+        max_extent=_MAP_RINGS,
+        pitch=_PITCH,
+    )
+    width, height = frame_size(lattice, _MAP_RINGS)
+    for k, (s, color) in enumerate(colors.items(), 1 - len(colors)):
+        place, size = (k * _PITCH * width, 0.53 * height), style.LABEL_SIZE
+        ax.text(*place, explained.sources[s], ha="center", color=color, fontsize=size)
     add_colorbar(part.add_axes((_RIGHT + 0.02, 0.13, 0.01, 0.44)), drawn, "share (a.u.)")
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, Normalize
+from matplotlib.transforms import AffineDeltaTransform
 from numpy.typing import ArrayLike
 
 from stimopt import expect
@@ -55,18 +56,65 @@ def hex_frame(
     advice = f"pass one frame of a lattice of extent {lattice.extent}"
     expect.shape("values of shape", values, (lattice.n_columns,), advice)
     expect.that(vmin < vmax, "vmin < vmax", f"{vmin} and {vmax}", "widen the colour limits")
+    return hex_frames(
+        ax,
+        lattice,
+        values[None],
+        vmin=vmin,
+        vmax=vmax,
+        cmap=cmap,
+        max_extent=max_extent,
+        crosshair=crosshair,
+    )
+
+
+def hex_frames(
+    ax: Axes,
+    lattice: HexLattice,
+    values: Floats,
+    *,
+    vmin: float,
+    vmax: float,
+    cmap: str | Colormap,
+    max_extent: int | None,
+    crosshair: bool = True,
+    slots: int | None = None,
+    pitch: float = 1.0,
+) -> PolyCollection:
+    """Draw frames side by side as `hex_frame` draws one, the last at the right end.
+
+    All are one collection in one axes: axes for each frame take several times as long.
+
+    Args:
+        ax: axes to draw on.
+        lattice: the columns.
+        values: `(frames, columns)`; NaN where there is no cell.
+        vmin: value of the colour map's lower end.
+        vmax: value of the colour map's upper end.
+        cmap: colour map.
+        max_extent: rings of columns drawn around the centre; None for all of the lattice.
+        crosshair: mark the central columns.
+        slots: frames that the axes have room for; None for those drawn.
+        pitch: distance of neighbouring frames in widths of a frame.
+
+    Returns:
+        The hexagons, frame after frame; `set_array` changes their values.
+    """
+    width, height = frame_size(lattice, max_extent)
+    slots = slots or len(values)
+    middles = pitch * width * np.arange(1.0 - len(values), 1.0)
     columns = drawn_columns(lattice, max_extent)
-    shown = np.ma.masked_invalid(values[columns])
-    # matplotlib draws an array faster than the list of arrays that its stub asks for.
-    corners: Any = _hexagons(lattice, columns)
-    if np.ma.getmaskarray(shown).any():
-        outline = PolyCollection(
-            corners, facecolors="none", edgecolors="0.85", linewidths=0.25, zorder=0
-        )
-        ax.add_collection(outline, autolim=False)
-    hexagons = PolyCollection(
-        corners,
-        array=shown,
+    shown = np.ma.masked_invalid(values[:, columns])
+    centers = np.stack(lattice.picture_coordinates(), axis=-1)[columns]
+    places = centers + np.stack([middles, 0 * middles], axis=-1)[:, None]
+    incomplete = np.ma.getmaskarray(shown).any(axis=1)
+    if incomplete.any():
+        outline = {"facecolors": "none", "edgecolors": "0.85", "linewidths": 0.25, "zorder": 0}
+        ax.add_collection(_hexagons(ax, places[incomplete], **outline), autolim=False)
+    hexagons = _hexagons(
+        ax,
+        places,
+        array=shown.ravel(),
         cmap=cmap,
         norm=Normalize(vmin, vmax),
         # Edges in the colour of the face close the hairlines between anti-aliased neighbours.
@@ -74,13 +122,12 @@ def hex_frame(
         linewidths=0.2,
     )
     ax.add_collection(hexagons, autolim=False)
-    width, height = frame_size(lattice, max_extent)
-    ax.set_xlim(-width / 2, width / 2)
+    ax.set_xlim((0.5 - slots) * pitch * width, 0.5 * pitch * width)
     ax.set_ylim(-height / 2, height / 2)
     ax.set_aspect("equal")
     ax.set_axis_off()
     if crosshair:
-        _add_crosshair(ax, width, height)
+        _add_crosshairs(ax, middles, width, height)
     return hexagons
 
 
@@ -122,15 +169,17 @@ def label_colorbar(bar: Colorbar) -> None:
     bar.set_ticks(ticks, labels=[f"{t:g}" if low == 0 else style.number(t) for t in ticks])
 
 
-def _hexagons(lattice: HexLattice, columns: Ints) -> Floats:
-    """Corners `(columns, 6, 2)` of hexagons of circumradius 1, flat side up."""
-    x, y = lattice.picture_coordinates()
-    centers = np.stack([x[columns], y[columns]], axis=-1)
-    corners = np.stack([np.cos(_CORNERS), np.sin(_CORNERS)], axis=-1)
-    return np.asarray(centers[:, None, :] + corners, dtype=np.float64)
+def _hexagons(ax: Axes, places: Floats, **options: Any) -> PolyCollection:
+    """Hexagons of circumradius 1, flat side up, at `places` `(..., 2)`."""
+    return PolyCollection(
+        [np.stack([np.cos(_CORNERS), np.sin(_CORNERS)], axis=-1)],
+        offsets=places.reshape(-1, 2),
+        offset_transform=AffineDeltaTransform(ax.transData),  # type: ignore[arg-type]
+        **options,
+    )
 
 
-def _add_crosshair(ax: Axes, width: float, height: float) -> None:
+def _add_crosshairs(ax: Axes, middles: Floats, width: float, height: float) -> None:
     # Open at the centre, so that the column it points at stays visible.
     gap, right, top = 1.0, width / 2, height / 2
     arms = [
@@ -139,5 +188,6 @@ def _add_crosshair(ax: Axes, width: float, height: float) -> None:
         [(0.0, -top), (0.0, -gap)],
         [(0.0, gap), (0.0, top)],
     ]
-    lines = LineCollection(arms, colors=CROSSHAIR, linewidths=0.35, zorder=3)
+    moved = [[(x + middle, y) for x, y in arm] for middle in middles for arm in arms]
+    lines = LineCollection(moved, colors=CROSSHAIR, linewidths=0.35, zorder=3)
     ax.add_collection(lines, autolim=False)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from stimopt import expect
 from stimopt.lattice import HexLattice
@@ -19,7 +20,7 @@ from stimopt.plotting.hexagons import (
     add_colorbar,
     drawn_columns,
     frame_size,
-    hex_frame,
+    hex_frames,
     label_colorbar,
 )
 from stimopt.plotting.selection import Strip, StripOptions, select_strip
@@ -39,7 +40,7 @@ class StimResponsePlot:
 
     Attributes:
         fig: the figure, or the part of a figure, that was drawn on.
-        artists: hexagons of the frames, stimulus above response, `(2, strips)`.
+        artists: hexagons of stimulus and of response, frame after frame.
         time_axis: the axis under the strips, in ms to the peak.
         colorbars: of stimulus and response.
         title: the line above the frames.
@@ -47,7 +48,7 @@ class StimResponsePlot:
     """
 
     fig: Figure | SubFigure
-    artists: NDArray[np.object_]
+    artists: tuple[PolyCollection, PolyCollection]
     time_axis: Axes
     colorbars: tuple[Colorbar, Colorbar]
     title: Text
@@ -61,10 +62,9 @@ class StimResponsePlot:
             title: printed before the peak's value and time.
         """
         columns = drawn_columns(strip.lattice, strip.max_extent)
-        for row, artists, bar in zip(strip.rows, self.artists, self.colorbars, strict=True):
-            for artist, frame in zip(artists, row.values, strict=True):
-                artist.set_array(np.ma.masked_invalid(frame[columns]))
-                artist.set_clim(row.low, row.high)
+        for row, hexagons, bar in zip(strip.rows, self.artists, self.colorbars, strict=True):
+            hexagons.set_array(np.ma.masked_invalid(row.values[:, columns]).ravel())
+            hexagons.set_clim(row.low, row.high)
             label_colorbar(bar)
         _write_title(self.title, title, strip)
         self.strip = strip
@@ -147,18 +147,17 @@ def draw_strip(
     fig = _new_figure(strip, slots) if fig is None else fig
     layout = _Layout.fill(fig, strip, slots, margins)
     time_axis = _draw_time_axis(fig, layout, 1000 * strip.spacing, n_frames)
-    artists = np.empty((2, n_frames), dtype=object)
-    bars = []
+    rows, bars = [], []
     for i, row in enumerate(strip.rows):
-        for k, frame in enumerate(row.values):
-            ax = fig.add_axes(layout.frame(i, slots - n_frames + k))
-            options = {"max_extent": strip.max_extent, "crosshair": True, **row.scale}
-            artists[i, k] = hex_frame(ax, strip.lattice, frame, **options)
+        pitch = layout.slot_width / layout.frame_width
+        options = {"max_extent": strip.max_extent, "slots": slots, "pitch": pitch, **row.scale}
+        ax = fig.add_axes(layout.frames(i))
+        rows.append(hex_frames(ax, strip.lattice, row.values, **options))
         _name_row(fig, layout, i, row.name)
-        bars.append(add_colorbar(fig.add_axes(layout.colorbar(i)), artists[i, -1], row.label))
+        bars.append(add_colorbar(fig.add_axes(layout.colorbar(i)), rows[i], row.label))
     return StimResponsePlot(
         fig=fig,
-        artists=artists,
+        artists=(rows[0], rows[1]),
         time_axis=time_axis,
         colorbars=(bars[0], bars[1]),
         title=_draw_title(fig, layout, title, title_color, strip),
@@ -223,9 +222,9 @@ class _Layout:
     def row_bottom(self, row: int) -> float:
         return BOTTOM + (1 - row) * (self.frame_height + GAP)
 
-    def frame(self, row: int, slot: int) -> tuple[float, float, float, float]:
-        left = self.left + slot * self.slot_width + (self.slot_width - self.frame_width) / 2
-        return self.rectangle(left, self.row_bottom(row), self.frame_width, self.frame_height)
+    def frames(self, row: int) -> tuple[float, float, float, float]:
+        width = self.slots * self.slot_width
+        return self.rectangle(self.left, self.row_bottom(row), width, self.frame_height)
 
     def colorbar(self, row: int) -> tuple[float, float, float, float]:
         height = 0.76 * self.frame_height

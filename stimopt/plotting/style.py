@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
@@ -86,8 +87,11 @@ def fit_width(text: Text, inches: float) -> None:
     fig = text.get_figure(root=True)
     assert fig is not None
 
+    # Of a pixel: a renderer of the figure's own size takes longer to create than text to measure.
+    renderer = RendererAgg(1, 1, fig.dpi)  # type: ignore[no-untyped-call]
+
     def too_wide() -> bool:
-        return bool(text.get_window_extent().width > inches * fig.dpi)
+        return bool(text.get_window_extent(renderer).width > inches * fig.dpi)
 
     while too_wide() and float(text.get_fontsize()) > TICK_SIZE:
         text.set_fontsize(max(TICK_SIZE, float(text.get_fontsize()) - 0.5))

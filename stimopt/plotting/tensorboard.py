@@ -59,7 +59,6 @@ class FitPictures:
     def __init__(self, lattice: HexLattice, dt: float, options: StripOptions = _STRIPS) -> None:
         self.lattice, self.dt, self.options = lattice, dt, options
         self._plots: dict[tuple[int, bytes], tuple[Figure, StimResponsePlot]] = {}
-        self._traces = Figure(figsize=(_WIDTH, 2.0), dpi=_DPI)
 
     def strip(
         self,
@@ -106,8 +105,7 @@ class FitPictures:
         Raises:
             ValueError: if there is no trace.
         """
-        fig = self._traces
-        fig.clear()
+        fig = Figure(figsize=(_WIDTH, 2.0), dpi=_DPI)
         width, height = fig.get_size_inches()
         left, right, top = 0.62, 0.1, 0.06 + 0.16 * len(traces)  # inches; above is the legend
         inside = 1 - (left + right) / width, 1 - (BOTTOM + top) / height

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from stimopt import plotting
@@ -40,6 +41,12 @@ def inner_columns(lattice: HexLattice, rings: int) -> list[int]:
     normals = np.deg2rad([0, 60, 120])
     reach = np.abs(np.outer(x, np.cos(normals)) + np.outer(y, np.sin(normals))).max(axis=1)
     return [i for i in range(lattice.n_columns) if reach[i] <= 1.5 * rings + 1e-9]
+
+
+def corners(hexagons: PolyCollection) -> np.ndarray:
+    """Corners of hexagons in picture coordinates, `(hexagons, 6, 2)`."""
+    (hexagon,) = hexagons.get_paths()
+    return np.asarray(hexagons.get_offsets())[:, None] + hexagon.vertices[:6]
 
 
 def strips(extent: int, n_frames: int, peak: int, dt: float = 0.01, **options: Any) -> Figure:

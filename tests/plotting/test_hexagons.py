@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from stimopt.lattice import HexLattice
 from stimopt.plotting import figure_image, hex_frame
-from tests.plotting.cases import LATTICE, column, inner_columns
+from tests.plotting.cases import LATTICE, column, corners, inner_columns
 
 GREYS: dict[str, Any] = {"vmin": 0, "vmax": 1, "cmap": "gray"}
 
@@ -27,24 +27,24 @@ def test_one_hexagon_per_column_within_the_rings(
     ax = Figure().add_subplot()
     values = np.arange(lattice.n_columns)
     hexagons = hex_frame(ax, lattice, values, **GREYS, max_extent=max_extent)
-    assert len(hexagons.get_paths()) == count
+    assert len(hexagons.get_offsets()) == count
     assert ax.get_aspect() == 1.0 and not ax.axison
     rings = extent if max_extent is None else max_extent
     np.testing.assert_array_equal(hexagons.get_array(), inner_columns(lattice, rings))
     # All corners lie within the limits of the axes.
-    corners = np.concatenate([path.vertices for path in hexagons.get_paths()])
-    for (low, high), axis in zip((ax.get_xlim(), ax.get_ylim()), corners.T, strict=True):
+    all_corners = corners(hexagons).reshape(-1, 2)
+    for (low, high), axis in zip((ax.get_xlim(), ax.get_ylim()), all_corners.T, strict=True):
         assert low <= axis.min() and axis.max() <= high
 
 
 def test_hexagons_tile_the_plane_about_the_centre() -> None:
     values = torch.arange(LATTICE.n_columns)
     hexagons = hex_frame(Figure().add_subplot(), LATTICE, values, **GREYS)
-    corners = np.array([path.vertices[:6] for path in hexagons.get_paths()])
-    centers = corners.mean(axis=1)
+    drawn = corners(hexagons)
+    centers = drawn.mean(axis=1)
     np.testing.assert_allclose(centers[63], [0, 0], atol=1e-12)
     # Area of a regular hexagon of circumradius 1, by the shoelace formula.
-    x, y = corners[..., 0], corners[..., 1]
+    x, y = drawn[..., 0], drawn[..., 1]
     area = 0.5 * np.abs((x * np.roll(y, -1, 1) - y * np.roll(x, -1, 1)).sum(axis=1))
     np.testing.assert_allclose(area, 1.5 * np.sqrt(3))
     # Neighbouring hexagons share a side: the six nearest centres are two apothems away.

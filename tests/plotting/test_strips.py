@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,16 @@ from matplotlib.figure import Figure
 
 from stimopt.lattice import HexLattice
 from stimopt.plotting import StripOptions, plot_stim_response
-from tests.plotting.cases import LATTICE, example, inner_columns, strips
+from tests.plotting.cases import LATTICE, corners, example, inner_columns, strips
 
 
 def test_the_last_frame_drawn_is_the_peak() -> None:
     stimulus, response = example(peak=30)
     plot = plot_stim_response(stimulus, response, LATTICE, 0.01)
     assert (plot.strip.peak_frame, plot.strip.peak_response) == (30, 1.5)
-    assert plot.artists.shape == (2, 10)
-    inner = inner_columns(LATTICE, 6)
-    for i, frame in enumerate(range(12, 31, 2)):
-        np.testing.assert_array_equal(plot.artists[0, i].get_array(), stimulus[frame, inner])
-        np.testing.assert_array_equal(
-            plot.artists[1, i].get_array(), (response[frame] - response[0])[inner]
-        )
+    inner, frames = inner_columns(LATTICE, 6), slice(12, 31, 2)
+    for hexagons, values in zip(plot.artists, (stimulus, response - response[0]), strict=True):
+        np.testing.assert_array_equal(hexagons.get_array(), values[frames, inner].ravel())
 
 
 def test_frames_stand_in_order_over_their_times() -> None:
@@ -37,14 +32,17 @@ def test_frames_stand_in_order_over_their_times() -> None:
     labels = [label.get_text() for label in plot.time_axis.get_xticklabels()]
     assert labels == [f"\N{MINUS SIGN}{t}" for t in range(180, 0, -20)] + ["0"]
     assert plot.time_axis.get_xlabel() == "time to peak (ms)"
-    axes = [[artist.axes for artist in row] for row in plot.artists]
-    for tick, ax in zip(plot.time_axis.get_xticks(), axes[1], strict=True):
-        under = plot.time_axis.transData.transform((tick, 0))[0]
-        np.testing.assert_allclose(under, ax.transData.transform((0, 0))[0], atol=0.01)
-    for above, below in zip(*axes, strict=True):
-        assert above.get_position().y0 >= below.get_position().y1
-    for first, second in pairwise(axes[0]):
-        assert first.get_position().x1 < second.get_position().x0
+    ticks = [(tick, 0) for tick in plot.time_axis.get_xticks()]
+    under = plot.time_axis.transData.transform(ticks)[:, 0]
+    above, below = (
+        hexagons.axes.transData.transform(corners(hexagons).reshape(-1, 2)).reshape(10, -1, 2)
+        for hexagons in plot.artists
+    )
+    for frames in (above, below):
+        middles = (frames[..., 0].min(axis=1) + frames[..., 0].max(axis=1)) / 2
+        np.testing.assert_allclose(middles, under, atol=0.01)
+        assert (frames[:-1, :, 0].max(axis=1) < frames[1:, :, 0].min(axis=1)).all()
+    assert above[..., 1].min() > below[..., 1].max()
 
 
 @pytest.mark.parametrize("baseline", [True, False, 0.25, "array"])
@@ -54,8 +52,7 @@ def test_response_limits_are_symmetric_about_zero(baseline: Any) -> None:
     options = StripOptions(baseline=subtracted if baseline == "array" else baseline)
     plot = plot_stim_response(stimulus, response, LATTICE, 0.01, options=options)
     largest = np.abs((response - subtracted)[12:31:2][:, inner_columns(LATTICE, 6)]).max()
-    assert {artist.get_clim() for artist in plot.artists[1]} == {(-largest, largest)}
-    assert {artist.get_clim() for artist in plot.artists[0]} == {(0, 1)}
+    assert [hexagons.get_clim() for hexagons in plot.artists] == [(0, 1), (-largest, largest)]
     units = [bar.ax.get_ylabel() for bar in plot.colorbars]
     delta = "" if baseline is False else "\N{INCREMENT} "
     assert units == ["luminance", f"{delta}response (a.u.)"]
@@ -66,8 +63,8 @@ def test_missing_cells_are_left_blank_and_do_not_count() -> None:
     missing = (LATTICE.u % 2 != 0) | (LATTICE.v % 2 != 0)
     response[:, missing] = np.nan
     plot = plot_stim_response(stimulus, response, LATTICE, 0.01)
-    mask = np.ma.getmaskarray(plot.artists[1, -1].get_array())
-    np.testing.assert_array_equal(mask, missing[inner_columns(LATTICE, 6)])
+    mask = np.ma.getmaskarray(plot.artists[1].get_array()).reshape(10, -1)
+    np.testing.assert_array_equal(mask, [missing[inner_columns(LATTICE, 6)]] * 10)
     assert np.isfinite(plot.strip.limit)
 
 
@@ -87,7 +84,7 @@ def test_a_silent_cell_can_be_drawn() -> None:
     stimulus, _ = example()
     plot = plot_stim_response(stimulus, np.zeros_like(stimulus), LATTICE, 0.01)
     assert plot.strip.peak_frame == 0
-    assert plot.artists[1, 0].get_clim() == (-1, 1)
+    assert plot.artists[1].get_clim() == (-1, 1)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +117,8 @@ def test_recorded_optimum_of_t4c(shared: Path) -> None:
     plot = plot_stim_response(stimulus, response, HexLattice(15), 0.01, title="T4c")
     assert plot.title.get_text() == "T4c: peak 3.67 at 790 ms"
     # The dark patch ahead of the edge, then the edge, in the columns just around the centre.
-    around = [path.contains_point((0, 0), radius=3) for path in plot.artists[0, 0].get_paths()]
-    luminance = [artist.get_array()[around].mean() for artist in plot.artists[0]]
+    around = [inner_columns(HexLattice(15), 6).index(i) for i in inner_columns(HexLattice(15), 1)]
+    luminance = plot.artists[0].get_array().reshape(10, -1)[:, around].mean(axis=1)
     assert luminance[0] < 0.2 < 0.8 < luminance[-2]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stimopt.lattice import HexLattice
-from stimopt.plotting import FitPictures
+from stimopt.plotting import FitPictures, figure_image, tensorboard
 from tests.plotting.cases import LATTICE, example
 
 
@@ -63,11 +63,17 @@ def test_all_text_is_legible(scale: float, illegible: Callable[[Any], list[str]]
             assert (rim == 255).all()
 
 
-def test_a_minus_sign_survives_the_scaling_of_the_browser() -> None:
+def test_a_minus_sign_survives_the_scaling_of_the_browser(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    figures = []
+    monkeypatch.setattr(
+        tensorboard, "figure_image", lambda fig: figures.append(fig) or figure_image(fig)
+    )
     pictures = FitPictures(LATTICE, 0.01)
     # T4a of one trained network: its lowest tick read 5 for -5.
     picture = pictures.trace({"T4a": np.linspace(-5.1, 0.7, 80)}, peaks={"T4a": 79})
-    (ax,) = pictures._traces.axes
+    (ax,) = figures[0].axes
     low, high = ax.get_ylim()
     labels = [text for text in ax.get_yticklabels() if low <= text.get_position()[1] < min(0, high)]
     assert labels[0].get_text() == "\N{MINUS SIGN}4"
