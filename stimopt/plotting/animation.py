@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.animation import FFMpegWriter
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +20,6 @@ from PIL import Image
 from stimopt import expect
 from stimopt.lattice import Floats, HexLattice
 from stimopt.plotting import style
-from stimopt.plotting.files import figure_image
 from stimopt.plotting.hexagons import (
     CROSSHAIR,
     add_colorbar,
@@ -109,9 +111,10 @@ def _write_gif(scene: _Scene, path: Path, fps: float, dpi: float) -> None:
     # matplotlib's own writer chooses 256 colours for every frame, so that unchanged parts flicker
     # and the colour scales break into steps. Here all frames share one palette.
     palette = _palette()
+    nearest = np.full(1 << 24, -1, dtype=np.int16)  # of every colour seen so far
     images = []
-    for _ in scene.play():
-        image = Image.fromarray(_nearest(figure_image(scene.fig, dpi=dpi), palette))
+    for pixels in scene.pictures(dpi):
+        image = Image.fromarray(_in_palette(pixels, palette, nearest))
         image.putpalette(palette.tobytes())
         images.append(image)
     images[0].save(
@@ -143,15 +146,19 @@ def _palette() -> Pixels:
     return np.asarray(np.rint(255 * colors), dtype=np.uint8)
 
 
-def _nearest(pixels: Pixels, palette: Pixels) -> Pixels:
-    """Index of the nearest palette colour for pixels `(height, width, 3)`."""
+def _in_palette(pixels: Pixels, palette: Pixels, nearest: NDArray[np.int16]) -> Pixels:
+    """Index of the nearest palette colour for pixels `(height, width, 3)`.
+
+    `nearest` has the index for each 24-bit colour, or -1, and receives those of new colours.
+    """
     r, g, b = (pixels[..., i].astype(np.uint32) for i in range(3))
-    packed, where = np.unique((r << 16) | (g << 8) | b, return_inverse=True)
+    packed = (r << 16) | (g << 8) | b
     # A picture has a few thousand different colours, so all distances are cheap.
-    colors = np.stack([packed >> 16, (packed >> 8) & 255, packed & 255], axis=-1).astype(np.int32)
+    new = np.unique(packed[nearest[packed] < 0])
+    colors = np.stack([new >> 16, (new >> 8) & 255, new & 255], axis=-1).astype(np.int32)
     distance = ((colors[:, None, :] - palette.astype(np.int32)) ** 2).sum(axis=-1)
-    nearest = np.asarray(distance.argmin(axis=1), dtype=np.uint8)
-    return nearest[where].reshape(pixels.shape[:2])
+    nearest[new] = distance.argmin(axis=1)
+    return np.asarray(nearest[packed], dtype=np.uint8)
 
 
 def _write_mp4(scene: _Scene, path: Path, fps: float, dpi: float) -> None:
@@ -224,6 +231,26 @@ class _Scene:
             self.clock.set_text(self._clock_text(ms))
             yield frame
 
+    def pictures(self, dpi: float) -> Iterator[Pixels]:
+        """Pixels `(height, width, 3)` of each frame; what does not change is drawn only once."""
+        changing: list[Artist] = [self.clock]
+        for ax in self.fig.axes:
+            changing += ax.lines if ax.axison else ax.collections
+        # Where the cursor meets the frame of the trace, the frame is in front.
+        changing += self.trace.spines.values()
+        changing.sort(key=Artist.get_zorder)
+        for artist in changing:
+            artist.set_animated(True)
+        canvas: Any = FigureCanvasAgg(self.fig)
+        self.fig.set_dpi(dpi)
+        canvas.draw()
+        background = canvas.copy_from_bbox(self.fig.bbox)
+        for _ in self.play():
+            canvas.restore_region(background)
+            for artist in changing:
+                artist.draw(canvas.renderer)
+            yield np.asarray(canvas.buffer_rgba())[..., :3]
+
     def _add_axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
         """Axes at a place in inches."""
         w, h = self.width, self.height
@@ -231,6 +258,7 @@ class _Scene:
 
     def _draw_trace(self) -> None:
         ax = self._add_axes(_LEFT + 0.1, _BOTTOM, self.width - _LEFT - 0.1 - _RIGHT, _TRACE_HEIGHT)
+        self.trace = ax
         ms = 1000 * self.dt * np.arange(len(self.central))
         plot_traces(ax, ms, {"": self.central}, peaks=False, legend=False)
         ax.set_ylabel("central\nresponse (a.u.)", fontsize=style.LABEL_SIZE)

@@ -12,7 +12,8 @@ from matplotlib.animation import FFMpegWriter
 from PIL import Image
 
 from stimopt.lattice import HexLattice
-from stimopt.plotting import animate
+from stimopt.plotting import animate, animation, figure_image
+from stimopt.plotting.selection import drawn_rows
 from tests.plotting.cases import example
 
 
@@ -38,6 +39,18 @@ def test_a_gif_has_every_frame(tmp_path: Path) -> None:
             brightness.append(pixels[height // 5 : height // 2, : width // 3].mean())
     assert (np.diff(brightness) > 10).all()
     assert [p.name for p in path.parent.iterdir()] == ["film.gif"]
+
+
+def test_a_picture_is_that_of_the_whole_figure_drawn_anew() -> None:
+    lattice = HexLattice(3)
+    stimulus, response = example(4, 2, lattice)
+    rows = drawn_rows(stimulus, response, 1.0, "response")
+    updated, anew = (
+        animation._Scene(rows, response[:, lattice.center], lattice, 0.01, 2, "T4c", 10.0)
+        for _ in range(2)
+    )
+    for pixels, _ in zip(updated.pictures(100), anew.play(), strict=True):
+        np.testing.assert_array_equal(pixels, figure_image(anew.fig, dpi=100))
 
 
 @pytest.mark.skipif(not FFMpegWriter.isAvailable(), reason="the program ffmpeg is not installed")
