@@ -24,6 +24,8 @@ _METADATA: dict[str, dict[str, Any]] = {
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     ".svg": {"Date": None, "Creator": None},
 }
+# Half of the time of the default level, 6, for files of about the same size.
+_PNG_OPTIONS: dict[str, Any] = {"pil_kwargs": {"compress_level": 3}}
 
 
 def save_figure(fig: Figure, path: str | Path, *, dpi: float = style.DPI) -> Path:
@@ -54,7 +56,8 @@ def save_figure(fig: Figure, path: str | Path, *, dpi: float = style.DPI) -> Pat
     # names repeatable; the setting is restored after writing.
     fixed_salt = matplotlib.rc_context({"svg.hashsalt": "stimopt"})
     with fixed_salt if suffix == ".svg" else nullcontext(), replacing(path) as part:
-        fig.savefig(part, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
+        options = _PNG_OPTIONS if suffix == ".png" else {}
+        fig.savefig(part, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix], **options)
     return path
 
 

@@ -125,6 +125,8 @@ def hex_frames(
     ax.set_xlim((0.5 - slots) * pitch * width, 0.5 * pitch * width)
     ax.set_ylim(-height / 2, height / 2)
     ax.set_aspect("equal")
+    # Ticks that are not drawn take time too, once a search through the artists creates them.
+    ax.set(xticks=[], yticks=[])
     ax.set_axis_off()
     if crosshair:
         _add_crosshairs(ax, middles, width, height)

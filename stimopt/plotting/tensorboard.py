@@ -59,6 +59,7 @@ class FitPictures:
     def __init__(self, lattice: HexLattice, dt: float, options: StripOptions = _STRIPS) -> None:
         self.lattice, self.dt, self.options = lattice, dt, options
         self._plots: dict[tuple[int, bytes], tuple[Figure, StimResponsePlot]] = {}
+        self._traces = Figure(figsize=(_WIDTH, 2.0), dpi=_DPI).add_subplot()
 
     def strip(
         self,
@@ -105,11 +106,17 @@ class FitPictures:
         Raises:
             ValueError: if there is no trace.
         """
-        fig = Figure(figsize=(_WIDTH, 2.0), dpi=_DPI)
+        ax = self._traces
+        for line in [*ax.lines]:
+            line.remove()
+        ax.relim()
+        ax.autoscale()
+        fig = ax.figure
+        assert isinstance(fig, Figure)
         width, height = fig.get_size_inches()
         left, right, top = 0.62, 0.1, 0.06 + 0.16 * len(traces)  # inches; above is the legend
         inside = 1 - (left + right) / width, 1 - (BOTTOM + top) / height
-        ax = fig.add_axes((left / width, BOTTOM / height, *inside))
+        ax.set_position((left / width, BOTTOM / height, *inside))
         times = {name: 1000 * self.dt * np.arange(len(np.asarray(t))) for name, t in traces.items()}
         plot_traces(ax, times, traces, peaks=peaks)
         ax.set_ylabel(style.RESPONSE_LABEL)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stimopt.lattice import HexLattice
-from stimopt.plotting import FitPictures, figure_image, tensorboard
+from stimopt.plotting import FitPictures
 from tests.plotting.cases import LATTICE, example
 
 
@@ -32,6 +32,15 @@ def test_a_figure_drawn_again_equals_a_new_one() -> None:
         assert new.shape[1:] == (350, 3) and new.dtype == np.uint8
     # Another stimulus gives another picture.
     assert (pictures.strip(1 - stimulus, response, column=5) != new).any()
+
+
+def test_a_trace_drawn_again_equals_a_new_one() -> None:
+    pictures, shape = FitPictures(LATTICE, 0.01), np.sin(np.arange(80.0) / 9)
+    for scale, names in ((1, "a"), (-1e-5, "a"), (4e6, "a"), (3, "ab"), (0, "c")):
+        traces = {name: scale * shape[: 80 - 30 * i] for i, name in enumerate(names)}
+        peaks = dict.fromkeys(names, 20)
+        new = FitPictures(LATTICE, 0.01).trace(traces, peaks=peaks)
+        np.testing.assert_array_equal(pictures.trace(traces, peaks=peaks), new)
 
 
 def test_the_trace_marks_the_frame_of_the_peak() -> None:
@@ -63,17 +72,11 @@ def test_all_text_is_legible(scale: float, illegible: Callable[[Any], list[str]]
             assert (rim == 255).all()
 
 
-def test_a_minus_sign_survives_the_scaling_of_the_browser(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    figures = []
-    monkeypatch.setattr(
-        tensorboard, "figure_image", lambda fig: figures.append(fig) or figure_image(fig)
-    )
+def test_a_minus_sign_survives_the_scaling_of_the_browser() -> None:
     pictures = FitPictures(LATTICE, 0.01)
     # T4a of one trained network: its lowest tick read 5 for -5.
     picture = pictures.trace({"T4a": np.linspace(-5.1, 0.7, 80)}, peaks={"T4a": 79})
-    (ax,) = figures[0].axes
+    ax = pictures._traces
     low, high = ax.get_ylim()
     labels = [text for text in ax.get_yticklabels() if low <= text.get_position()[1] < min(0, high)]
     assert labels[0].get_text() == "\N{MINUS SIGN}4"
