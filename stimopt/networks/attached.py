@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
+from stimopt import expect
 from stimopt.networks.model import ResponseModel
 
 
@@ -14,7 +16,8 @@ class HoldsNetwork(nn.Module):
     """Stores a frozen network outside the submodules; call `attach` after `super().__init__()`.
 
     A checkpoint then has no weights of the network, and the Trainer's switch to training mode does
-    not reach it. The network still moves along to the module's device and precision.
+    not reach it. The network still moves along to the module's device and precision, if that is
+    of 32 or 64 bits.
     """
 
     network: ResponseModel
@@ -26,5 +29,14 @@ class HoldsNetwork(nn.Module):
         network.requires_grad_(False).eval()
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        # Half precision would round the network's parameters for good, for all who share it.
+        dtype = fn(torch.zeros(1, dtype=torch.float32)).dtype
+        expect.that(
+            dtype in (torch.float32, torch.float64),
+            "a network of 32 or 64 bits",
+            dtype,
+            "pass Trainer(precision='bf16-mixed') or '16-mixed', which leave it whole",
+            RuntimeError,
+        )
         self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lightning.pytorch as pl
+import pytest
 import torch
 
 from stimopt.networks.attached import HoldsNetwork
@@ -35,3 +36,13 @@ def test_the_network_moves_along_with_the_module(small_network: FrozenNetwork) -
         }
     finally:
         module.float()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_before_it_rounds_the_network(
+    small_network: FrozenNetwork, dtype: torch.dtype
+) -> None:
+    before = {name: buffer.clone() for name, buffer in small_network.named_buffers()}
+    with pytest.raises(RuntimeError, match=r"a network of 32 or 64 bits, got torch.*bf16-mixed"):
+        Asking(small_network).to(dtype)
+    assert all(torch.equal(buffer, before[n]) for n, buffer in small_network.named_buffers())
