@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stimopt import expect
 from stimopt.lattice import HexLattice
 from stimopt.networks.model import ResponseModel, fade_in, select_cells
-from stimopt.networks.validate import check_module
+from stimopt.networks.validate import as_module, check_module
 from stimopt.protocol import GREY, Protocol
 
 
@@ -28,7 +28,9 @@ class ModuleNetwork(ResponseModel):
         torch.Size([2, 10, 1])
 
     Args:
-        module: the network; output frame t may depend on input frames up to t only.
+        module: the network; output frame t may depend on input frames up to t only. Files tell
+            it from others by its `repr`, parameters and buffers: name anything else by
+            `extra_repr`.
         cells: for each cell type its cell in the central column, or `(columns,)` of them with -1
             where there is none.
         extent: rings of columns of the lattice the module reads.
@@ -54,21 +56,24 @@ class ModuleNetwork(ResponseModel):
         self.module = module.eval().requires_grad_(False)
         self._cells = {kind: self._in_columns(kind, cell) for kind, cell in cells.items()}
         if check:
-            check_module(self.module, self.lattice.n_columns)
+            n_cells = check_module(self.module, self.lattice.n_columns)
+            for kind, in_columns in self._cells.items():
+                inside = (in_columns >= -1) & (in_columns < n_cells)
+                expected = f"cells of {kind} within the module's 0 to {n_cells - 1}, or -1"
+                got = in_columns[~inside].tolist()
+                expect.that(inside.all(), expected, got, "index the last axis of its output")
 
     def _in_columns(self, cell_type: str, cell: int | Sequence[int]) -> Tensor:
-        columns = self.lattice.n_columns
-        if isinstance(cell, int):
-            everywhere = torch.full((columns,), -1, dtype=torch.int64)
-            everywhere[self.lattice.center] = cell
-            return everywhere
+        columns, given = self.lattice.n_columns, torch.as_tensor(cell)
         expect.that(
-            len(cell) == columns,
+            given.shape in ((), (columns,)) and not given.is_floating_point(),
             f"one cell or {columns} cells (columns) for {cell_type}",
-            len(cell),
+            f"{given.numel()} of {given.dtype}",
             "use -1 for columns without one",
         )
-        return torch.as_tensor(cell, dtype=torch.int64)
+        everywhere = torch.full((columns,), -1, dtype=torch.int64)
+        everywhere[self.lattice.center if given.ndim == 0 else slice(None)] = given
+        return everywhere
 
     @property
     def cell_types(self) -> tuple[str, ...]:
@@ -77,9 +82,13 @@ class ModuleNetwork(ResponseModel):
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of the module's description and state, and of the cells that are read out."""
+        """SHA-256 of the module's `repr`, parameters and buffers, and of the cells read out."""
         digest = hashlib.sha256(f"{self.module}{self.lattice.extent}".encode())
-        for key, value in sorted(self.module.state_dict().items()):
+        tensors = {
+            **dict(self.module.named_parameters(remove_duplicate=False)),
+            **dict(self.module.named_buffers(remove_duplicate=False)),
+        }
+        for key, value in sorted(tensors.items()):
             digest.update(key.encode())
             digest.update(value.detach().cpu().to(torch.float64).numpy().tobytes())
         for cell_type, cells in sorted(self._cells.items()):
@@ -100,6 +109,7 @@ class ModuleNetwork(ResponseModel):
         network_index: Tensor | None = None,
     ) -> Tensor:
         """See `ResponseModel.respond`; there is one network, so the index is not used."""
+        luminance = as_module(luminance, self.module)
         items, _, columns = luminance.shape
         grey = luminance.new_full((items, protocol.frames(protocol.t_pre), columns), GREY)
         before = torch.cat([grey, fade_in(luminance, protocol)], dim=1)

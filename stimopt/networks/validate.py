@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ TOLERANCE = 1e-4
 """Relative to the responses; rounding may differ with the number of items in a batch."""
 
 
-def check_module(module: nn.Module, n_columns: int, n_frames: int = 6) -> None:
+def check_module(module: nn.Module, n_columns: int, n_frames: int = 6) -> int:
     """Check on noise that stimuli can be sought for the cells of a module.
 
     ================================  ======================================================
@@ -32,21 +34,30 @@ def check_module(module: nn.Module, n_columns: int, n_frames: int = 6) -> None:
         n_columns: of the luminance it takes.
         n_frames: of the noise.
 
+    Returns:
+        The number of its cells.
+
     Raises:
         ValueError: for the first property that it lacks, with what to change.
     """
     _require_frozen(module)
     _require_eval_mode(module)
-    tensors = (value for value in module.state_dict().values() if value.is_floating_point())
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand((2, n_frames, n_columns), generator=generator)
-    noise = noise.to(next(tensors, noise)).requires_grad_()
+    noise = as_module(noise, module).requires_grad_()
     responses = _require_responses(module, noise)
     _require_finite(responses)
     _require_gradient(responses, noise, generator)
     with torch.no_grad():
         _require_causal(module, noise, responses)
         _require_independent_items(module, noise, responses)
+    return responses.shape[2]
+
+
+def as_module(luminance: Tensor, module: nn.Module) -> Tensor:
+    """Luminance in the precision and on the device of a module, if it has either."""
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    return luminance.to(next((t for t in tensors if t.is_floating_point()), luminance))
 
 
 def _require_frozen(module: nn.Module) -> None:

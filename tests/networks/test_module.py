@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stimopt.networks.module import ModuleNetwork
 from stimopt.protocol import Protocol
@@ -55,6 +56,25 @@ def test_cells_in_every_column_or_the_central_one() -> None:
         network.cells_of("centrl")
     with pytest.raises(ValueError, match=r"one cell or 7 cells \(columns\) for a, got 2"):
         ModuleNetwork(ConvRecurrent(), {"a": [0, 1]}, extent=1)
+    with pytest.raises(ValueError, match=r"one cell or 7 cells .* got 7 of torch\.float"):
+        ModuleNetwork(ConvRecurrent(), {"a": [0.5] * 7}, extent=1)
+    with pytest.raises(
+        ValueError, match=r"cells of b within the module's 0 to 2, or -1, got \[3\]"
+    ):
+        ModuleNetwork(ConvRecurrent(), {"a": 2, "b": 3}, extent=1)
+    indices = np.arange(7) % 3
+    network = ModuleNetwork(ConvRecurrent(), {"a": indices, "b": indices[1]}, extent=1)
+    assert network.cells_of("a").tolist() == indices.tolist() and network.cell_index("b") == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_module_is_shown_luminance_of_its_own_precision(dtype: torch.dtype) -> None:
+    network = ModuleNetwork(ConvRecurrent().to(dtype), {"a": 0}, extent=1)
+    luminance = torch.rand((1, 4, 7), requires_grad=True)
+    responses = network.respond(luminance, Protocol(t_pre=0.1))
+    assert responses.dtype == dtype
+    responses.sum().backward()
+    assert luminance.grad is not None and luminance.grad.dtype == torch.float32
 
 
 def test_a_module_without_a_gradient_is_refused_unless_unchecked() -> None:
@@ -76,3 +96,22 @@ def test_the_hash_depends_on_state_and_cells() -> None:
     with torch.no_grad():
         module.bias += 1
     assert first != content({"cell": 0})
+
+
+class Scaled(nn.Module):
+    """A weight that no state_dict has, and a state that is no tensor."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(weight), persistent=False)
+
+    def forward(self, luminance: Tensor) -> Tensor:
+        return self.weight * luminance  # type: ignore[operator]
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+
+def test_the_hash_depends_on_all_buffers_and_on_nothing_but_tensors() -> None:
+    one, same, other = (ModuleNetwork(Scaled(w), {"a": 0}, extent=1) for w in (1.0, 1.0, 2.0))
+    assert one.content_hash == same.content_hash != other.content_hash
