@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from stimopt import expect
 from stimopt.networks.model import ResponseModel
 from stimopt.protocol import Protocol
+from stimopt.storage.identity import make_plain
 
 ALL = "all"
 
@@ -32,6 +34,9 @@ class Reading:
     v: int = 0
     network: int = 0
 
+    def __post_init__(self) -> None:
+        make_plain(self)
+
 
 @dataclass(frozen=True)
 class Item:
@@ -47,6 +52,9 @@ class Item:
     readings: tuple[Reading, ...]
     seed: int = 0
     variant: str = ""
+
+    def __post_init__(self) -> None:
+        make_plain(self)
 
     @property
     def cell_type(self) -> str:
@@ -103,7 +111,7 @@ def make_items(
     """
     names = choose_cell_types(network, cell_types)
     others = choose_cell_types(network, list(contrast))
-    chosen_seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+    chosen_seeds = [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
     positions = choose_networks(network, networks)
     for seed in chosen_seeds:
         expect.whole("seeds", seed, "0 is usual", at_most=2**63 - 1)
@@ -161,7 +169,7 @@ def choose_networks(network: ResponseModel, networks: str | Sequence[int]) -> li
     Raises:
         ValueError: for a position that does not exist.
     """
-    if isinstance(networks, str):
+    if isinstance(networks, (str, int, np.integer)):
         expect.that(networks == ALL, "networks 'all' or positions", repr(networks), "use a list")
         return list(range(network.n_networks))
     for position in networks:
@@ -179,11 +187,14 @@ def label_items(items: Sequence[Item], names: Sequence[str]) -> list[str]:
     """
     several_networks = len({item.network for item in items}) > 1
     several_seeds = len({item.seed for item in items}) > 1
+    several_columns = len({(item.u, item.v) for item in items}) > 1
     labels = []
     for item in items:
         label = item.cell_type
         if several_networks:
             label += f"-{names[item.network].rsplit('/', 1)[-1]}-{item.network}"
+        if several_columns:
+            label += f"-u{item.u}v{item.v}"
         if several_seeds:
             label += f"-seed{item.seed}"
         labels.append(label + (f"-{item.variant}" if item.variant else ""))
@@ -201,7 +212,7 @@ class Readout(nn.Module):
         items: with the same number of readings each.
 
     Raises:
-        ValueError: if the items differ in their number of readings.
+        ValueError: if the items differ in their number of readings, or one is of no network.
     """
 
     item: Tensor
@@ -220,6 +231,7 @@ class Readout(nn.Module):
             "run one fit for each number",
         )
         simulations = [(i, k) for i, item in enumerate(items) for k in _networks_of(item)]
+        choose_networks(network, [k for _, k in simulations])
         cells: list[list[int]] = [[] for _ in simulations]
         simulation, place = [], []
         for i, item in enumerate(items):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stimopt import expect
+from stimopt.storage.identity import make_plain
 
 GREY = 0.5
 """Luminance of the background, in [0, 1]; every stimulus is measured against it."""
@@ -54,6 +55,7 @@ class Protocol:
     readout_stop: float | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         expect.number("dt in seconds", self.dt, "0.01 is 10 ms a frame", at_least=MIN_DT)
         for name in ("t_pre", "t_fade_in"):
             value = getattr(self, name)

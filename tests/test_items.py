@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +37,8 @@ def test_labels_tell_what_varies(networks: FrozenNetwork) -> None:
     assert labels("T4a", networks=[0], seeds=[1, 2]) == ["T4a-seed1", "T4a-seed2"]
     assert labels("T4a") == ["T4a-first-0", "T4a-other-1"]
     assert labels("T4a", consensus=True) == ["T4a"]
+    columns = [Item((Reading("T4a"),)), Item((Reading("T4a", u=1, v=-1),))]
+    assert label_items(columns, networks.names) == ["T4a-u0v0", "T4a-u1v-1"]
     varied = [Item((Reading("T4a"),), variant="tol0.1")]
     assert label_items(varied, networks.names) == ["T4a-tol0.1"]
 
@@ -45,6 +48,15 @@ def test_contrast_and_consensus_are_readings(networks: FrozenNetwork) -> None:
     assert contrasted.readings == tuple(Reading(n, 1, 0, 1) for n in ("T4a", "T4b", "Mi1"))
     (agreed,) = make_items(networks, "T4a", consensus=True)
     assert agreed.readings == (Reading("T4a", network=0), Reading("T4a", network=1))
+
+
+def test_numbers_and_names_of_numpy_become_plain(networks: FrozenNetwork) -> None:
+    one = np.int64(1)
+    numpy = {"seeds": np.arange(2), "networks": np.arange(2), "u": one, "v": -one}
+    items = make_items(networks, np.array(["T4a"]), **numpy)  # type: ignore[arg-type]
+    plain = make_items(networks, ["T4a"], seeds=[0, 1], networks=[0, 1], u=1, v=-1)
+    assert repr(items) == repr(plain) and "np." not in repr(items)
+    assert make_items(networks, "T4a", seeds=one)[0].seed == 1
 
 
 @pytest.mark.parametrize("gradient", [False, True])
@@ -76,6 +88,8 @@ def test_items_differ_in_readings_not_in_their_number(networks: FrozenNetwork) -
     items = [Item((Reading("T4c"),)), Item((Reading("T4c"), Reading("T4d")))]
     with pytest.raises(ValueError, match=r"same number of readings.*got \[1, 2\]"):
         Readout(networks, items)
+    with pytest.raises(ValueError, match=r"networks as a whole number within 0 to 1.*got 2"):
+        Readout(networks, [Item((Reading("T4c", network=2),))])
 
 
 @pytest.mark.parametrize(
@@ -88,6 +102,7 @@ def test_items_differ_in_readings_not_in_their_number(networks: FrozenNetwork) -
         ({"seeds": [True]}, "seeds as a whole number"),
         ({"seeds": [-1]}, "seeds as a whole number within 0"),
         ({"networks": "some"}, "networks 'all' or positions"),
+        ({"networks": 0}, "networks 'all' or positions, got 0; use a list"),
         ({"networks": [2]}, "networks as a whole number within 0 to 1.*first, other"),
         ({"networks": [0, 0]}, "networks listed once each"),
         ({"u": 9}, "a column of extent 3"),

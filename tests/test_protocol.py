@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,12 @@ def test_durations_that_would_fill_the_memory_are_refused(seconds: float) -> Non
     with pytest.raises(ValueError, match=r"expected"):
         Protocol(t_pre=seconds)
     assert Protocol().frames(1000.0) == 100_000
+
+
+def test_numbers_of_numpy_become_plain() -> None:
+    protocol = Protocol(dt=np.float32(0.125), t_pre=np.int64(1), readout_start=np.float64(-0.5))
+    assert json.loads(json.dumps(protocol.to_dict())) == protocol.to_dict()
+    assert all(type(value) in (int, float) for value in (protocol.dt, protocol.readout_start))
 
 
 def test_presets_and_round_trip() -> None:

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stimopt import expect
 from stimopt.items import Item, Reading, label_items
+from stimopt.results.items import cells_of
 from stimopt.results.result import Result, Variable, read
 from stimopt.results.three_optima import KINDS, ThreeOptima
 from stimopt.storage.files import BadFile, reading, replace_text
@@ -195,8 +196,9 @@ def _labels(results: Sequence[Result]) -> list[str]:
     """Labels that are distinct among the items of all results."""
     items = []
     for result in results:
-        columns = (result[name].tolist() for name in ("cell_type", "network", "seed"))
-        own = [Item((Reading(t, network=k),), s) for t, k, s in zip(*columns, strict=True)]
+        seeds = result["seed"].tolist()
+        readings = (Reading(c.cell_type, c.u, c.v, c.network) for c in cells_of(result))
+        own = [Item((reading,), seed) for reading, seed in zip(readings, seeds, strict=True)]
         plain = label_items(own, result.network_names)
         for item, prefix, label in zip(own, plain, result["label"].tolist(), strict=True):
             variant = label.removeprefix(prefix).removeprefix("-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import platform
@@ -10,6 +11,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from stimopt import expect
@@ -58,6 +60,17 @@ def digest(*tensors: Tensor | None) -> str:
         sha256.update(f"{array.dtype}{array.shape}".encode())
         sha256.update(array.tobytes())
     return sha256.hexdigest()[:12]
+
+
+def make_plain(options: Any) -> None:
+    """Replace NumPy's numbers and text in a frozen dataclass by Python's.
+
+    JSON does not take them, and a checkpoint that has them is not read again.
+    """
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, np.generic):
+            object.__setattr__(options, field.name, value.item())
 
 
 def function_name(function: Any) -> str:
