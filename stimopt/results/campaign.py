@@ -127,13 +127,18 @@ class ItemArray:
         return len(self._sources)
 
     def __getitem__(self, key: Any) -> Any:
-        first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        if first is Ellipsis or first is None:
+            return self[:][key]
         rows = np.arange(len(self))[first]
         if rows.ndim == 0:
-            return self._item(int(rows))[rest]
-        values = np.array([self._item(i) for i in rows.tolist()], self.dtype)
-        within = (slice(None), *rest)
-        return values.reshape(len(rows), *self.shape[1:])[within]
+            return self._item(int(rows))[tuple(rest)]
+        values = np.array([self._item(i) for i in rows.flat], self.dtype)
+        values = values.reshape(rows.size, *self.shape[1:])
+        # NumPy pairs an array of items with the arrays after it.
+        of_array = np.arange(rows.size).reshape(rows.shape)
+        within = (slice(None) if isinstance(first, slice) else of_array, *rest)
+        return values[within]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)

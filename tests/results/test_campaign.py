@@ -73,6 +73,11 @@ def test_large_arrays_are_read_item_by_item(folder: Path) -> None:
     for key in (5, -1, slice(3, 9, 2), [7, 0], (4, 2), (slice(None), -1), (2, slice(1, 3), 5)):
         np.testing.assert_array_equal(values[key], whole[key])
     np.testing.assert_array_equal(values[whole[:, 0, 0] > 0.5], whole[whole[:, 0, 0] > 0.5])
+    n, columns, square = np.arange(12), np.arange(12) % 7, np.array([[0, 5], [8, 2]])
+    for key in ((n, slice(None), columns), (n, n % 5, columns), ([3, 1], 2), square, (square, 1)):
+        np.testing.assert_array_equal(values[key], whole[key])
+    for key in ((..., 3), (slice(None), ..., 3), (None, 0)):
+        np.testing.assert_array_equal(values[key], whole[key])
     taken = values.take([8, 1])
     assert isinstance(taken, ItemArray)
     np.testing.assert_array_equal(taken, whole[[8, 1]])
