@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,10 @@ class Result:
             raise KeyError(f"expected one of {sorted(self.variables)}, got {name!r}; choose one")
         return self.variables[name].values
 
+    def __iter__(self) -> Iterator[str]:
+        """Names of the variables, so that `"losses" in result` tells whether it has them."""
+        return iter(self.variables)
+
     def __getattr__(self, name: str) -> NDArray[Any]:
         if name.startswith("_") or name not in self.__dict__.get("variables", {}):
             raise AttributeError(name)
@@ -92,10 +97,8 @@ class Result:
 
     def __repr__(self) -> str:
         """Kind, size and network, and a line for each variable: its dimensions and units."""
-        sizes: dict[str, int] = {}
-        for variable in self.variables.values():
-            sizes.update(zip(variable.dims, variable.values.shape, strict=True))
-        size = ", ".join(f"{dim} {n}" for dim, n in sizes.items())
+        shapes = [zip(v.dims, np.shape(v.values), strict=False) for v in self.variables.values()]
+        size = ", ".join(f"{dim} {n}" for dim, n in dict(itertools.chain(*shapes)).items())
         lines = [
             f"  {name:<24} ({', '.join(variable.dims)}) {variable.units}".rstrip()
             for name, variable in self.variables.items()
@@ -216,7 +219,8 @@ def write(path: str | Path, results: Mapping[str, Result]) -> Path:
         The path.
 
     Raises:
-        ValueError: if arrays of a result disagree about the size of a dimension.
+        ValueError: for an array that could not be read back, or if arrays disagree about the size
+            of a dimension.
         OSError: if the file cannot be written.
     """
     # In memory first: HDF5 crashes some time after a disk was full, see `storage.hdf5.created`.
@@ -231,10 +235,18 @@ def write(path: str | Path, results: Mapping[str, Result]) -> Path:
 def _write_group(group: h5py.Group, result: Result) -> None:
     sizes: dict[str, int] = {}
     for name, variable in result.variables.items():
-        for dim, size in zip(variable.dims, variable.values.shape, strict=True):
+        values = np.asarray(variable.values)
+        readable = "/" not in name and values.dtype.kind in "fiubOUS"
+        expect.that(
+            readable and values.ndim == len(variable.dims),
+            f"numbers or text ({', '.join(variable.dims)}) and no / in the name of {name}",
+            f"{values.dtype} {values.shape}",
+            "store it as real numbers, with a name for each dimension",
+        )
+        for dim, size in zip(variable.dims, values.shape, strict=True):
             known = sizes.setdefault(dim, size)
             expect.that(size == known, f"{dim} = {known} in {name}", size, "align them")
-        _write_variable(group, name, variable)
+        _write_variable(group, name, values, variable.units)
     for dim, size in sizes.items():
         if dim not in group:
             group.create_dataset(dim, data=np.arange(size)).attrs["bare_dimension"] = True
@@ -257,8 +269,7 @@ def _write_group(group: h5py.Group, result: Result) -> None:
     )
 
 
-def _write_variable(group: h5py.Group, name: str, variable: Variable) -> None:
-    values = np.asarray(variable.values)
+def _write_variable(group: h5py.Group, name: str, values: NDArray[Any], units: str) -> None:
     if values.dtype.kind in "OUS":
         data = group.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype())
     else:
@@ -270,8 +281,8 @@ def _write_variable(group: h5py.Group, name: str, variable: Variable) -> None:
             # A checksum for every array with elements: one flipped bit is noticed.
             fletcher32=values.size > 0 and values.ndim > 0,
         )
-    if variable.units:
-        data.attrs["units"] = variable.units
+    if units:
+        data.attrs["units"] = units
 
 
 def read(

@@ -60,6 +60,8 @@ def test_variables_are_read_by_name(result: Result) -> None:
         result["stimuli"]
     with pytest.raises(AttributeError):
         result.stimuli  # noqa: B018
+    assert list(result) == list(result.variables)
+    assert "stimulus" in result and "stimuli" not in result
 
 
 def test_as_text_a_result_is_a_line_for_each_variable(result: Result) -> None:
@@ -69,6 +71,9 @@ def test_as_text_a_result_is_a_line_for_each_variable(result: Result) -> None:
     assert [row.split()[0] for row in rows] == list(result.variables)
     (stimulus,) = [row for row in rows if row.startswith("  stimulus ")]
     assert "(item, frame, column)" in stimulus
+    # One that cannot be written can still be looked at.
+    result.variables["wrong"] = Variable(("item",), np.zeros((7, 2)))
+    assert repr(result).splitlines()[-1].split() == ["wrong", "(item)"]
 
 
 def test_the_frame_of_the_peak_is_within_the_window(small_network: FrozenNetwork) -> None:
@@ -192,6 +197,19 @@ def test_a_failed_write_leaves_the_old_file(result: Result, path: Path) -> None:
         result.write(path)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["result.h5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("flat", np.zeros((2, 3))), ("phase", np.zeros(2, complex)), ("a/b", np.zeros(2))],
+)
+def test_what_could_not_be_read_back_is_not_written(
+    name: str, values: Any, result: Result, tmp_path: Path
+) -> None:
+    result.variables[name] = Variable(("item",), values)
+    with pytest.raises(ValueError, match=rf"expected numbers or text \(item\) .*{name}, got"):
+        result.write(tmp_path / "result.h5")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_flipped_bit_is_noticed(path: Path) -> None:
