@@ -184,6 +184,9 @@ def fit_trainer(
 ) -> pl.Trainer:
     """The Trainer of a fit; arguments as for `fit`."""
     expect.whole("max_steps", steps, "200 is usual", at_least=1)
+    for name in ("max_steps", "max_epochs"):
+        got = f"{name} = {options.get(name)}"
+        expect.that(name not in options, "the length of a fit as steps", got, "pass steps alone")
     options = {**FIT_DEFAULTS, **_without_none(options), "max_steps": steps, "max_epochs": -1}
     callbacks: list[pl.Callback] = [StimulusPictures(pictures_every_n_steps)]
     save = LastCheckpoint(_checkpoints(folder), checkpoint_every_n_steps)
@@ -284,8 +287,9 @@ def _running(
     # The processes of one run share the folder of the first.
     locks = folder is not None and trainer.is_global_zero
     with only_run_in(str(folder)) if locks else nullcontext(), _interruptible(trainer):
-        path = find_last(_checkpoints(folder)) if ckpt_path == "last" and folder else ckpt_path
-        path = None if path == "last" else path
+        path = ckpt_path
+        if path == "last":
+            path = None if folder is None else find_last(_checkpoints(folder))
         if path is not None:
             reader = trainer.strategy.checkpoint_io
             assert isinstance(reader, SafeCheckpointIO)

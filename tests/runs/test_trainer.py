@@ -141,6 +141,8 @@ def test_rejects_fewer_steps_than_were_done(small_network: FrozenNetwork, tmp_pa
     ("options", "message"),
     [
         ({"steps": 0}, "steps as a whole number >= 1"),
+        ({"max_steps": 20}, "the length of a fit as steps, got max_steps = 20"),
+        ({"max_epochs": 2}, "the length of a fit as steps, got max_epochs = 2"),
         ({"devices": 2}, "one device for a fit, got 2"),
         ({"devices": 1000}, "at most .* devices on the CPU"),
         ({"checkpoint_every_n_steps": 0}, "steps between checkpoints"),
