@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,7 +36,10 @@ def reading(path: str | Path, what: str, advice: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise BadFile(f"expected {what} at {path}, got no file; {advice}") from error
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        text = str(error) or type(error).__name__
+        # torch tells what it refused only after advice to trust the file.
+        refused = re.search(r"GLOBAL (\S+)", text)
+        reason = f"it asks to run {refused[1]}" if refused else text.splitlines()[0]
         raise BadFile(
             f"expected {what} in {path}, got a damaged or foreign file ({reason}); {advice}"
         ) from error

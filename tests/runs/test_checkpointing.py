@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 
@@ -76,7 +77,8 @@ def replace_by(value: Any) -> Callable[[Path], None]:
         (flip, "checksum"),
         (inflate, "unpack"),
         (replace_by([1, 2]), "got a list"),
-        (replace_by({"a function": print}), "damaged or foreign"),
+        (replace_by({"a function": print}), r"\(it asks to run \S*print\)"),
+        (replace_by({"a number": np.float64(1)}), r"\(it asks to run numpy\S+scalar\)"),
         (lambda path: path.write_text("text"), "damaged or foreign"),
         (lambda path: path.unlink(), "no file"),
     ],
