@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import platform
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -74,16 +75,21 @@ def make_plain(options: Any) -> None:
 
 
 def function_name(function: Any) -> str:
-    """Where a function was defined and its name there, or those of a callable's class.
+    """Where a function was defined and its name there; of a callable object its class or `repr`.
 
-    Its `repr` contains an address, which differs from run to run.
+    The `repr` tells its options if it has one of its own, as a dataclass does. That of a function
+    contains an address, which differs from run to run.
     """
     if isinstance(function, functools.partial):
         keywords = (f"{name}={value!r}" for name, value in function.keywords.items())
         arguments = ", ".join([*map(repr, function.args), *keywords])
         return f"{function_name(function.func)}({arguments})"
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
+    if hasattr(function, "__qualname__"):
+        return f"{function.__module__}.{function.__qualname__}"
+    kind: Any = type(function)
+    plain = kind.__repr__ is object.__repr__
+    name = kind.__qualname__ if plain else re.sub(r" at 0x\w+", "", repr(function))
+    return f"{kind.__module__}.{name}"
 
 
 def installed_versions() -> dict[str, str]:

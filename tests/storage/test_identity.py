@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -42,6 +45,23 @@ def test_a_digest_tells_values_shapes_and_types_apart() -> None:
 class Doubler:
     def __call__(self, x: float) -> float:
         return 2 * x
+
+
+@dataclass
+class Multiplier:
+    by: float
+    then: Callable[[float], float]
+
+    def __call__(self, x: float) -> float:
+        return self.then(self.by * x)
+
+
+def test_options_of_a_callable_are_part_of_its_name() -> None:
+    assert function_name(Multiplier(3, math.sqrt)) == (
+        f"{__name__}.Multiplier(by=3, then=<built-in function sqrt>)"
+    )
+    names = {function_name(Multiplier(by, lambda x: x)) for by in (2, 2, 3)}
+    assert len(names) == 2, "without the address of the lambda"
 
 
 def test_function_names_are_the_same_in_another_process() -> None:
