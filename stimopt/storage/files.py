@@ -35,6 +35,9 @@ def reading(path: str | Path, what: str, advice: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise BadFile(f"expected {what} at {path}, got no file; {advice}") from error
+    except PermissionError as error:
+        got = "a file that you may not read; fix its permissions"
+        raise BadFile(f"expected {what} in {path}, got {got}") from error
     except Exception as error:
         text = str(error) or type(error).__name__
         # torch tells what it refused only after advice to trust the file.

@@ -158,6 +158,12 @@ def test_any_error_of_a_reader_names_the_file(error: Exception, got: str) -> Non
         raise error
 
 
+def test_a_file_that_may_not_be_read_is_not_said_to_be_damaged() -> None:
+    message = r"^expected a store in s\.h5, got a file that you may not read; fix its permissions$"
+    with pytest.raises(BadFile, match=message), reading("s.h5", "a store", "remove it"):
+        raise PermissionError(13, "Permission denied")
+
+
 def test_an_error_that_names_the_file_already_passes() -> None:
     with pytest.raises(BadFile, match=r"^as it is$"), reading("s.h5", "a store", "render it again"):
         raise BadFile("as it is")
