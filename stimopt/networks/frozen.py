@@ -42,7 +42,8 @@ class FrozenNetwork(ResponseModel):
     a voltage.
 
     One or several networks (parameter sets) share a connectome. Parameters are buffers: they
-    follow the module's device and dtype and never train.
+    follow the module's device and dtype and never train. Changes in place are noticed, unless they
+    go around torch by `.data` or NumPy.
 
     Args:
         connectome: cell types and taps.
