@@ -230,7 +230,7 @@ def test_names_of_functions_and_tensors() -> None:
     assert function_name(own).endswith("test_names_of_functions_and_tensors.<locals>.own")
     part = functools.partial(soft_peak, temperature=0.2)
     assert function_name(part) == "stimopt.optimize.objectives.soft_peak(temperature=0.2)"
-    assert function_name(torch.nn.Identity()) == "torch.nn.modules.linear.Identity"
+    assert function_name(torch.nn.Identity()) == "torch.nn.modules.linear.Identity()"
     zeros = torch.zeros(2, 3)
     assert digest(zeros) == digest(zeros.clone())
     others = [zeros + 1, zeros.double(), zeros.reshape(3, 2), zeros[:1]]
