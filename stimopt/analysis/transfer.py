@@ -139,6 +139,7 @@ def transfer(
     """
     positions = range(network.n_networks)
     expect.that(len(positions) > 1, "several networks", "one", "load those to compare")
+    optima.require_network(network)
     names = list(dict.fromkeys(map(str, optima["cell_type"])))
     rows = _rows(optima, "an optimum of every type for every network", names, positions)
     values = normalized_responses(network, optima, ranges)[rows]

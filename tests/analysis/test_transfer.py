@@ -129,6 +129,7 @@ def test_refuses_what_cannot_be_compared(
         ("dt=0.01", both, optima, dataclasses.replace(ranges, protocol=Protocol(dt=0.02))),
         ("got one; load", one, optima, ranges),
         ("got none of T4c of", both, lacking, ranges),
+        ("load that network", both, one_optimum, ranges),
         ("one of kind artificial", both, optima, None),
         ("constant ones of T4c", both, optima, flat),
     ):
