@@ -22,6 +22,8 @@ from stimopt.results.items import cells_of, select_items
 PASSED, FAILED, SKIPPED = 1, 0, -1
 """Outcomes. A check that needs something which was not passed is skipped, and never passes."""
 
+WITHOUT_DRIVE = ("reproduced", "finite", "restarts")
+"""Checks whose figure is not of the drive by the stimulus."""
 
 Figures = np.ma.MaskedArray[Any, Any]
 """`(items,)`; masked where a check is skipped."""
@@ -104,7 +106,14 @@ class _Measures:
 
     def all(self) -> dict[str, Figures]:
         """By name, in the order of the criteria."""
-        return {each.name: np.ma.asarray(getattr(self, each.name)()) for each in CRITERIA}
+        return {each.name: self._where_driven(each.name) for each in CRITERIA}
+
+    def _where_driven(self, name: str) -> Figures:
+        """A figure; of the rung of a ladder at grey, which seeks no drive, only some."""
+        figures = np.ma.asarray(getattr(self, name)())
+        if name in WITHOUT_DRIVE or "fraction" not in self.result.variables:
+            return figures
+        return np.ma.masked_where(self.result["fraction"] == 0, figures)
 
     def reproduced(self) -> Any:
         return np.array([self._difference(i) for i in range(len(self.shown))])
@@ -125,7 +134,6 @@ class _Measures:
     def level(self) -> Any:
         if "fraction_reached" not in self.result.variables:
             return self._skipped()
-        # The rung of a ladder at grey seeks no response.
         sought = np.ma.masked_equal(np.abs(self.result["fraction"]), 0)
         return self.result["fraction_reached"] / sought
 

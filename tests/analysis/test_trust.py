@@ -192,6 +192,18 @@ def test_the_rung_of_a_ladder_at_grey_has_no_level_to_reach(network: FrozenNetwo
     checked = check_optima(rungs, network)
     found = [outcomes(checked, i)["level"] for i in range(3)]
     assert found == [PASSED, SKIPPED, FAILED]
+    assert SKIPPED not in {outcomes(checked, i)["half_dt"] for i in (0, 2)}
+
+
+def test_nothing_is_measured_of_a_drive_that_is_not_sought(network: FrozenNetwork) -> None:
+    stimulus = np.full((1, 30, network.lattice.n_columns), 0.5, np.float32)
+    stimulus[0, -9, 0] += 1e-3  # the tolerance of a fit
+    rung = with_stimulus(network, stimulus, "T4c")
+    rung.variables["fraction"] = Variable(("item",), np.array([0.0]))
+    checked = check_optima(rung, network)
+    found = outcomes(checked)
+    assert {name for name in found if found[name] != SKIPPED} == {"reproduced", "finite"}
+    assert checked["passed"][0]
 
 
 def test_what_a_display_may_miss_is_caught(network: FrozenNetwork) -> None:
