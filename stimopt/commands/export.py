@@ -19,7 +19,7 @@ from stimopt.export.g4 import G4
 from stimopt.export.g6 import G6
 from stimopt.export.light import Levels, Light
 from stimopt.export.nwb import Nwb
-from stimopt.export.refit import FITTED, fit_to_rig, fitted, improves, require_fit
+from stimopt.export.refit import FITTED, fit_to_rig, fitted, improves, require_fit, seeks_drive
 from stimopt.export.seen import NoResponse, Seen, seen_back
 from stimopt.export.session import Order, on_rig, require_new, write_session
 from stimopt.export.stimuli import add_controls, choose_stimuli, results_of
@@ -100,9 +100,11 @@ def run(arguments: Sequence[str]) -> int:
         of_kind = {result.kind: result for result in results}
         steps = config.fit_to_rig
         for i, shown in enumerate(played[: len(stimuli)]):
-            if (before := _seen(shown, shown.levels(), network, protocol)) is not None:
+            result = of_kind[shown.stimulus.kind]
+            if not seeks_drive(result, shown.stimulus.label):
+                print(f"{shown.stimulus.name}: is at grey, where there is nothing to fit")
+            elif (before := _seen(shown, shown.levels(), network, protocol)) is not None:
                 left[before.name] = before
-                result = of_kind[shown.stimulus.kind]
                 module = fit_to_rig(shown, network, protocol, result, steps)
                 fit(module, steps, logger=False, enable_progress_bar=False)
                 again = dataclasses.replace(shown, stimulus=fitted(module, shown.stimulus))

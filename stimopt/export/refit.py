@@ -118,6 +118,13 @@ def require_fit(result: Result) -> None:
         expect.one_of("pool of a level", config.get("pool"), POOLS, advice)
 
 
+def seeks_drive(result: Result, label: str) -> bool:
+    """Whether a stimulus is to drive its cell, as all are but the rung of a ladder at grey."""
+    if "fraction" not in result.variables:
+        return True
+    return bool(result["fraction"][result["label"].tolist().index(label)] != 0)
+
+
 def fitted(module: ObjectiveModule, stimulus: Stimulus) -> Stimulus:
     """The stimulus to be shown, after the last step of a fit of `fit_to_rig`."""
     pixels = module.stimulus.detach()[0, -len(stimulus.luminance) :]

@@ -84,7 +84,7 @@ class Seen:
         )
         return (
             f"{self.name}: on this rig {100 * self.left:.0f} % of the response is left "
-            f"({self.ideal:.3f} to {self.shown:.3f}); lost to{causes}{outside}"
+            f"({self.ideal:.3g} to {self.shown:.3g}); lost to{causes}{outside}"
         )
 
 

@@ -14,6 +14,7 @@ from stimopt.export import g6
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.protocol import Protocol
+from stimopt.results import Variable
 from stimopt.results.campaign import write_manifest
 from stimopt.runs.trainer import fit
 from tests.results.cases import random_optima, random_result
@@ -100,6 +101,19 @@ def test_a_fit_that_regains_nothing_is_not_exported(
     assert run([*arguments, "--fit-to-rig=60"]) == 0
     assert "T5a: the fit regained nothing" in capsys.readouterr().out
     assert [*json.loads((out / "seen.json").read_text())] == ["T5a"]
+
+
+def test_the_rung_of_a_ladder_at_grey_is_exported_without_a_fit(
+    small_network: FrozenNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ladder = random_result(small_network)
+    ladder.variables["fraction"] = Variable(("item",), np.array([0.0, 0.5]))
+    path = ladder.write(tmp_path / "result.h5")
+    arguments = ["--to=npz", "--items=T4c", f"--output={tmp_path / 'out'}", *SHORT, NETWORK]
+    assert run([str(path), *arguments, "--fit-to-rig=2"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("T4c: is at grey") and "regained" not in printed
+    assert (tmp_path / "out" / "T4c.json").exists()
 
 
 def test_the_number_of_steps_may_be_left_out() -> None:

@@ -12,7 +12,14 @@ from stimopt.export.directions import Eye
 from stimopt.export.displays import Arena, Sphere
 from stimopt.export.formats import Npz, Shown
 from stimopt.export.light import Light
-from stimopt.export.refit import fit_to_rig, fitted, improves, require_fit, weights_of
+from stimopt.export.refit import (
+    fit_to_rig,
+    fitted,
+    improves,
+    require_fit,
+    seeks_drive,
+    weights_of,
+)
 from stimopt.export.seen import Seen, seen_back
 from stimopt.export.session import Order, on_rig
 from stimopt.export.stimuli import Stimulus, choose_stimuli
@@ -118,13 +125,15 @@ def test_an_efficient_stimulus_stays_efficient(
 
 
 def test_rungs_of_a_ladder_keep_their_levels(small_network: FrozenNetwork, ceiling: Result) -> None:
-    levels = {"levels": [-0.5, 0.5]}
+    levels = {"levels": [-0.5, 0, 0.5]}
     ladder = fit(
         ResponseLadder(small_network, "T4c", PROTOCOL, ceiling=ceiling, t_stim=0.2, **levels),
         **QUIET,
     )
     rig = dataclasses.replace(RIGS["blurred"], light=Light(65536))
-    for shown in on_rig(choose_stimuli([ladder]), rig, Npz(), PROTOCOL, Order()):
+    rungs = on_rig(choose_stimuli([ladder]), rig, Npz(), PROTOCOL, Order())
+    assert [seeks_drive(ladder, each.stimulus.label) for each in rungs] == [True, False, True]
+    for shown in rungs[::2]:
         before, after, _ = before_and_after(small_network, shown, ladder, 50)
         assert shown.stimulus.sign * before.ideal > 0
         assert after.shown == pytest.approx(before.ideal, rel=0.01)

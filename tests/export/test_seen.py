@@ -138,6 +138,8 @@ def test_the_sentence(small_network: FrozenNetwork) -> None:
     text = str(seen_on(small_network, rig))
     assert "% of the response is left" in text
     assert text.endswith("columns lie outside the display and see 0")
+    small = Seen("T4c", 4.2e-4, {"levels": 2.1e-4}, np.zeros((1, 1)), 0, 0.5, 1.0)
+    assert "50 % of the response is left (0.00042 to 0.00021)" in str(small)
 
 
 def test_what_does_not_fit_is_refused(small_network: FrozenNetwork) -> None:
