@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import threading
+import warnings
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rest.remove("all")
     threading.excepthook = _end_of_thread
     try:
-        return _run(command, rest)
+        return _run(command, rest, debug)
     except KeyboardInterrupt:
         return _stopped("interrupted", INTERRUPTED)
     except _lightning("SIGTERMException"):
@@ -77,11 +79,28 @@ def help_text(name: str) -> str:
     return (files("stimopt.commands") / "help" / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def _run(command: str, arguments: list[str]) -> int:
+def _run(command: str, arguments: list[str], debug: bool) -> int:
     # Mistakes in options show before torch and Lightning are imported, which takes seconds.
     importlib.import_module("stimopt.commands.outline").check(command, arguments)
-    exit_code: int = importlib.import_module(f"stimopt.commands.{command}").run(arguments)
+    module = importlib.import_module(f"stimopt.commands.{command}")
+    with contextlib.nullcontext() if debug else _one_line_warnings(command):
+        exit_code: int = module.run(arguments)
     return exit_code
+
+
+@contextlib.contextmanager
+def _one_line_warnings(command: str) -> Iterator[None]:
+    """Show warnings as errors are shown, without the code that they are from."""
+    before = warnings.formatwarning
+
+    def one_line(message: Warning | str, *_: Any, **__: Any) -> str:
+        return f"stimopt {command}: warning: {' '.join(str(message).split())}\n"
+
+    warnings.formatwarning = one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _lightning(name: str) -> tuple[Any, ...]:

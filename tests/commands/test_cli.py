@@ -46,6 +46,16 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         main(generate_command(tmp_path, "--model.cell_types=t4C", "--debug"))
 
 
+def test_a_warning_is_one_line_without_the_code_it_is_from(tmp_path: Path, forks: Forks) -> None:
+    # In one frame light reaches the photoreceptor alone.
+    options = ["--model.cell_types=R1,T4c", "--model.t_stim=0.01"]
+    log = tmp_path / "printed.txt"
+    assert forks.run(generate_command(tmp_path / "run", *options), to=log).status == 0
+    warning, *files = log.read_text(encoding="utf-8").splitlines()
+    assert warning.startswith("stimopt generate: warning: expected a gradient")
+    assert all(Path(file).exists() for file in files)
+
+
 def test_an_error_of_the_disk_names_the_file() -> None:
     line = _one_line(OSError(errno.ENOSPC, "No space left on device", "run/last.ckpt"))
     assert line.startswith("expected to read or write run/last.ckpt, got No space left on device;")
