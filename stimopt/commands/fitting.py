@@ -20,6 +20,9 @@ from stimopt.runs.trainer import FIT_DEFAULTS, fit, fit_trainer, fit_with
 
 Methods = Mapping[str, type[StimulusModule]]
 
+MAX_FIGURES = 8
+"""Only the first so many items of a fit are drawn."""
+
 
 def fit_parser(
     command: str, description: str, methods: Methods, arguments: Sequence[str] = ()
@@ -79,7 +82,8 @@ class FitCLI(options.RunCLI):
     def run(self) -> tuple[Result, Path]:
         """Fit or resume; returns the result and the output folder."""
         output, ckpt_path = self.config.output, self.config.ckpt_path
-        return fit_with(self.trainer, self.model, output, ckpt_path=ckpt_path), Path(output)
+        options = {"ckpt_path": ckpt_path, "max_figures": MAX_FIGURES}
+        return fit_with(self.trainer, self.model, output, **options), Path(output)
 
 
 def fit_stage(
@@ -111,7 +115,10 @@ def read_same(path: Path, network: ResponseModel, settings: Mapping[str, Any]) -
     return result
 
 
-def print_files(output: Path) -> None:
-    """Print the paths that people open."""
-    for path in (output / "result.h5", *sorted(output.glob("*.png")), output):
-        print(path)
+def print_files(result: Result, output: Path) -> None:
+    """Print the paths that people open, and how to see the stimuli that have no figure."""
+    path = output / "result.h5"
+    for each in (path, *sorted(output.glob("*.png")), output):
+        print(each)
+    if (n_items := len(result["label"])) > MAX_FIGURES:
+        print(f"{MAX_FIGURES} of {n_items} stimuli are drawn; stimopt page {path} shows all")

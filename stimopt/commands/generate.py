@@ -36,5 +36,5 @@ def run(arguments: Sequence[str]) -> int:
     result, output = FitCLI(parser(arguments), METHODS, arguments).run()
     if "fraction" in result.variables and len({*result["fraction"].tolist()}) > 1:
         write_ladders(output)
-    print_files(output)
+    print_files(result, output)
     return 0

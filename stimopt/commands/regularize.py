@@ -24,5 +24,5 @@ def run(arguments: Sequence[str]) -> int:
     result, output = FitCLI(parser(arguments), METHODS, arguments).run()
     if "tolerance" in result.variables:
         write_tradeoffs(output)
-    print_files(output)
+    print_files(result, output)
     return 0

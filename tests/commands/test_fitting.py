@@ -56,6 +56,14 @@ def test_a_run_leaves_and_prints_its_files(tmp_path: Path, capsys: Capture) -> N
     assert not list(output.rglob("*.part-*"))
 
 
+def test_a_run_says_that_only_its_first_stimuli_are_drawn(tmp_path: Path, capsys: Capture) -> None:
+    types = "T4a,T4b,T4c,T4d,T5a,T5b,T5c,T5d,Mi1"
+    result_of(generate_command(tmp_path, f"--model.cell_types={types}"), tmp_path)
+    assert len(list(tmp_path.glob("*.png"))) == 8
+    line = f"8 of 9 stimuli are drawn; stimopt page {tmp_path / 'result.h5'} shows all"
+    assert capsys.readouterr().out.splitlines()[-1] == line
+
+
 def test_the_config_beside_a_run_gives_the_same_run(tmp_path: Path) -> None:
     first, again = tmp_path / "first", tmp_path / "again"
     more = ["--protocol_preset=flyvis_search", "--protocol.dt=0.02", "--model.penalties.grey=20"]
