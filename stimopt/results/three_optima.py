@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stimopt import expect
 from stimopt.lattice import HexLattice
-from stimopt.results.items import Span, cells_of, select_items
+from stimopt.results.items import Cell, Span, cells_of, select_items
 from stimopt.results.result import Result, read, write
 
 Floats = NDArray[np.float32]
@@ -140,11 +140,11 @@ class ThreeOptima(Sequence[ItemOptima]):
                 f"a {kind} one of another",
                 "run the three with the same options",
             )
-        items = list(dict.fromkeys(_items(self.artificial)))
-        rows = [_row(self.naturalistic, item) for item in items]
+        cells = list(dict.fromkeys(cells_of(self.artificial)))
+        rows = [_row(self.naturalistic, cell) for cell in cells]
         object.__setattr__(self, "naturalistic", select_items(self.naturalistic, rows))
-        for item in items:
-            _row(self.regularized, item)
+        for cell in cells:
+            _row(self.regularized, cell)
 
     @classmethod
     def read(cls, path: str | Path) -> ThreeOptima:
@@ -179,16 +179,16 @@ class ThreeOptima(Sequence[ItemOptima]):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
         i = range(len(self))[i]
-        cell_type, network = item = _items(self.artificial)[i]
+        cell = cells_of(self.artificial)[i]
         aims = self.artificial.variables.get("fraction")
-        regularized, row = self.regularized, _row(self.regularized, item)
+        regularized, row = self.regularized, _row(self.regularized, cell)
         return ItemOptima(
             label=str(self.artificial["label"][i]),
-            cell_type=cell_type,
-            network=network,
+            cell_type=cell.cell_type,
+            network=cell.network,
             seed=int(self.artificial["seed"][i]),
             naturalistic=OptimalStimulus(
-                **_optimum(self.naturalistic, _row(self.naturalistic, item))
+                **_optimum(self.naturalistic, _row(self.naturalistic, cell))
             ),
             regularized=RegularizedStimulus(
                 **_optimum(regularized, row),
@@ -203,20 +203,15 @@ class ThreeOptima(Sequence[ItemOptima]):
         )
 
 
-def _items(result: Result) -> list[tuple[str, int]]:
-    """Cell type and network position of every item."""
-    return [(cell.cell_type, cell.network) for cell in cells_of(result)]
-
-
-def _row(result: Result, item: tuple[str, int]) -> int:
-    items = _items(result)
+def _row(result: Result, cell: Cell) -> int:
+    cells, column = cells_of(result), f"u={cell.u}, v={cell.v}"
     expect.that(
-        item in items,
-        f"{item[0]} of network {item[1]} among the {result.kind} optima",
-        ", ".join(dict.fromkeys(name for name, _ in items)),
-        "run it for that cell type",
+        cell in cells,
+        f"{cell.cell_type} of network {cell.network} at {column} among the {result.kind} optima",
+        ", ".join(dict.fromkeys(f"{c.cell_type} at u={c.u}, v={c.v}" for c in cells)),
+        "run it for that cell",
     )
-    return items.index(item)
+    return cells.index(cell)
 
 
 def _optimum(result: Result, i: int) -> dict[str, Any]:

@@ -79,5 +79,9 @@ def test_results_that_do_not_belong_together_are_refused(optima: ThreeOptima) ->
         altered = dataclasses.replace(regularized, **other)
         with pytest.raises(ValueError, match="one network and protocol, got a regularized one"):
             ThreeOptima(naturalistic, altered, artificial)
-    with pytest.raises(ValueError, match="T5a of network 0 among the regularized optima, got T4c;"):
+    message = "T5a of network 0 at u=0, v=0 among the regularized optima, got T4c at u=0, v=0;"
+    with pytest.raises(ValueError, match=message):
         ThreeOptima(naturalistic, select_items(regularized, [0]), artificial)
+    regularized["readout_u"][1] = 1
+    with pytest.raises(ValueError, match=r"T5a of network 0 at u=0, .* got .*T5a at u=1, v=0;"):
+        ThreeOptima(naturalistic, regularized, artificial)
