@@ -115,7 +115,9 @@ class ModuleNetwork(ResponseModel):
         before = torch.cat([grey, fade_in(luminance, protocol)], dim=1)
         onset = before.shape[1]
         responses = self.module(torch.cat([before, luminance], dim=1))
+        # At least 32 bits, as those of a FrozenNetwork: NumPy does not take 16.
         responses = select_cells(responses, readout)
+        responses = responses.to(torch.promote_types(responses.dtype, torch.float32))
         if protocol.baseline == "grey" and onset > 0:
             responses = responses - responses[:, onset - 1 : onset]
         return responses[:, onset:]
