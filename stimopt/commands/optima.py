@@ -101,7 +101,10 @@ class _Stages:
         """The winners of all cell types, which cost no more than one; returns their file."""
         if self.config.search_result is not None:
             path = Path(self.config.search_result)
-            read_same(path, self.network, self.protocol.settings())
+            result = read(path)
+            result.require_network(self.network)
+            same, wanted = result.protocol == self.protocol, f"a search under {self.protocol}"
+            expect.that(same, wanted, f"{path} under {result.protocol}", "set the same protocol")
             return path
         path, data = self.output / "search" / "result.h5", self.data()
         middle = self.network.lattice.center
