@@ -24,7 +24,7 @@ from stimopt.report.optima_tuning import with_tuning
 from stimopt.report.page import write_page
 from stimopt.report.tables import optima_table, print_table
 from stimopt.results import ThreeOptima
-from stimopt.results.result import Result, read
+from stimopt.results.result import Result, read, require_same_result
 from stimopt.runs.trainer import FIT_DEFAULTS, run_search
 from stimopt.search.naturalistic import NaturalisticSearch
 from stimopt.storage.files import only_run_in, replace_text
@@ -103,8 +103,7 @@ class _Stages:
             path = Path(self.config.search_result)
             result = read(path)
             result.require_network(self.network)
-            same, wanted = result.protocol == self.protocol, f"a search under {self.protocol}"
-            expect.that(same, wanted, f"{path} under {result.protocol}", "set the same protocol")
+            require_same_result(result, self.protocol.settings(), path)
             return path
         path, data = self.output / "search" / "result.h5", self.data()
         middle = self.network.lattice.center
