@@ -100,7 +100,7 @@ def fit_stage(
     steps = module.usual_steps if steps is None else steps
     if path.is_file():
         result = read_same(path, module.network, module.settings())
-        bounded = StopReason.STEPS_DONE.value in result["stop_reason"]
+        bounded = any(StopReason(text).of_trainer for text in result["stop_reason"])
         if len(result["losses"]) == steps + 1 or not bounded:
             return result
     fit(module, steps, folder, max_figures=0, **options)

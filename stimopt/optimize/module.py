@@ -32,7 +32,7 @@ from stimopt.optimize.terms import ACTIVITY, PEAK, TOTAL, Terms
 from stimopt.protocol import Protocol, peak
 from stimopt.results import Result, Variable
 from stimopt.results.variables import item_variables, reading_variables
-from stimopt.storage.identity import digest, require_same
+from stimopt.storage.identity import digest, plain, require_same
 
 
 class StimulusModule(HoldsNetwork, pl.LightningModule):
@@ -81,6 +81,7 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         patience: int | None = None,
     ) -> None:
         super().__init__()
+        expect.that(items, "items to fit", "none", "name a cell type for each")
         self.attach(network)
         self.items, self.protocol = tuple(items), protocol
         self.labels = label_items(items, network.names)
@@ -248,7 +249,7 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Reject a run without end, an unstable step, or an item that no gradient reaches."""
-        require_steps(self.trainer, self.stimulus)
+        require_steps(self.trainer, self.stimulus, bool(self.record.history))
         networks = sorted(set(self.readout.network.tolist()))
         self.network.precheck(self.protocol, networks)
         self.record.reopen(self.device)
@@ -310,7 +311,7 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
             # The figure by which TensorBoard's table of hyperparameters compares runs.
             score = float(self.record.best_score.mean())
             logger.log_metrics({"hp_metric": score}, self.global_step)
-        self.record.close()
+        self.record.close(0 <= self.trainer.max_steps <= self.trainer.global_step)
 
     # -- what is left of a fit --------------------------------------------------------------------
 
@@ -350,12 +351,12 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
             network_hash=self.network.content_hash,
             network_names=self.network.names,
             extent=self.network.lattice.extent,
-            config=self.settings(),
+            config=plain(self.settings()),
         )
 
     def identity(self) -> dict[str, Any]:
         """What a resumed fit must share with the one that was saved."""
-        return {"network_hash": self.network.content_hash, **self.settings()}
+        return {"network_hash": self.network.content_hash, **plain(self.settings())}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the run is of, to be compared on resume."""

@@ -141,4 +141,7 @@ def pooled_objective(responses: Tensor, objective: Objective, pool: Pool) -> Ten
     values = objective(responses.flatten(0, 1))
     advice = "return one number for each trace (n, frames)"
     expect.shape("values of the objective", values, (n_items * n_readings,), advice)
-    return pool(values.reshape(n_items, n_readings))
+    pooled = pool(values.reshape(n_items, n_readings))
+    advice = "return one number for each item (items, readings)"
+    expect.shape("values of the pool", pooled, (n_items,), advice)
+    return pooled

@@ -25,6 +25,7 @@ class StopReason(enum.Enum):
 
     RUNNING = "still running"
     STEPS_DONE = "all steps were done"
+    ENDED = "the Trainer ended before all steps were done"
     LOSS_NOT_FINITE = "its loss was not finite; the best iterate before is stored"
     GRADIENT_NOT_FINITE = "its gradient was not finite; the best iterate before is stored"
     PLATEAU = "it no longer improved"
@@ -32,6 +33,11 @@ class StopReason(enum.Enum):
     CONSTANT = "no stimulus drives it beyond its response at grey; the stimulus is grey"
     NO_GRADIENT = "no gradient reaches its stimulus; the start is stored"
     BEHIND = "another start was ahead after the trial"
+
+    @property
+    def of_trainer(self) -> bool:
+        """Whether the Trainer stopped the item, which goes on where the fit is resumed."""
+        return self in (StopReason.STEPS_DONE, StopReason.ENDED)
 
     @functools.cached_property
     def code(self) -> int:
@@ -110,9 +116,10 @@ class Record(nn.Module):
         """Stop those of the running items that `which` `(items,)` selects."""
         self.stop_reason.masked_fill_(which & self.running, reason.code)
 
-    def close(self) -> None:
+    def close(self, all_steps: bool = True) -> None:
         """Mark the record complete: the last iterate is in it, and all items have stopped."""
-        self.stop(torch.ones_like(self.running), StopReason.STEPS_DONE)
+        reason = StopReason.STEPS_DONE if all_steps else StopReason.ENDED
+        self.stop(torch.ones_like(self.running), reason)
         self.closed = True
 
     def reopen(self, device: torch.device) -> None:
@@ -120,7 +127,9 @@ class Record(nn.Module):
         if self.closed:
             self._rows.pop()
             self.closed = False
-        self.stop_reason.masked_fill_(self.stop_reason == StopReason.STEPS_DONE.code, 0)
+        for reason in StopReason:
+            if reason.of_trainer:
+                self.stop_reason.masked_fill_(self.stop_reason == reason.code, 0)
         # A checkpoint is loaded before the module moves to its device.
         self._rows = [row.to(device) for row in self._rows]
 

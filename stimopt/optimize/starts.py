@@ -36,17 +36,18 @@ def starting_stimulus(
     Raises:
         ValueError: for an unknown start, or a search result that does not fit.
     """
+    known = isinstance(init, str) and (init in ("noise", "grey") or init.startswith(NATURALISTIC))
+    expect.that(
+        known,
+        "init 'noise', 'grey', 'naturalistic:RESULT.h5' or a tensor",
+        repr(init) if isinstance(init, str) else type(init).__name__,
+        "choose one of them",
+    )
     n_columns = network.lattice.n_columns
     if init == "noise":
         return noise(items, n_frames, n_columns)
     if init == "grey":
         return torch.full((len(items), n_frames, n_columns), GREY)
-    expect.that(
-        init.startswith(NATURALISTIC),
-        "init 'noise', 'grey', 'naturalistic:RESULT.h5' or a tensor",
-        repr(init),
-        "choose one of them",
-    )
     clips, lengths = naturalistic_start(init.removeprefix(NATURALISTIC), network, items, dt)
     start = torch.full_like(clips, GREY)
     for i, length in enumerate(lengths.tolist()):
@@ -116,6 +117,8 @@ def starting_clip(
             "leave it out, the result contains the lengths",
         )
         return naturalistic_start(init.removeprefix(NATURALISTIC), network, items, dt)
+    given = isinstance(init, Tensor)
+    expect.that(given, "init as text or a tensor", type(init).__name__, "use torch.as_tensor")
     start = init.detach().cpu()
     expect.shape("a start", start, ("items", "frames", "columns"), "add or drop axes")
     lengths = torch.full((len(start),), start.shape[1])

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, Timer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -66,9 +66,15 @@ def describe_steps(
     """Optimizer and schedule with their options, to be compared when a fit is resumed.
 
     Raises:
-        ValueError: for a schedule that waits for a metric.
+        ValueError: for an optimizer that searches a line, or a schedule that waits for a metric.
     """
     built = optimizer([parameters])
+    expect.that(
+        not isinstance(built, torch.optim.LBFGS),
+        "an optimizer that asks for one gradient in a step, of each item by itself",
+        "LBFGS",
+        "use torch.optim.Adam, or a fit of the region's optimum, such as RegionGenerator",
+    )
     described = {"optimizer": _call(built, built.defaults), "lr_scheduler": None}
     if lr_scheduler is not None:
         schedule = lr_scheduler(built)
@@ -94,13 +100,22 @@ def _call(built: object, options: Mapping[str, Any]) -> str:
     return f"{type(built).__name__}({', '.join(listed)})"
 
 
-def require_steps(trainer: pl.Trainer, parameters: Tensor) -> None:
-    """Reject a Trainer without max_steps or with accumulated gradients, and half precision.
+def require_steps(trainer: pl.Trainer, parameters: Tensor, begun: bool) -> None:
+    """Reject a Trainer without max_steps or of another fit, and what it would do to gradients.
+
+    They may neither be accumulated, nor clipped by the norm of all, nor of half precision.
+
+    Args:
+        trainer: that is about to fit.
+        parameters: what it moves.
+        begun: whether it has done steps of this fit.
 
     Raises:
         RuntimeError: naming what to pass to the Trainer.
     """
-    timed = any(isinstance(c, Timer) for c in trainer.callbacks)  # type: ignore[attr-defined]
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    timed = any(isinstance(callback, Timer) for callback in callbacks)
+    accumulated = any(isinstance(c, GradientAccumulationScheduler) for c in callbacks)
     for ok, expected, got, advice in (
         (
             trainer.max_steps != -1 or timed,
@@ -109,16 +124,28 @@ def require_steps(trainer: pl.Trainer, parameters: Tensor) -> None:
             "pass Trainer(max_steps=200)",
         ),
         (
-            trainer.accumulate_grad_batches == 1,
+            trainer.accumulate_grad_batches == 1 and not accumulated,
             "a step at every gradient",
-            f"accumulate_grad_batches={trainer.accumulate_grad_batches}",
+            "accumulated gradients",
             "leave it out, all items are one batch",
+        ),
+        (
+            not trainer.gradient_clip_val or trainer.gradient_clip_algorithm == "value",
+            "items that do not see each other",
+            f"gradient_clip_val={trainer.gradient_clip_val}, by the norm of all",
+            "leave it out, or pass gradient_clip_algorithm='value'",
         ),
         (
             parameters.dtype in (torch.float32, torch.float64),
             "a stimulus of 32 or 64 bits",
             parameters.dtype,
             "pass Trainer(precision='bf16-mixed') or '16-mixed', which leave it whole",
+        ),
+        (
+            begun or trainer.global_step == 0,
+            "a new Trainer",
+            f"one that has done {trainer.global_step} steps of another fit",
+            "give each fit a Trainer of its own",
         ),
     ):
         expect.that(ok, expected, got, advice, RuntimeError)

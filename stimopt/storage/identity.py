@@ -71,7 +71,16 @@ def make_plain(options: Any) -> None:
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if isinstance(value, np.generic):
-            object.__setattr__(options, field.name, value.item())
+            object.__setattr__(options, field.name, plain(value))
+
+
+def plain(value: Any) -> Any:
+    """The value with Python's numbers and text in place of NumPy's, in mappings and lists too."""
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def function_name(function: Any) -> str:

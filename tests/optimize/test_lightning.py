@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.record import StopReason
 from stimopt.optimize.regularize import StimulusRegularizer
 from tests.optimize.cases import generator, noise_clip, same_run
 
@@ -31,6 +32,7 @@ def test_early_stopping_ends_a_fit_whose_loss_no_longer_falls(
     # Once to set the mark, twice without progress.
     assert trainer.global_step == 15
     assert stopper.stopped_epoch == 2
+    assert fit.record.stop_reasons == [StopReason.ENDED.value]
     # It sees the loss that the record has.
     assert float(stopper.best_score) == pytest.approx(float(fit.record.history["loss/total"][0, 0]))
 

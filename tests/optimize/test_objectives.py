@@ -71,6 +71,8 @@ def test_an_objective_is_reduced_over_time_then_pooled() -> None:
     assert pooled.tolist() == [1.0, 7.0]
     with pytest.raises(ValueError, match=r"values of the objective \(4\), got \(4, 3\)"):
         pooled_objective(responses, lambda traces: traces, worst)
+    with pytest.raises(ValueError, match=r"the pool \(2\), got \(\); return one number for"):
+        pooled_objective(responses, window_mean, torch.amin)
 
 
 def test_functions_pass_through_and_names_are_checked() -> None:

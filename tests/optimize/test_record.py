@@ -77,6 +77,10 @@ def test_closed_and_reopened_it_observes_the_last_iterate_anew() -> None:
     assert record.stop_reasons == [StopReason.STEPS_DONE.value] and not record.running.any()
     record.reopen(torch.device("cpu"))
     assert record.running.all() and len(record.history[TOTAL]) == 1
+    record.close(all_steps=False)
+    assert record.stop_reasons == [StopReason.ENDED.value]
+    record.reopen(torch.device("cpu"))
+    assert record.running.all()
 
 
 def test_its_state_restores_it_without_the_closing_row() -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 
 from stimopt.networks.frozen import FrozenNetwork
@@ -240,7 +242,12 @@ def test_names_of_functions_and_tensors() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"accumulate_grad_batches": 2}, "accumulate_grad_batches=2; leave it out"),
+        ({"accumulate_grad_batches": 2}, "got accumulated gradients; leave it out"),
+        (
+            {"callbacks": [GradientAccumulationScheduler({1: 2})]},
+            "got accumulated gradients; leave it out",
+        ),
+        ({"gradient_clip_val": 1.0}, "do not see each other, got gradient_clip_val=1.0, by"),
         ({"precision": "16-true"}, "got torch.float16; pass"),
         ({"precision": "bf16-true"}, "got torch.bfloat16; pass"),
     ],
@@ -250,6 +257,35 @@ def test_a_trainer_that_steps_otherwise_is_refused(
 ) -> None:
     with pytest.raises(RuntimeError, match=said):
         make_trainer(2, **options).fit(generator(builtin_network(extent=4), ["T4c"]))
+
+
+def test_an_optimizer_that_searches_a_line_is_refused(small_network: FrozenNetwork) -> None:
+    with pytest.raises(ValueError, match="each item by itself, got LBFGS"):
+        generator(small_network, optimizer=torch.optim.LBFGS)
+
+
+def test_a_trainer_serves_one_fit(small_network: FrozenNetwork, make_trainer: Trainers) -> None:
+    trainer, first = make_trainer(2), generator(small_network)
+    trainer.fit(first)
+    with pytest.raises(RuntimeError, match="a new Trainer, got one that has done 2 steps of"):
+        trainer.fit(generator(small_network))
+    trainer.fit_loop.epoch_loop.max_steps = 4
+    trainer.fit(first)
+    assert len(first.record.history["loss/total"]) == 5
+
+
+def test_options_of_numpy_resume(
+    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
+) -> None:
+    def make() -> StimulusGenerator:
+        numbers = {"activity_weight": np.float64(2), "patience": np.int64(50), "sign": np.int64(-1)}
+        return generator(small_network, penalties={"grey": np.float32(3)}, **numbers)
+
+    make_trainer(2, callbacks=[LastCheckpoint(tmp_path, 2)]).fit(make())
+    again = make()
+    make_trainer(4, callbacks=[LastCheckpoint(tmp_path, 2)]).fit(again, ckpt_path="last")
+    again.result().write(tmp_path / "result.h5")
+    assert len(again.record.history["loss/total"]) == 5
 
 
 def test_schedules_are_distinguished(small_network: FrozenNetwork) -> None:

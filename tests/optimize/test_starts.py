@@ -13,7 +13,7 @@ from stimopt.items import Item, Reading, make_items
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
-from stimopt.optimize.starts import naturalistic_start
+from stimopt.optimize.starts import naturalistic_start, starting_stimulus
 from stimopt.protocol import GREY, Protocol
 from stimopt.results.result import Result, read, write
 from stimopt.search.naturalistic import NaturalisticSearch
@@ -93,6 +93,8 @@ def test_a_search_within_a_file_of_several_results(
 
 def test_an_invalid_start_is_rejected(path: Path, networks: FrozenNetwork, tmp_path: Path) -> None:
     items = [Item((Reading("Mi1"),))]
+    with pytest.raises(ValueError, match=r"'grey', .* or a tensor, got ndarray"):
+        starting_stimulus(networks, items, 1, 0.01, np.zeros((1, 1, 19)))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"expected clips of extent 2 as the network, got 3"):
         naturalistic_start(path, builtin_network(2), items)
     with pytest.raises(ValueError, match=r"cell type that was searched for in .*got 'Mi4'"):
