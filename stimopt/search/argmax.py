@@ -58,8 +58,8 @@ def unpack(packed: Tensor) -> TopSamples:
 
 def empty_top(*shape: int) -> Tensor:
     """A packed table without entries, `(*shape, 4)`."""
-    response = torch.full((*shape, 1), -torch.inf).view(torch.int32).long()
-    return torch.cat([response, torch.full((*shape, 3), NONE)], dim=-1)
+    lowest = torch.full((*shape, 1), -torch.inf, dtype=torch.float32)
+    return torch.cat([lowest.view(torch.int32).long(), torch.full((*shape, 3), NONE)], dim=-1)
 
 
 def merge_top(candidates: Tensor, k: int, one_per_window: bool = False) -> Tensor:

@@ -17,6 +17,7 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
 from stimopt.protocol import Protocol
 from stimopt.runs.checkpointing import SafeCheckpointIO
+from stimopt.search.argmax import unpack
 from stimopt.search.naturalistic import NaturalisticSearch
 from tests.search.cases import (
     EXTENT,
@@ -96,6 +97,14 @@ def test_reading_workers_change_nothing(store: Path, networks: FrozenNetwork) ->
         search = NaturalisticSearch(networks, PROTOCOLS[0], top_k=2, one_per_window=True)
         winners.append(searched(search, data).winners)
     assert all(torch.equal(a, b) for a, b in zip(*winners, strict=True))
+
+
+def test_a_search_in_64_bits_finds_the_same_peaks(store: Path) -> None:
+    data, top = StimulusDataModule(str(store)), []
+    for precision in ("32-true", "64-true"):
+        search = searched(NaturalisticSearch(two_networks()), data, precision=precision)
+        top.append(unpack(search.best.top).response)
+    torch.testing.assert_close(top[1], top[0], atol=1e-5, rtol=1e-5)
 
 
 def test_the_answers_of_a_linear_network(tmp_path: Path) -> None:
