@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
@@ -36,10 +38,8 @@ def plot_transfer(ax: Axes, values: ArrayLike, names: Sequence[str], title: str 
     values = np.asarray(values, dtype=np.float64)
     expect.shape("a transfer matrix", values, (len(names), len(names)), "pass a name per network")
     image = ax.imshow(values, cmap=style.RESPONSE_CMAP, vmin=-1, vmax=1)
-    short = [name.rsplit("/", 1)[-1] for name in names]
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(range(len(names)), short, fontsize=style.TICK_SIZE)
-    ax.tick_params(length=0)
+        _name_networks(axis, names)
     ax.set_xlabel("shown to", fontsize=style.LABEL_SIZE)
     ax.set_ylabel("made for", fontsize=style.LABEL_SIZE)
     ax.set_title(title, fontsize=style.TITLE_SIZE)
@@ -77,19 +77,38 @@ def plot_transfers(
     counted = np.isfinite(values) & ~np.eye(n, dtype=bool)[:, :, None]
     others = np.ma.array(values, mask=~counted).mean(axis=(0, 1)).filled(0)
     fig, axes = style.panels(len(cell_types), columns, 1.0, 1.25)
-    for ax, t in zip(axes, np.argsort(-others, kind="stable"), strict=True):
+    order = np.argsort(-others, kind="stable")
+    for place, (ax, t) in enumerate(zip(axes, order, strict=True)):
         image = ax.imshow(values[:, :, t], cmap=style.RESPONSE_CMAP, vmin=-1, vmax=1)
         ax.set(xticks=[], yticks=[])
         ax.set_title(f"{cell_types[t]}  {style.number(others[t])}", fontsize=style.TICK_SIZE)
+        if n <= NUMBERED and place % columns == 0:
+            _name_networks(ax.yaxis, names)
+        if n <= NUMBERED and place + columns >= len(cell_types):
+            _name_networks(ax.xaxis, names)
+            ax.xaxis.set_tick_params(rotation=90)
     bar = fig.colorbar(image, ax=axes, shrink=0.5, aspect=30)
-    bar.set_label("response (0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
+    bar.set_label("response\n(0 grey, 1 ceiling)", fontsize=style.LABEL_SIZE)
     bar.ax.tick_params(labelsize=style.TICK_SIZE)
-    short = ", ".join(name.rsplit("/", 1)[-1] for name in names)
-    shown = f" ({short})" if n <= NUMBERED else f" ({n}, in the order passed)"
+    shown = "" if n <= NUMBERED else f" ({n}, in the order passed)"
     label = f"shown to{shown}; the number is the mean without the diagonal"
-    fig.supxlabel(label, fontsize=style.LABEL_SIZE)
+    width, height = fig.get_size_inches()
+    room = 0.065 * max(map(len, _short(names))) if n <= NUMBERED else 0.0
+    lines = textwrap.wrap(label, int(12 * (width + room)))
+    fig.set_size_inches(width + room, height + room + 0.12 * len(lines))
+    fig.supxlabel("\n".join(lines), fontsize=style.LABEL_SIZE)
     fig.supylabel("made for", fontsize=style.LABEL_SIZE)
     return fig
+
+
+def _name_networks(axis: XAxis | YAxis, names: Sequence[str]) -> None:
+    """Write the last part of each name beside its row or column."""
+    axis.set_ticks(range(len(names)), _short(names), fontsize=style.TICK_SIZE)
+    axis.set_tick_params(length=0)
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    return [name.rsplit("/", 1)[-1] for name in names]
 
 
 def plot_consensus(

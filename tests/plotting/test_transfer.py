@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -31,9 +33,24 @@ def test_all_types_stand_in_order_of_generality() -> None:
     drawn = [ax for ax in figure.axes if ax.images and ax.get_title()]
     assert [ax.get_title() for ax in drawn] == ["B  0.800", "C  0.500", "A  0.200"]
     np.testing.assert_array_equal(drawn[0].images[0].get_array(), values[:, :, 1])
-    assert "(000, 001)" in figure.get_supxlabel()
+    # Names stand at the first matrix of each row, and below the lowest of each column.
+    named = [
+        [[text.get_text() for text in axis.get_ticklabels()] for axis in (ax.yaxis, ax.xaxis)]
+        for ax in drawn
+    ]
+    short = ["000", "001"]
+    assert named == [[short, []], [[], short], [short, short]]
     many = plot_transfers(np.zeros((50, 50, 1)), [f"flow/{i}" for i in range(50)], ["A"])
-    assert "(50, in the order passed)" in many.get_supxlabel()
+    assert "(50, in the order passed)" in many.get_supxlabel().replace("\n", " ")
+
+
+@pytest.mark.parametrize("names", [NAMES, [*NAMES[:2], "flow/0000/002 (not stable)"]])
+@pytest.mark.parametrize("cell_types", [["C3"], ["C3", "T5b"]])
+def test_small_figures_have_room_for_all_text(
+    names: list[str], cell_types: list[str], illegible: Callable[[Figure], list[str]]
+) -> None:
+    values = np.zeros((3, 3, len(cell_types)))
+    assert illegible(plot_transfers(values, names, cell_types)) == []
 
 
 def test_a_consensus_stands_against_single_optima() -> None:
