@@ -16,12 +16,9 @@ from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.record import StopReason
 from stimopt.results.result import Result, read, require_same_result
 from stimopt.runs.callbacks import ConfigWriter
-from stimopt.runs.trainer import FIT_DEFAULTS, fit, fit_trainer, fit_with
+from stimopt.runs.trainer import FIT_DEFAULTS, MAX_FIGURES, fit, fit_trainer, fit_with
 
 Methods = Mapping[str, type[StimulusModule]]
-
-MAX_FIGURES = 8
-"""Only the first so many items of a fit are drawn."""
 
 
 def fit_parser(
@@ -82,8 +79,7 @@ class FitCLI(options.RunCLI):
     def run(self) -> tuple[Result, Path]:
         """Fit or resume; returns the result and the output folder."""
         output, ckpt_path = self.config.output, self.config.ckpt_path
-        options = {"ckpt_path": ckpt_path, "max_figures": MAX_FIGURES}
-        return fit_with(self.trainer, self.model, output, **options), Path(output)
+        return fit_with(self.trainer, self.model, output, ckpt_path=ckpt_path), Path(output)
 
 
 def fit_stage(

@@ -192,7 +192,7 @@ class StimulusDataModule(pl.LightningDataModule):
         expect.whole("num_workers", num_workers, "0 reads in the main process")
         expect.whole("start_sample", start_sample, "0 is the first")
         self.dt = Protocol(dt=dt).dt
-        self.batch_size, self.num_workers = batch_size, num_workers
+        self.batch_size, self.num_workers = int(batch_size), num_workers
         self.start_sample, self.stop_sample = start_sample, stop_sample
         self.resume_from: int | None = None
         """First sample to load, where an interrupted pass resumes; None loads all."""

@@ -44,6 +44,8 @@ FIT_DEFAULTS = {
     "enable_model_summary": False,
 }
 """Options of the Trainer of a fit, unless told otherwise."""
+MAX_FIGURES = 8
+"""Only the first so many items of a fit are drawn, unless told otherwise."""
 SEARCH_DEFAULTS = {"enable_model_summary": False}
 """Options of the Trainer of a search, unless told otherwise."""
 
@@ -56,7 +58,7 @@ def fit(
     ckpt_path: str | Path | None = "last",
     checkpoint_every_n_steps: int = 25,
     pictures_every_n_steps: int = 50,
-    max_figures: int = 8,
+    max_figures: int = MAX_FIGURES,
     **trainer_options: Any,
 ) -> Result:
     """Optimize the stimuli of a module; with a folder, log, save, and resume what was begun there.
@@ -98,9 +100,10 @@ def fit_with(
     folder: str | Path | None = None,
     *,
     ckpt_path: str | Path | None = "last",
-    max_figures: int = 8,
+    max_figures: int = MAX_FIGURES,
 ) -> Result:
     """Run a fit with a Trainer of `fit_trainer`; the other arguments as for `fit`."""
+    expect.whole("max_figures", max_figures, f"{MAX_FIGURES} is usual")
     with quiet_lightning(), _running(trainer, folder, ckpt_path) as checkpoint:
         trainer.fit(module, ckpt_path=checkpoint)
         result = module.result()
