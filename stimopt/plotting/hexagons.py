@@ -107,10 +107,11 @@ def hex_frames(
     shown = np.ma.masked_invalid(values[:, columns])
     centers = np.stack(lattice.picture_coordinates(), axis=-1)[columns]
     places = centers + np.stack([middles, 0 * middles], axis=-1)[:, None]
+    behind: dict[str, Any] = {"facecolors": "none", "edgecolors": "0.85", "zorder": 0}
     incomplete = np.ma.getmaskarray(shown).any(axis=1)
     if incomplete.any():
-        outline = {"facecolors": "none", "edgecolors": "0.85", "linewidths": 0.25, "zorder": 0}
-        ax.add_collection(_hexagons(ax, places[incomplete], **outline), autolim=False)
+        outlines = _hexagons(ax, places[incomplete], linewidths=0.25, **behind)
+        ax.add_collection(outlines, autolim=False)
     hexagons = _hexagons(
         ax,
         places,
@@ -122,6 +123,9 @@ def hex_frames(
         linewidths=0.2,
     )
     ax.add_collection(hexagons, autolim=False)
+    # White hexagons at the border would not differ from the paper.
+    border = _border(centers) + np.stack([middles, 0 * middles], axis=-1)[:, None]
+    ax.add_collection(PolyCollection(list(border), linewidths=1.0, **behind), autolim=False)
     ax.set_xlim((0.5 - slots) * pitch * width, 0.5 * pitch * width)
     ax.set_ylim(-height / 2, height / 2)
     ax.set_aspect("equal")
@@ -179,6 +183,15 @@ def _hexagons(ax: Axes, places: Floats, **options: Any) -> PolyCollection:
         offset_transform=AffineDeltaTransform(ax.transData),  # type: ignore[arg-type]
         **options,
     )
+
+
+def _border(centers: Floats) -> Floats:
+    """Corners around all hexagons at `centers` `(columns, 2)`, in order, `(corners, 2)`."""
+    around = np.stack([np.cos(_CORNERS), np.sin(_CORNERS)], axis=-1)
+    corners = np.round(centers[:, None] + around, 6).reshape(-1, 2) + 0.0  # no -0.0
+    corners, shared_by = np.unique(corners, axis=0, return_counts=True)
+    outer = corners[shared_by < 3]
+    return outer[np.argsort(np.arctan2(outer[:, 1], outer[:, 0]))]
 
 
 def _add_crosshairs(ax: Axes, middles: Floats, width: float, height: float) -> None:

@@ -76,6 +76,32 @@ def test_a_missing_cell_is_blank_and_a_cell_at_zero_is_not() -> None:
     assert (pixels[200 - y[0], x[0]] < 230).all()
 
 
+@pytest.mark.parametrize("extent", [0, 1, 6])
+def test_a_white_frame_is_outlined(extent: int) -> None:
+    lattice = HexLattice(extent)
+    fig = Figure(figsize=(2, 2), dpi=100)
+    ax = fig.add_axes((0, 0, 1, 1))
+    hexagons = hex_frame(ax, lattice, np.ones(lattice.n_columns), **GREYS)
+    ink = np.argwhere(figure_image(fig)[::-1, :, 0] < 255)[:, ::-1] + 0.5
+    (outline,) = (each for each in ax.collections if each is not hexagons)
+    (path,) = outline.get_paths()
+    # A hexagon of n rings has 12 n + 6 corners on its border, a side apart.
+    assert len(path.vertices) == 12 * extent + 7  # the first closes it
+    np.testing.assert_allclose(np.linalg.norm(np.diff(path.vertices, axis=0), axis=1), 1, atol=1e-5)
+    # All ink lies along the border, and some at each corner.
+    all_corners = ax.transData.transform(corners(hexagons).reshape(-1, 2))
+    border = ax.transData.transform(path.vertices)
+    sides = np.concatenate(
+        [border[:-1] + t * np.diff(border, axis=0) for t in np.linspace(0, 1, 30)]
+    )
+    assert _nearest(ink, sides).max() < 4 and _nearest(border, ink).max() < 2
+    np.testing.assert_allclose(np.ptp(all_corners, axis=0), np.ptp(border, axis=0), atol=1e-3)
+
+
+def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(points[:, None] - others, axis=2).min(axis=1)
+
+
 @pytest.mark.parametrize(
     ("values", "change", "message"),
     [
