@@ -123,9 +123,11 @@ def hex_frames(
         linewidths=0.2,
     )
     ax.add_collection(hexagons, autolim=False)
-    # White hexagons at the border would not differ from the paper.
+    # White hexagons at the border of a complete frame would not differ from the paper.
     border = _border(centers) + np.stack([middles, 0 * middles], axis=-1)[:, None]
-    ax.add_collection(PolyCollection(list(border), linewidths=1.0, **behind), autolim=False)
+    ax.add_collection(
+        PolyCollection(list(border[~incomplete]), linewidths=1.0, **behind), autolim=False
+    )
     ax.set_xlim((0.5 - slots) * pitch * width, 0.5 * pitch * width)
     ax.set_ylim(-height / 2, height / 2)
     ax.set_aspect("equal")
