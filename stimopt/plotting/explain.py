@@ -33,7 +33,7 @@ class Explanation:
         stimulus: luminance, `(frames, columns)`.
         sensitivity: gradient of the response at the peak, `(frames, columns)`.
         sources: names of the inputs.
-        changes: currents less those at onset, `(frames, sources)`.
+        changes: currents less those before onset, `(frames, sources)`.
         contributions: to the voltage at the peak, `(sources,)`.
         maps: contribution of the cell in each column around the cell, `(sources, columns)`; NaN
             where there is no synapse.
@@ -77,7 +77,7 @@ def plot_explanation(
     expect.shape("changes of currents", explained.changes, (shape[0], n_sources), advice)
     expect.shape("maps", explained.maps, (n_sources, columns), advice)
     order = main_sources(explained.contributions)
-    heights = (0.35, 2.25, 2.55, 1.4)
+    heights = (0.35, 1.95, 2.55, 1.4)
     fig = Figure(figsize=(_WIDTH, sum(heights)), dpi=style.DPI)
     head, strip, curves, places = _parts(fig, heights)
     head.text(_LEFT, 0.4, title, fontsize=style.TITLE_SIZE + 2, fontweight="bold", va="center")
@@ -113,7 +113,7 @@ def _draw_strip(
         Row("stimulus", explained.stimulus[shown], 0.0, 1.0, style.STIMULUS_CMAP, "luminance"),
         Row("sensitivity", gradient, -limit, limit, style.RESPONSE_CMAP, "gradient"),
     )
-    for row, bottom in zip(rows, (0.56, 0.13), strict=True):
+    for row, bottom in zip(rows, (0.6, 0.17), strict=True):
         ax = _draw_row(part, row, lattice, bottom)
     width, height = frame_size(lattice, RINGS)
     for k, frame in enumerate(shown, 1 - len(shown)):
@@ -122,17 +122,17 @@ def _draw_strip(
         ax.text(*place, time, ha="center", va="top", fontsize=style.TICK_SIZE)
     middle = (_LEFT + _RIGHT) / 2
     text, size = "time to peak (ms)", style.LABEL_SIZE
-    part.text(middle, 0.0, text, ha="center", va="bottom", fontsize=size)
+    part.text(middle, 0.02, text, ha="center", va="bottom", fontsize=size)
 
 
 def _draw_row(part: SubFigure, row: Row, lattice: HexLattice, bottom: float) -> Axes:
     """Draw frames up to the right end, with name and colour bar; returns their axes."""
-    ax = part.add_axes((_LEFT, bottom, _RIGHT - _LEFT, 0.42))
+    ax = part.add_axes((_LEFT, bottom, _RIGHT - _LEFT, 0.37))
     options = {"max_extent": RINGS, "slots": FRAMES, "pitch": _PITCH, **row.scale}
     drawn = hex_frames(ax, lattice, row.values, **options)
-    name = part.text(_LEFT - 0.02, bottom + 0.21, row.name, fontsize=style.LABEL_SIZE)
+    name = part.text(_LEFT - 0.02, bottom + 0.185, row.name, fontsize=style.LABEL_SIZE)
     name.set(rotation=90, ha="center", va="center")
-    add_colorbar(part.add_axes((_RIGHT + 0.02, bottom + 0.07, 0.01, 0.28)), drawn, row.label)
+    add_colorbar(part.add_axes((_RIGHT + 0.02, bottom + 0.025, 0.01, 0.32)), drawn, row.label)
     return ax
 
 
@@ -146,14 +146,15 @@ def _draw_currents(
     time = 1000 * dt * np.arange(first - stop + 1, 1)
     total = explained.changes[first:stop].sum(axis=1)
     ax.axhline(0, color="0.75", lw=0.6)
-    ax.plot(time, total, color="0.35", lw=2.2, alpha=0.5, label="sum")
-    ax.annotate(
-        "sum",
-        (time[0], total[0]),
-        (0, 4),
-        textcoords="offset points",
+    (line,) = ax.plot(time, total, color="0.35", lw=2.2, alpha=0.5, label="sum")
+    # Above the axes, where no line runs; the others are named by the colours of the bars.
+    ax.legend(
+        handles=[line],
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0.2,
         fontsize=style.TICK_SIZE,
-        color="0.35",
+        frameon=False,
     )
     for s, color in colors.items():
         first_round = list(colors).index(s) < len(style.SERIES)
@@ -235,7 +236,7 @@ def _draw_maps(
     )
     width, height = frame_size(lattice, _MAP_RINGS)
     for k, (s, color) in enumerate(colors.items(), 1 - len(colors)):
-        place, size = (k * _PITCH * width, 0.53 * height), style.LABEL_SIZE
+        place, size = (k * _PITCH * width, 0.55 * height), style.LABEL_SIZE
         ax.text(*place, explained.sources[s], ha="center", color=color, fontsize=size)
     add_colorbar(part.add_axes((_RIGHT + 0.02, 0.13, 0.01, 0.44)), drawn, "share (a.u.)")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from stimopt.lattice import HexLattice
 from stimopt.plotting.explain import Explanation, main_sources, plot_explanation
@@ -35,6 +37,23 @@ def test_the_largest_sources_stand_first_and_the_rest_is_summed() -> None:
     # 5, then 4 and -4, 3 and -3, 2 and -2, and 1 of the two 1s; the others are -1 and 0.
     assert widths == [5, -4, 4, -3, 3, -2, 2, -1, 1]
     assert [label.get_text() for label in bars.get_yticklabels()][-1] == "2 others"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_all_text_is_legible(sign: int, illegible: Callable[[Figure], list[str]]) -> None:
+    item = explanation()
+    item = dataclasses.replace(
+        item,
+        # The sum begins and ends at the border of the axes.
+        changes=sign * np.linspace(1, 2, 30)[:, None] * np.arange(10),
+        clip_contributions=item.contributions,
+        lesioned=np.linspace(-2, 2, 10),
+    )
+    figure = plot_explanation(item, LATTICE, 0.01, title="What drives T4c")
+    assert illegible(figure) == []
+    (axes,) = (ax for ax in figure.axes if ax.get_title(loc="left").startswith("input current"))
+    (text,) = axes.get_legend().get_texts()
+    assert text.get_text() == "sum" and text.get_window_extent().y0 > axes.bbox.y1
 
 
 def test_refuses_arrays_that_do_not_fit() -> None:
