@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
+from stimopt.analysis.currents import LIGHT
 from stimopt.lattice import Floats, HexLattice
 from stimopt.plotting import Figure, save_figure, style
 from stimopt.plotting.explain import MAIN, Explanation, main_sources, plot_explanation
+from stimopt.protocol import GREY
 from stimopt.report.figures import safe_names
 from stimopt.report.rows import write_rows
 from stimopt.results.result import Result
@@ -31,7 +34,7 @@ def explanation_figure(explained: Result, i: int) -> Figure:
         stimulus=explained["stimulus"][i, shown].astype(np.float64),
         sensitivity=explained["sensitivity"][i, shown].astype(np.float64),
         sources=[str(name) for name in explained["source"]],
-        changes=currents - currents[:1],
+        changes=currents - _before_onset(explained, i),
         contributions=explained["contribution"][i],
         maps=input_maps(explained, i),
         peak_frame=int(explained["peak_frame"][i]),
@@ -47,7 +50,8 @@ def explanation_figure(explained: Result, i: int) -> Figure:
 def input_maps(explained: Result, i: int) -> Floats:
     """Contributions of an item's taps by the place of their source, `(sources, columns)`.
 
-    The cell stands in the central column; NaN is where there is no synapse.
+    The cell stands in the central column, where the light on it is drawn, too; NaN is where there
+    is no synapse.
     """
     lattice = HexLattice(explained.extent)
     place = lattice.index(explained["tap_du"][i], explained["tap_dv"][i])
@@ -55,7 +59,23 @@ def input_maps(explained: Result, i: int) -> Floats:
     maps = np.full((len(explained["source"]), lattice.n_columns), np.nan)
     drawn = (source >= 0) & (place >= 0)
     maps[source[drawn], place[drawn]] = share[drawn]
+    lit = _lights(explained, i)
+    maps[lit, lattice.center] = explained["contribution"][i, lit]
     return maps
+
+
+def _before_onset(explained: Result, i: int) -> Floats:
+    """Currents of an item in grey, `(sources,)`.
+
+    Currents of the first frame come from voltages before it, but its light is that of the stimulus.
+    """
+    return np.where(_lights(explained, i), GREY, explained["source_current"][i, 0])
+
+
+def _lights(explained: Result, i: int) -> NDArray[np.bool_]:
+    """Which source is light that falls on the cell of an item, `(sources,)`."""
+    moves = explained["source_current"][i].any(axis=0) | (explained["contribution"][i] != 0)
+    return np.asarray(moves & (explained["source"] == LIGHT))
 
 
 def explanation_table(explained: Result) -> Table:
