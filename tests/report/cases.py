@@ -66,6 +66,20 @@ def optima_of(names: list[str], frames: int = 25, **tuning: list[float]) -> Thre
     )
 
 
+def ladder_of(cell_type: str, peaks: list[float]) -> Result:
+    """Rungs between a floor of -2 and a ceiling of 5; the response at grey is 1."""
+    n, below = len(peaks), np.array(peaks) < 1
+    result = result_of("artificial", [cell_type] * n, peaks)
+    for name, values in {
+        "label": np.array([f"{cell_type}-level {i}" for i in range(n)]),
+        "grey_objective": np.ones(n),
+        "ceiling": np.where(below, -2.0, 5.0),
+        "sign": np.where(below, -1, 1),
+    }.items():
+        result.variables[name] = Variable(("item",), values)
+    return result
+
+
 def explained_result() -> Result:
     """T4c with two inputs of three, and Tm3 with the third; places and shares are known."""
     result = result_of("explained", ["T4c", "Tm3"], [1.0, 2.0])

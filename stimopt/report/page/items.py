@@ -107,6 +107,24 @@ class PageItem:
         spans = (Span.of(result, row) for _, result, row in self.sources)
         return next((span for span in spans if span.known), Span(math.nan, math.nan))
 
+    @property
+    def floor(self) -> float:
+        """Lowest response, from a result that has the ceiling, too; NaN if unknown."""
+        spanned = {id(result) for _, result, row in self.sources if Span.of(result, row).known}
+        floors = (
+            float(result["objective" if result.kind == "range" else "ceiling"][row])
+            for _, result, row in self.sources
+            if id(result) in spanned and result.signs[row] == -1
+        )
+        return next(floors, math.nan)
+
+    def fraction(self, response: float) -> float:
+        """How far a response is from grey (0) to the ceiling (1), or to the floor (-1) if known."""
+        span, down = self.span, self.span.grey - self.floor
+        if response < span.grey and down > 0:
+            return (response - span.grey) / down
+        return span.fraction(response)
+
 
 def page_items(results: Iterable[Result | ThreeOptima]) -> list[PageItem]:
     """One item for each cell of each network, in the order in which they appear.

@@ -25,7 +25,7 @@ const stimopt = (() => {
           title: "the network cannot be simulated at this step: its responses mean nothing"}, "not stable"))},
       ...some(row => row.ceiling !== null) && !page.names.includes("ceiling") ? [{name: "ceiling", title: "the largest response that any stimulus gives",
         value: row => row.ceiling, cell: row => el("td", {}, number(row.ceiling))}] : [],
-      ...page.names.map((name, i) => ({name, title: "response at the peak; of the way from grey to the ceiling",
+      ...page.names.map((name, i) => ({name, title: `response at the peak; of the way from grey to the ceiling${some(row => row.floor !== null) ? ", or with a minus to the floor" : ""}`,
         value: row => row.fractions[i] ?? row.peaks[i], cell: row => pictureCell(row, name, i)})),
       ...some(row => row.direction !== null) ? [
         {name: "direction", title: "of the artificial optimum; 0\u00b0 moves right, 90\u00b0 up",
@@ -163,7 +163,7 @@ const stimopt = (() => {
     document.title = `${row.label} \u00b7 ${page.title}`;
     const facts = [page.networks.length > 1 ? `network ${row.network}` : null,
       row.stable ? null : "the network is not stable: its responses mean nothing",
-      row.ceiling === null ? null : `ceiling ${number(row.ceiling)}, at grey ${number(row.grey)}`,
+      row.ceiling === null ? null : `ceiling ${number(row.ceiling)}, at grey ${number(row.grey)}${row.floor === null ? "" : `, floor ${number(row.floor)}`}`,
       row.direction === null ? null : `direction ${Math.round(row.direction) % 360}\u00b0, selectivity ${row.selectivity.toFixed(2)}`];
     byId("tuning").replaceChildren(facts.filter(Boolean).join(" \u00b7 "), " ", row.polarity ? polarityOf(row) : "");
     const at = order.indexOf(row), link = (other, name) => other && el("a", {href: `#${other.file}`}, name(other.label));
@@ -182,6 +182,7 @@ const stimopt = (() => {
   }
 
   function panelFigure(panel) {
+    const toFloor = panel.fraction < 0 && player.row.floor !== null;
     const side = (what, label) => {
       const canvas = el("canvas", {tabIndex: 0, role: "img", className: what,
         ariaLabel: `${what} of ${player.row.label}, ${panel.name}: ${panel.of.columns.length} columns. ${label}. Arrow keys choose a column, Enter adds its trace.`});
@@ -193,8 +194,7 @@ const stimopt = (() => {
       return {canvas, low, high, bar, whole: el("div", {}, canvas, el("div", {className: "scale"}, low, bar, high, unit))};
     };
     const stimulus = side("stimulus", "luminance"), response = side("response", "\u0394 response (a.u.)");
-    stimulus.low.textContent = "0";
-    stimulus.high.textContent = "1";
+    [stimulus.low.textContent, stimulus.high.textContent] = ["0", "1"];
     stimulus.bar.style.background = "linear-gradient(90deg, #000, #fff)";
     response.bar.style.background = `linear-gradient(90deg, ${page.colors.join(",")})`;
     const trace = el("canvas", {className: "trace", role: "img",
@@ -204,7 +204,7 @@ const stimopt = (() => {
     panel.view = {stimulus: stimulus.canvas, response, trace, values};
     return el("figure", {}, el("figcaption", {}, el("b", {}, panel.name),
       el("span", {}, `peak ${number(panel.value)} a.u. at ${number(1000 * panel.dt * panel.peak)} ms`),
-      el("small", {}, panel.fraction === null ? "" : `${percent(panel.fraction)} of the way from grey to the ceiling`),
+      el("small", {}, panel.fraction === null ? "" : `${percent(panel.fraction * (toFloor ? -1 : 1))} of the way from grey to the ${toFloor ? "floor" : "ceiling"}`),
       panel.remark ? el("span", {className: "warning"}, panel.remark) : null),
       el("div", {className: "pair"}, stimulus.whole, response.whole), values, trace);
   }
@@ -238,7 +238,7 @@ const stimopt = (() => {
       return central.points;
     });
     if (all.length < 2) return;
-    const levels = player.row.ceiling === null ? [] : [{value: player.row.ceiling, text: "ceiling"}, {value: player.row.grey, text: "grey"}];
+    const levels = ["ceiling", "grey", "floor"].map(text => ({text, value: player.row[text]})).filter(({value}) => value !== null);
     drawCurves(byId("overlay"), all.map((points, k) => ({points, color: series(k)})), [from, to], player.time, levels);
   }
 

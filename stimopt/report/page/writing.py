@@ -127,7 +127,7 @@ def _write_item(
     addition: Addition,
 ) -> None:
     packed = [
-        {**packed_panel(panel), "value": panel.peak, "fraction": item.span.fraction(panel.peak)}
+        {**packed_panel(panel), "value": panel.peak, "fraction": item.fraction(panel.peak)}
         for panel in panels
     ]
     sections: list[dict[str, Any]] = []
@@ -169,8 +169,9 @@ def _row(
         "stable": item.stable,
         "grey": span.grey,
         "ceiling": span.ceiling,
+        "floor": item.floor,
         "peaks": peaks,
-        "fractions": [span.fraction(peak) for peak in peaks],
+        "fractions": [item.fraction(peak) for peak in peaks],
         "remarks": [by_name[name].remark if name in by_name else "" for name in names],
         "direction": tuning.direction_deg,
         "selectivity": tuning.selectivity,
@@ -197,9 +198,11 @@ def _about(items: Sequence[PageItem], names: Sequence[str]) -> dict[str, Any]:
         f"with a selectivity of {SELECTIVE} and less are pale. "
     )
     tuned = any(not math.isnan(item.tuning.selectivity) for item in items)
+    below = "Percentages are of the way from grey to the ceiling, and with a minus to the floor. "
+    floors = any(not math.isnan(item.floor) for item in items)
     return {
         "facts": " · ".join(facts),
-        "foot": f"{tuning if tuned else ''}{versions}",
+        "foot": f"{below if floors else ''}{tuning if tuned else ''}{versions}",
         "names": list(names),
         "networks": networks,
         "selective": SELECTIVE,

@@ -13,7 +13,7 @@ from stimopt.lattice import HexLattice
 from stimopt.plotting import Figure
 from stimopt.report.page import Addition, PageItem, Section, Table, write_page
 from stimopt.results.three_optima import ThreeOptima
-from tests.report.cases import HOSTILE, LATTICE, TUNING, optima_of
+from tests.report.cases import HOSTILE, LATTICE, TUNING, ladder_of, optima_of
 from tests.report.page.browser import Visit, browser
 
 NAMES = ["T4c", HOSTILE, "Mi1"]
@@ -198,6 +198,24 @@ def test_names_are_text_and_never_files(visit: Visit, folder: Path) -> None:
         "index.js",
         *data,
     }
+
+
+def test_rungs_below_grey_are_on_the_way_to_the_floor(chromium: Any, tmp_path: Path) -> None:
+    write_page(ladder_of("Mi1", [-0.5, *[3.0] * 11]), tmp_path)
+    visit = Visit(chromium, tmp_path)
+    view, minus = visit.view, "\N{MINUS SIGN}"
+    assert f"{minus}50 %" in view.locator("#rows td.pictured").first.inner_text()
+    assert "with a minus to the floor" in view.locator("#foot").inner_text()
+    # The table is wider than the window; what stands above it is not.
+    edge = "element => element.getBoundingClientRect().right"
+    assert view.locator("table").evaluate(edge) > 1300
+    assert view.locator("caption").evaluate(edge) < 1300
+    visit.open("Mi1")
+    assert f"floor {minus}2.00" in view.locator("#tuning").inner_text()
+    below, above = (view.locator("figcaption").nth(i).inner_text() for i in (0, 1))
+    assert "50 % of the way from grey to the floor" in below and f"{minus}50 %" not in below
+    assert "50 % of the way from grey to the ceiling" in above
+    visit.leave()
 
 
 def test_it_fits_a_phone_in_dark_and_light(chromium: Any, folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.report.page.items import page_items
 from stimopt.results.result import Variable
-from tests.report.cases import optima_of, result_of
+from tests.report.cases import ladder_of, optima_of, result_of
 from tests.results.cases import random_optima, random_result
 
 
@@ -68,8 +68,26 @@ def test_the_ceiling_is_that_of_the_optimum_or_of_a_range() -> None:
     (item,) = page_items([spans])
     assert item.span == (1.0, 5.0)
     assert [source.name for source in item.sources] == ["ceiling", "floor"]
+    # Below grey, the way is that to the floor.
+    assert item.floor == -2.0
+    assert [item.fraction(value) for value in (3.0, 1.0, -0.5, -2.0)] == [0.5, 0.0, -0.5, -1.0]
     (plain,) = page_items([result_of("artificial", ["T4c"], [3.0])])
     assert math.isnan(plain.span.fraction(3.0))
+
+
+def test_rungs_below_grey_stand_on_the_way_to_the_floor() -> None:
+    rungs = ladder_of("T4c", [-0.5, 3.0])
+    (item,) = page_items([rungs])
+    assert item.span == (1.0, 5.0) and item.floor == -2.0
+    assert [item.fraction(panel.peak) for panel in item.panels()] == [-0.5, 0.5]
+    # A floor alone has no way to the ceiling beside it, nor has a mean over a window.
+    rungs.config["objective"] = "window_mean"
+    assert math.isnan(item.floor) and math.isnan(item.fraction(-0.5))
+    # Where the floor is not known, the way is that to the ceiling, backwards.
+    del rungs.variables["sign"]
+    rungs.config["objective"] = "last_frame"
+    rungs.variables["ceiling"] = Variable(("item",), np.array([5.0, 5.0]))
+    assert math.isnan(item.floor) and item.fraction(-0.5) == -0.375
 
 
 def test_networks_are_items_of_their_own_and_readings_of_several_one() -> None:
