@@ -20,6 +20,10 @@ from stimopt.optimize.terms import (
 )
 from stimopt.protocol import GREY
 
+NEAR_GREY = 20
+"""Step at which the curvature is measured again: that of the start may be thirty times too large
+near grey, where the multipliers would then not get ahead."""
+
 
 class GreyestWithinBand(StimulusModule):
     """Minimises sum (x - 0.5)^2 subject to a band on the responses, and x in [0, 1].
@@ -63,10 +67,16 @@ class GreyestWithinBand(StimulusModule):
         gradient.div_(band.step_curvature[:, None, None])
         band.learn_curvature(pull, multiplier, self.record.running)
         band.update(off, multiplier, penalties.grey_sum(luminance), self.global_step)
+        if self.global_step == NEAR_GREY:
+            self._measure_curvature(luminance)
 
     def on_fit_start(self) -> None:
         """Measure the curvature before the first step."""
         super().on_fit_start()
         if not bool((self.band.curvature > 0).all()):
-            start = off_the_ends(self.luminance().detach())
-            self.band.curvature.copy_(largest_curvature(self.respond, start, self.band.bounded))
+            self._measure_curvature(off_the_ends(self.luminance().detach()))
+
+    def _measure_curvature(self, luminance: Tensor) -> None:
+        measured = largest_curvature(self.respond, luminance, self.band.bounded)
+        # Where nothing is felt at this stimulus there is nothing to measure.
+        self.band.curvature.copy_(torch.where(measured > 0, measured, self.band.curvature))

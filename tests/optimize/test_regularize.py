@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.module import ModuleNetwork
 from stimopt.networks.opening import builtin_network
 from stimopt.optimize.band import MARGIN
+from stimopt.optimize.constrained import NEAR_GREY
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
 from stimopt.protocol import Protocol
 from stimopt.runs.checkpointing import LastCheckpoint
@@ -337,6 +339,37 @@ def test_bad_input_is_refused(
     clip = noise_clip(1, 20, small_network.lattice.n_columns)
     with pytest.raises(ValueError, match=message):
         StimulusRegularizer(small_network, "T4c", **{"init": clip, **options})
+
+
+class Surround(torch.nn.Module):
+    """The central column, five times as much of it where the contrast around it is full."""
+
+    def forward(self, luminance: torch.Tensor) -> torch.Tensor:
+        off = luminance - 0.5
+        center, others = off[..., 3:4], torch.cat([off[..., :3], off[..., 4:]], dim=-1)
+        return center * (1 + 8 * others.abs().mean(dim=-1, keepdim=True))
+
+
+@pytest.mark.filterwarnings("ignore:expected a greyer stimulus")
+def test_curvature_is_measured_again_near_grey(make_trainer: Trainers) -> None:
+    network = ModuleNetwork(Surround(), {"cell": 0}, extent=1)
+    clip = noise_clip(1, 12, 7).round()
+    clip[..., 3] = 0.5 + 0.1 * (clip[..., 3] - 0.5)
+
+    def after(steps: int) -> StimulusRegularizer:
+        fit = StimulusRegularizer(network, "cell", init=clip)
+        make_trainer(steps).fit(fit)
+        return fit
+
+    def exact(luminance: torch.Tensor) -> float:
+        jacobian = torch.autograd.functional.jacobian(fit.respond, luminance)
+        return float(torch.linalg.svdvals(jacobian.reshape(12, -1))[0]) ** 2
+
+    fit = after(NEAR_GREY)
+    start, near = exact(clip), exact(fit.luminance().detach())
+    assert near < start / 3
+    assert float(fit.band.curvature) == pytest.approx(start, rel=0.1)
+    assert float(after(NEAR_GREY + 1).band.curvature) == pytest.approx(near, rel=0.1)
 
 
 def test_a_black_clip_at_the_kink_of_a_rectifier_can_be_left(make_trainer: Trainers) -> None:

@@ -18,7 +18,7 @@ import torch
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
-from stimopt.optimize import band
+from stimopt.optimize import band, constrained
 from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
@@ -112,9 +112,10 @@ def test_suppression(builtin: h5py.File, circuit: FrozenNetwork, make_trainer: T
 
 @pytest.fixture
 def recorded_band(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pace and margin of the multipliers under which the losses were recorded."""
+    """The pace and margin of the multipliers, and the curvature of the start, as recorded."""
     monkeypatch.setattr(band, "PERIOD", 10)
     monkeypatch.setattr(band, "MARGIN", 0.02)
+    monkeypatch.setattr(constrained, "NEAR_GREY", -1)
 
 
 @pytest.mark.usefixtures("recorded_band")
