@@ -96,8 +96,8 @@ def function_name(function: Any) -> str:
     if hasattr(function, "__qualname__"):
         return f"{function.__module__}.{function.__qualname__}"
     kind: Any = type(function)
-    plain = kind.__repr__ is object.__repr__
-    name = kind.__qualname__ if plain else re.sub(r" at 0x\w+", "", repr(function))
+    described = kind.__repr__ is not object.__repr__
+    name = re.sub(r" at 0x\w+", "", repr(function)) if described else kind.__qualname__
     return f"{kind.__module__}.{name}"
 
 
