@@ -27,6 +27,9 @@ MARGIN = 0.05
 """The bounds aimed at are closer than the promised ones by this fraction: the multiplier method
 comes to the edge of the band from outside. With 0.02 the last items need 50 gradients more; what
 each costs in greyness is in `benchmarks/optimizers.md`."""
+FARTHER, LARGEST_MARGIN = 0.02, 0.3
+"""Added to the margin in a period in which an item is outside though as stiff as it may be: it goes
+to and fro at the edge, and would never be within."""
 PERIOD = 5
 """Steps between two updates of the multipliers. With 10 the band is met later by some 80 gradients;
 with 3 the multipliers run ahead of the stimulus and many items never meet it."""
@@ -65,6 +68,7 @@ class Band(nn.Module):
     above: Tensor
     multiplier: Tensor
     stiffness: Tensor
+    margin: Tensor
     curvature: Tensor
     _ratio_sum: Tensor
     _excess_before: Tensor
@@ -80,6 +84,7 @@ class Band(nn.Module):
             ("above", above),
             ("multiplier", torch.zeros_like(level)),
             ("stiffness", torch.full_like(zeros, FIRST_STIFFNESS)),
+            ("margin", torch.full_like(zeros, MARGIN)),
             ("curvature", zeros),
             ("_ratio_sum", zeros.clone()),
             ("_excess_before", torch.full_like(zeros, torch.inf)),
@@ -95,9 +100,7 @@ class Band(nn.Module):
 
     def term(self, off: Tensor) -> Tensor:
         """psi(d), `(items,)`; its gradient with respect to `off` is `next_multiplier`."""
-        rho = self.rho
-        aimed = (1 - MARGIN) * self.below, (1 - MARGIN) * self.above
-        return band_term(self.multiplier, off, *aimed, rho)
+        return band_term(self.multiplier, off, *self.aimed, self.rho)
 
     def violation(self, off: Tensor) -> Tensor:
         """Excess of the worst deviation over its bound, relative to it; 0 is met: `(items,)`."""
@@ -109,6 +112,12 @@ class Band(nn.Module):
         return torch.isfinite(self.below) | torch.isfinite(self.above)
 
     @property
+    def aimed(self) -> tuple[Tensor, Tensor]:
+        """Bounds aimed at, below and above the level, each `(items, readings, frames)`."""
+        part = (1 - self.margin)[:, None, None]
+        return part * self.below, part * self.above
+
+    @property
     def rho(self) -> Tensor:
         """Stiffness in units of multiplier over response, `(items,)`; 2 is the grey's curvature."""
         return 2 * self.stiffness / self.curvature.clamp(min=TINY)
@@ -117,8 +126,7 @@ class Band(nn.Module):
 
     def next_multiplier(self, off: Tensor) -> Tensor:
         """S(m + rho d) at the bounds aimed at, `(items, readings, frames)`."""
-        aimed = (1 - MARGIN) * self.below, (1 - MARGIN) * self.above
-        return next_multiplier(self.multiplier, off, *aimed, self.rho)
+        return next_multiplier(self.multiplier, off, *self.aimed, self.rho)
 
     @property
     def step_curvature(self) -> Tensor:
@@ -153,13 +161,12 @@ class Band(nn.Module):
         self._ratio_sum += self._ratio(off)
         if (step + 1) % PERIOD:
             return
+        ratio = self._ratio_sum / PERIOD
         stiffness, excess = stiffen(
-            self.stiffness,
-            self._ratio_sum / PERIOD,
-            self._excess_before,
-            grey,
-            self._grey_before,
+            self.stiffness, ratio, self.margin, self._excess_before, grey, self._grey_before
         )
+        outside = (ratio > 1) & (self.stiffness == LARGEST_STIFFNESS)
+        self.margin.add_(FARTHER * outside).clamp_(max=LARGEST_MARGIN)
         self.stiffness.copy_(stiffness)
         self.multiplier.copy_(multiplier)
         self._excess_before.copy_(excess)
@@ -197,18 +204,24 @@ def band_term(
 
 
 def stiffen(
-    stiffness: Tensor, ratio: Tensor, excess_before: Tensor, grey: Tensor, grey_before: Tensor
+    stiffness: Tensor,
+    ratio: Tensor,
+    margin: Tensor,
+    excess_before: Tensor,
+    grey: Tensor,
+    grey_before: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Stiffness for the next period and the excess of this one, each `(items,)`.
 
     Args:
         stiffness: of this period.
         ratio: mean over the period of the worst deviation over its bound.
+        margin: by which the bound aimed at is closer.
         excess_before: excess over the bound aimed at, of the period before.
         grey: distance to grey at the end of the period.
         grey_before: the same of the period before.
     """
-    excess = ratio - (1 - MARGIN)
+    excess = ratio - (1 - margin)
     stuck = (ratio > 1) & (excess > PROGRESS * excess_before) & (grey > SETTLED * grey_before)
     stiffer = (GROWTH * stiffness).clamp(max=LARGEST_STIFFNESS)
     return torch.where(stuck, stiffer, stiffness), excess

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from stimopt.optimize.band import (
+    FARTHER,
     FIRST_STIFFNESS,
     GROWTH,
+    LARGEST_MARGIN,
+    LARGEST_STIFFNESS,
     MARGIN,
     PERIOD,
     Band,
@@ -86,16 +90,34 @@ def test_multipliers_move_once_a_period_and_stiffen_what_is_stuck() -> None:
     torch.testing.assert_close(band.step_curvature, 2 + band.rho * band.curvature)
 
 
+def test_what_is_outside_though_as_stiff_as_it_may_be_aims_farther_inside() -> None:
+    level = torch.zeros((3, 1, 1))
+    bound = torch.full_like(level, 0.1)
+    band = Band(level, bound, bound)
+    band.curvature.fill_(1.0)
+    band.stiffness.copy_(torch.tensor([LARGEST_STIFFNESS, LARGEST_STIFFNESS, FIRST_STIFFNESS]))
+    off = torch.tensor([[[0.11]], [[0.09]], [[0.11]]])
+    for step in range(PERIOD):
+        band.update(off, band.next_multiplier(off), torch.ones(3), step)
+    farther = MARGIN + FARTHER
+    torch.testing.assert_close(band.margin, torch.tensor([farther, MARGIN, MARGIN]))
+    torch.testing.assert_close(band.aimed[1][0, 0], torch.tensor([(1 - farther) * 0.1]))
+    for step in range(PERIOD, 100 * PERIOD):
+        band.update(off, band.next_multiplier(off), torch.ones(3), step)
+    assert float(band.margin[0]) == pytest.approx(LARGEST_MARGIN)
+
+
 def test_only_what_is_settled_and_out_of_band_is_stiffened() -> None:
     one, infinite = torch.ones(4), torch.full((4,), torch.inf)
     ratio = torch.tensor([2.0, 2.0, 0.99, 2.0])
     before = torch.tensor([1.0, 3.0, 0.01, 1.0])
     grey = torch.tensor([1.0, 1.0, 1.0, 0.5])
-    stiffness, excess = stiffen(one, ratio, before, grey, one)
+    margin = torch.full((4,), MARGIN)
+    stiffness, excess = stiffen(one, ratio, margin, before, grey, one)
     # Stuck; halved its violation; within the band; still moving to grey.
     assert stiffness.tolist() == [GROWTH, 1.0, 1.0, 1.0]
     torch.testing.assert_close(excess, ratio - (1 - MARGIN))
-    assert stiffen(one, ratio, infinite, grey, one)[0].tolist() == [1.0] * 4
+    assert stiffen(one, ratio, margin, infinite, grey, one)[0].tolist() == [1.0] * 4
 
 
 def test_curvature_is_the_largest_singular_value_squared() -> None:

@@ -115,6 +115,7 @@ def recorded_band(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pace and margin of the multipliers, and the curvature of the start, as recorded."""
     monkeypatch.setattr(band, "PERIOD", 10)
     monkeypatch.setattr(band, "MARGIN", 0.02)
+    monkeypatch.setattr(band, "FARTHER", 0.0)
     monkeypatch.setattr(constrained, "NEAR_GREY", -1)
 
 
