@@ -17,7 +17,7 @@ from stimopt.analysis.shown import ShownStimuli, drive_of, traces_of
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.model import ResponseModel
 from stimopt.results import Result, ThreeOptima, Variable
-from stimopt.results.items import cells_of, select_items
+from stimopt.results.items import cells_of, seeking_grey, select_items
 
 PASSED, FAILED, SKIPPED = 1, 0, -1
 """Outcomes. A check that needs something which was not passed is skipped, and never passes."""
@@ -111,9 +111,9 @@ class _Measures:
     def _where_driven(self, name: str) -> Figures:
         """A figure; of the rung of a ladder at grey, which seeks no drive, only some."""
         figures = np.ma.asarray(getattr(self, name)())
-        if name in WITHOUT_DRIVE or "fraction" not in self.result.variables:
+        if name in WITHOUT_DRIVE:
             return figures
-        return np.ma.masked_where(self.result["fraction"] == 0, figures)
+        return np.ma.masked_where(seeking_grey(self.result), figures)
 
     def reproduced(self) -> Any:
         return np.array([self._difference(i) for i in range(len(self.shown))])

@@ -27,7 +27,7 @@ from stimopt.optimize.region import Fall
 from stimopt.optimize.varied import VariedGenerator
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable
-from stimopt.results.items import select_items
+from stimopt.results.items import seeking_grey, select_items
 
 FITTED = "_fit_to_rig"
 """After the name of a stimulus, once it was optimized for a rig."""
@@ -120,9 +120,7 @@ def require_fit(result: Result) -> None:
 
 def seeks_drive(result: Result, label: str) -> bool:
     """Whether a stimulus is to drive its cell, as all are but the rung of a ladder at grey."""
-    if "fraction" not in result.variables:
-        return True
-    return bool(result["fraction"][result["label"].tolist().index(label)] != 0)
+    return not seeking_grey(result)[result["label"].tolist().index(label)]
 
 
 def fitted(module: ObjectiveModule, stimulus: Stimulus) -> Stimulus:

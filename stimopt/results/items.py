@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stimopt.results.result import Result
 
@@ -32,6 +33,13 @@ def cells_of(result: Result) -> list[Cell]:
     """The cell of every item."""
     names = ("cell_type", "network", "readout_u", "readout_v")
     return [Cell(*row) for row in zip(*(result[name].tolist() for name in names), strict=True)]
+
+
+def seeking_grey(result: Result) -> NDArray[np.bool_]:
+    """Which items are the rung of a ladder at grey, which seeks no drive, `(items,)`."""
+    if "fraction" not in result.variables:
+        return np.zeros(len(result["label"]), dtype=bool)
+    return np.asarray(result["fraction"] == 0)
 
 
 def select_items(result: Result, rows: Sequence[int]) -> Result:
