@@ -24,9 +24,9 @@ class Reading:
 
     Args:
         cell_type: name of the cell's type.
-        u: axial coordinate of its column.
-        v: its other coordinate.
-        network: parameter set it belongs to, by position.
+        u: first axial coordinate of its column.
+        v: second axial coordinate of its column.
+        network: position of its network (parameter set).
     """
 
     cell_type: str
@@ -45,7 +45,7 @@ class Item:
     Args:
         readings: the cells whose responses count. The first is the item's own cell: figures and
             results show its type.
-        seed: of the noise the stimulus starts from.
+        seed: of the noise that the stimulus starts from.
         variant: what else distinguishes the item, for its label; empty if nothing does.
     """
 
@@ -63,17 +63,17 @@ class Item:
 
     @property
     def network(self) -> int:
-        """Parameter set of the first reading, by position."""
+        """Position of the first reading's network."""
         return self.readings[0].network
 
     @property
     def u(self) -> int:
-        """Column of the first reading."""
+        """First axial coordinate of the first reading's column."""
         return self.readings[0].u
 
     @property
     def v(self) -> int:
-        """Column of the first reading, its other coordinate."""
+        """Second axial coordinate of the first reading's column."""
         return self.readings[0].v
 
     def settings(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def make_items(
     u: int = 0,
     v: int = 0,
     *,
-    contrast: Sequence[str] = (),
+    contrast: str | Sequence[str] = (),
     consensus: bool = False,
 ) -> list[Item]:
     """Every combination of network, cell type and seed, in that order.
@@ -100,9 +100,10 @@ def make_items(
         cell_types: a name, several, several with commas between, or `all`.
         seeds: a seed or several.
         networks: positions of the networks to use, or `all`.
-        u: column read out, axial coordinate.
-        v: its other coordinate.
-        contrast: cell types read beside each item's own, in the same column and network.
+        u: first axial coordinate of the column read out.
+        v: second axial coordinate.
+        contrast: cell types read beside each item's own, in the same column and network; named
+            as `cell_types`.
         consensus: make the networks readings of one item instead of separate items.
 
     Raises:
@@ -110,7 +111,7 @@ def make_items(
             or an empty list.
     """
     names = choose_cell_types(network, cell_types)
-    others = choose_cell_types(network, list(contrast))
+    others = choose_cell_types(network, contrast)
     chosen_seeds = [seeds] if isinstance(seeds, (int, np.integer)) else list(seeds)
     positions = choose_networks(network, networks)
     for seed in chosen_seeds:
@@ -202,17 +203,18 @@ def label_items(items: Sequence[Item], names: Sequence[str]) -> list[str]:
 
 
 class Readout(nn.Module):
-    """Reads the responses of items from a network that holds one or several parameter sets.
+    """Reads the responses of items from a network with one or several parameter sets.
 
     A simulation shows one stimulus to one parameter set. An item whose readings lie in several
-    sets is simulated in each of them, once. If every item lies in one set, nothing is copied.
+    sets is simulated once in each of them. If every item lies in one set, nothing is copied.
 
     Args:
-        network: with the cells.
-        items: with the same number of readings each.
+        network: contains the cells.
+        items: each with the same number of readings.
 
     Raises:
-        ValueError: if the items differ in their number of readings, or one is of no network.
+        ValueError: if the items differ in their number of readings, or a reading names a network
+            that does not exist.
     """
 
     item: Tensor

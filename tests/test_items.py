@@ -46,6 +46,8 @@ def test_labels_tell_what_varies(networks: FrozenNetwork) -> None:
 def test_contrast_and_consensus_are_readings(networks: FrozenNetwork) -> None:
     (contrasted,) = make_items(networks, "T4a", networks=[1], u=1, contrast=["T4b", "Mi1"])
     assert contrasted.readings == tuple(Reading(n, 1, 0, 1) for n in ("T4a", "T4b", "Mi1"))
+    named = make_items(networks, "T4a", networks=[1], u=1, contrast="T4b, Mi1")
+    assert named == [contrasted]
     (agreed,) = make_items(networks, "T4a", consensus=True)
     assert agreed.readings == (Reading("T4a", network=0), Reading("T4a", network=1))
 
