@@ -27,7 +27,7 @@ MAX_FRAMES = 100_000
 class Protocol:
     """How a stimulus is presented and its response read.
 
-    Every time is in seconds; `frames` is the only place where seconds become frames.
+    Every time is in seconds; `frames` converts it to a number of frames.
 
     Args:
         dt: integration step and duration of a frame, in seconds.
@@ -37,7 +37,8 @@ class Protocol:
             voltage at the end of the pre-stimulus (grey and fade-in).
         readout_start: start of the read-out window, seconds from stimulus onset; negative counts
             from the end; None is the onset.
-        readout_stop: end of the read-out window (exclusive), counted alike; None is the end.
+        readout_stop: end of the read-out window (exclusive), counted likewise; None is the end of
+            the stimulus.
 
     Raises:
         ValueError: for a step or duration out of range.
@@ -61,10 +62,9 @@ class Protocol:
             value = getattr(self, name)
             expect.number(f"{name} in seconds", value, "0 leaves that phase out", at_least=0)
             self.frames(value)
-        for name in ("readout_start", "readout_stop"):
-            expect.number(
-                f"{name} in seconds", getattr(self, name), "None is the end", optional=True
-            )
+        for name, end in (("readout_start", "stimulus onset"), ("readout_stop", "the end")):
+            value, advice = getattr(self, name), f"None is {end}"
+            expect.number(f"{name} in seconds", value, advice, optional=True)
         expect.one_of("baseline", self.baseline, ("absolute", "grey"))
 
     def frames(self, seconds: float) -> int:
@@ -128,7 +128,7 @@ class Protocol:
             sign: 1 for the largest response, -1 for the lowest.
 
         Raises:
-            ValueError: if the window contains no frame, or no number.
+            ValueError: if the window contains no frame, or no response that is a number.
         """
         trace = torch.as_tensor(central)[None]
         mask = self.readout_mask(torch.tensor([len(central)]), len(central)) & ~trace.isnan()
@@ -141,11 +141,11 @@ class Protocol:
         return int(peak(trace, mask, sign)[1])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings, for files; `Protocol(**d)` restores the protocol."""
+        """Fields by name, for files; `Protocol(**fields)` restores the protocol."""
         return dataclasses.asdict(self)
 
     def settings(self) -> dict[str, Any]:
-        """The same, named as among other settings and options: `protocol.dt` and so on."""
+        """Fields by the names of their options: `protocol.dt` and so on."""
         return {f"protocol.{name}": value for name, value in self.to_dict().items()}
 
     @classmethod

@@ -45,6 +45,12 @@ def test_values_out_of_range(field: str, value: Any) -> None:
         Protocol(**{field: value})
 
 
+def test_the_advice_names_what_none_stands_for() -> None:
+    for field, end in (("readout_start", "None is stimulus onset"), ("readout_stop", "the end")):
+        with pytest.raises(ValueError, match=f"{field} .*{end}"):
+            Protocol(**{field: float("nan")})
+
+
 @pytest.mark.parametrize("seconds", [1e9, -1e9, float("nan"), float("inf")])
 def test_durations_that_would_fill_the_memory_are_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match=r"expected a duration of at most 100000 frames.*got.*;"):
