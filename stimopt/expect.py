@@ -1,6 +1,12 @@
-"""One-line checks for the edges (files, options, shapes), with the one error formula.
+"""One-line checks of files, options and shapes, all with errors of one form.
 
-Every message reads "expected ..., got ...; next step".
+Each check raises a ValueError "expected ..., got ...; next step", or passes without effect.
+`name` says what is checked, and `advice` is the next step.
+
+Example:
+    >>> whole("seeds", -1, "0 is usual")
+    Traceback (most recent call last):
+    ValueError: expected seeds as a whole number >= 0, got -1; 0 is usual
 """
 
 from __future__ import annotations
@@ -31,7 +37,7 @@ def whole(
     at_most: int | None = None,
     optional: bool = False,
 ) -> None:
-    """A whole number (no bool) within bounds, or None where it is optional."""
+    """Check for a whole number (no bool) within bounds, or None where that is optional."""
     if optional and value is None:
         return
     ok = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -51,7 +57,7 @@ def number(
     at_most: float | None = None,
     optional: bool = False,
 ) -> None:
-    """A finite number within bounds, or None where it is optional."""
+    """Check for a finite number within bounds, or None where that is optional."""
     if optional and value is None:
         return
     ok = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
@@ -70,17 +76,17 @@ def number(
 
 
 def one_of(name: str, value: Any, options: Collection[Any], advice: str = "") -> None:
-    """One of a few options; the nearest name is suggested."""
+    """Check for one of a few options; without advice the error suggests the most similar one."""
     if value in options:
         return
-    near = nearest(str(value), [str(option) for option in options])
-    advice = advice or (f"did you mean {near[0]!r}?" if near else "choose one of them")
+    near = most_similar(str(value), [str(option) for option in options])
+    advice = advice or ("choose one of them" if near is None else f"did you mean {near!r}?")
     listed = ", ".join(repr(option) for option in options)
     that(False, f"{name} as one of {listed}", repr(value), advice)
 
 
 def shape(name: str, array: Any, wanted: Sequence[int | str], advice: str) -> None:
-    """An array of this shape; a name in place of a size stands for any size >= 1."""
+    """Check the shape of an array; a name in place of a size stands for any size >= 1."""
     got = tuple(array.shape)
     ok = len(got) == len(wanted) and all(
         size >= 1 if isinstance(want, str) else size == want
@@ -90,20 +96,21 @@ def shape(name: str, array: Any, wanted: Sequence[int | str], advice: str) -> No
 
 
 def finite(name: str, array: Any, advice: str) -> None:
-    """An array (NumPy or torch) without NaN or infinity."""
+    """Check that an array (NumPy or torch) has neither NaN nor infinity."""
     finite = array.isfinite() if hasattr(array, "isfinite") else np.isfinite(array)
     bad = int((~finite).sum())
     that(bad == 0, f"finite {name}", f"{bad} NaN or infinite", advice)
 
 
 def within(name: str, array: Any, low: float, high: float, advice: str) -> None:
-    """An array whose values lie within [low, high]."""
+    """Check that the values of an array lie within [low, high]."""
     smallest, largest = float(array.min()), float(array.max())
     ok = low <= smallest and largest <= high
     that(ok, f"{name} in [{low:g}, {high:g}]", f"{smallest:g} to {largest:g}", advice)
 
 
-def nearest(name: str, names: Sequence[str], n: int = 3) -> list[str]:
-    """Those of `names` that are most like `name`, letter case aside."""
+def most_similar(name: str, names: Sequence[str]) -> str | None:
+    """The one of `names` that is most like `name`, ignoring case; None if none is alike."""
     by_lower = {candidate.lower(): candidate for candidate in names}
-    return [by_lower[key] for key in difflib.get_close_matches(name.lower(), by_lower, n, 0.3)]
+    found = difflib.get_close_matches(name.lower(), by_lower, 1, 0.3)
+    return by_lower[found[0]] if found else None

@@ -86,7 +86,7 @@ def test_finite_takes_any_precision_and_a_tensor_with_a_gradient() -> None:
     expect.finite("x", [1.0, 2.0], "repair")
 
 
-def test_nearest_names_ignore_letter_case() -> None:
-    assert expect.nearest("t4C", ["T4a", "T4c", "Mi1"])[0] == "T4c"
-    assert {name[:2] for name in expect.nearest("Mi", ["T4a", "Mi1", "Mi4"], n=2)} == {"Mi"}
-    assert expect.nearest("xyz", ["T4a", "Mi1"]) == []
+def test_the_most_similar_name_ignores_letter_case() -> None:
+    assert expect.most_similar("t4C", ["T4a", "T4c", "Mi1"]) == "T4c"
+    assert expect.most_similar("Mi", ["T4a", "Mi1"]) == "Mi1"
+    assert expect.most_similar("xyz", ["T4a", "Mi1"]) is None
