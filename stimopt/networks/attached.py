@@ -16,8 +16,8 @@ class HoldsNetwork(nn.Module):
     """Stores a frozen network outside the submodules; call `attach` after `super().__init__()`.
 
     A checkpoint then has no weights of the network, and the Trainer's switch to training mode does
-    not reach it. The network still moves along to the module's device and precision, if that is
-    of 32 or 64 bits.
+    not reach it. The network still follows the module to another device or to 32 or 64 bits.
+    Half precision is rejected here for every fit and search, however the module gets it.
     """
 
     network: ResponseModel
@@ -29,13 +29,13 @@ class HoldsNetwork(nn.Module):
         network.requires_grad_(False).eval()
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
-        # Half precision would round the network's parameters for good, for all who share it.
+        # Half precision would round the network's parameters permanently, for all who share it.
         dtype = fn(torch.zeros(1, dtype=torch.float32)).dtype
         expect.that(
             dtype in (torch.float32, torch.float64),
             "a network of 32 or 64 bits",
             dtype,
-            "pass Trainer(precision='bf16-mixed') or '16-mixed', which leave it whole",
+            "pass Trainer(precision='bf16-mixed') or '16-mixed', which keep it whole",
             RuntimeError,
         )
         self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]

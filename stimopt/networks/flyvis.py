@@ -13,11 +13,10 @@ from torch import Tensor
 
 from stimopt import expect
 from stimopt.connectome import Connectome, NetworkParameters
+from stimopt.lattice import Floats
 from stimopt.storage.archives import require_honest_zip
 from stimopt.storage.files import BadFile, reading
 from stimopt.storage.hdf5 import opened, plain_array
-
-Floats = NDArray[np.float64]
 
 _numpy_scalar: Any = np.float64(0.0).__reduce__()[0]
 # Besides tensors these checkpoints contain only `validation_loss`, a float64 scalar, whose
@@ -28,7 +27,6 @@ SAFE_GLOBALS: list[Any] = [
     np.dtype,
     np.dtypes.Float64DType,
 ]
-
 
 TENSORS = {
     "nodes_bias": "cell types",

@@ -29,21 +29,24 @@ from stimopt.networks.precheck import (
 )
 from stimopt.networks.stability import LinearizedNetwork, Stability, probe
 from stimopt.protocol import GREY, Protocol
+from stimopt.storage.identity import digest
 
 FLYVIS_EXTENT = 15
 
 
 class FrozenNetwork(ResponseModel):
-    """V_i <- V_i + dt / max(tau_i, dt) * (-V_i + b_i + sum_j w_ij max(V_j, 0) + x_i).
+    """The connectome-constrained network of the fly's visual system, with fixed parameters.
 
-    The voltages V of all cells, stepped by explicit Euler: tau is a cell's time constant, b its
-    bias, w_ij the weight of the synapses from cell j, x the luminance at photoreceptors and zero
-    elsewhere. See `stimopt.dynamics` for units, the adjoint and how it is computed. A response is
-    a voltage.
+    Explicit Euler steps the voltages V of all cells; a response is a voltage:
 
-    One or several networks (parameter sets) share a connectome. Parameters are buffers: they
-    follow the module's device and dtype and never train. Changes in place are noticed, unless they
-    go around torch by `.data` or NumPy.
+        V_i <- V_i + dt / max(tau_i, dt) * (-V_i + b_i + sum_j w_ij max(V_j, 0) + x_i)
+
+    tau is a time constant, b a bias, w_ij the weight of the synapses from cell j to cell i, and x
+    the luminance at photoreceptors, else zero. See `stimopt.dynamics` for units and the adjoint.
+
+    `builtin_network` and `flyvis_network` return such networks. One or several (parameter sets)
+    share a connectome. Parameters are buffers: they follow the module's device and dtype and never
+    train. Changes in place are noticed, unless they bypass torch by `.data` or NumPy.
 
     Args:
         connectome: cell types and taps.
@@ -55,7 +58,7 @@ class FrozenNetwork(ResponseModel):
             computed, for stimuli too long for memory; None stores the whole pass.
 
     Raises:
-        ValueError: if there are no parameters, or some are not finite in float32.
+        ValueError: without parameters, if some are not finite in float32, or for a bad option.
     """
 
     bias: Tensor
@@ -81,7 +84,7 @@ class FrozenNetwork(ResponseModel):
         self.segment = segment
         self._backend = backend
         self._steps: dict[str, Step] = {}
-        self._stability: dict[tuple[float, bytes], Stability] = {}
+        self._stability: dict[tuple[float, str], Stability] = {}
         self._hash: tuple[tuple[Any, ...], str] | None = None
         self._grey: tuple[tuple[Any, ...], Tensor] | None = None
         for field, rows in (
@@ -242,8 +245,10 @@ class FrozenNetwork(ResponseModel):
             refuse_step(self.linearized(used[0]), protocol.dt, self.names[used[0]])
         warn_of_unstable([(self.names[k], stability) for k, stability in found.items()])
         # Lesioned copies of a network share its time constants: one warning serves all.
-        of_first = {tuple(self.time_const[k].tolist()): self.names[k] for k in reversed(used)}
-        for time_const, name in reversed(of_first.items()):
+        first_with = dict[tuple[float, ...], str]()
+        for k in used:
+            first_with.setdefault(tuple(self.time_const[k].tolist()), self.names[k])
+        for time_const, name in first_with.items():
             by_type = dict(zip(self.cell_types, time_const, strict=True))
             warn_if_coarse(by_type, protocol.dt, name)
 
@@ -253,9 +258,8 @@ class FrozenNetwork(ResponseModel):
         Its step is checked on the network linearized at grey, then grey and edges are shown to it;
         see `stimopt.networks.stability`. Computed once for each set of parameters and step.
         """
-        rows = [values[position] for values in (self.bias, self.time_const, self.tap_weight)]
-        digest = hashlib.sha256(b"".join(row.float().cpu().numpy().tobytes() for row in rows))
-        key = (protocol.dt, digest.digest())
+        parameters = (self.bias, self.time_const, self.tap_weight)
+        key = (protocol.dt, digest(*(values[position].float() for values in parameters)))
         if key not in self._stability:
             # On one thread: those of torch wait by spinning, which costs more than they save here.
             with self.busy(), torch.inference_mode(False), torch.no_grad():
@@ -368,15 +372,15 @@ class FrozenNetwork(ResponseModel):
         """SHA-256 of everything that decides a response: types, taps, weights, extent."""
         key = self._versions()
         if self._hash is None or self._hash[0] != key:
-            digest = hashlib.sha256()
+            sha256 = hashlib.sha256()
             taps = self.connectome.taps
-            digest.update(repr((self.cell_types, self.connectome.strides)).encode())
-            digest.update(repr((self.connectome.input_types, self.lattice.extent)).encode())
+            sha256.update(repr((self.cell_types, self.connectome.strides)).encode())
+            sha256.update(repr((self.connectome.input_types, self.lattice.extent)).encode())
             for array in (taps.source, taps.target, taps.du, taps.dv):
-                digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+                sha256.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
             for buffer in (self.bias, self.time_const, self.tap_weight):
-                digest.update(buffer.detach().cpu().float().numpy().astype("<f4").tobytes())
-            self._hash = (key, digest.hexdigest())
+                sha256.update(buffer.detach().cpu().float().numpy().astype("<f4").tobytes())
+            self._hash = (key, sha256.hexdigest())
         return self._hash[1]
 
     def _versions(self) -> tuple[Any, ...]:

@@ -31,10 +31,10 @@ class ModuleNetwork(ResponseModel):
         module: the network; output frame t may depend on input frames up to t only. Files tell
             it from others by its `repr`, parameters and buffers: name anything else by
             `extra_repr`.
-        cells: for each cell type its cell in the central column, or `(columns,)` of them with -1
-            where there is none.
-        extent: rings of columns of the lattice the module reads.
-        name: for people.
+        cells: for each cell type the index of its cell on the last axis of the output: of the
+            cell in the central column, or `(columns,)` of them with -1 where there is none.
+        extent: rings of columns of the lattice that the module reads.
+        name: shown in results and errors.
         check: try the module on noise first, see `check_module`.
 
     Raises:
@@ -64,16 +64,17 @@ class ModuleNetwork(ResponseModel):
                 expect.that(inside.all(), expected, got, "index the last axis of its output")
 
     def _in_columns(self, cell_type: str, cell: int | Sequence[int]) -> Tensor:
-        columns, given = self.lattice.n_columns, torch.as_tensor(cell)
+        """Cell of a type in every column, -1 where it has none, `(columns,)`."""
+        columns, cells = self.lattice.n_columns, torch.as_tensor(cell)
         expect.that(
-            given.shape in ((), (columns,)) and not given.is_floating_point(),
+            cells.shape in ((), (columns,)) and not cells.is_floating_point(),
             f"one cell or {columns} cells (columns) for {cell_type}",
-            f"{given.numel()} of {given.dtype}",
+            f"{cells.numel()} of {cells.dtype}",
             "use -1 for columns without one",
         )
-        everywhere = torch.full((columns,), -1, dtype=torch.int64)
-        everywhere[self.lattice.center if given.ndim == 0 else slice(None)] = given
-        return everywhere
+        in_columns = torch.full((columns,), -1, dtype=torch.int64)
+        in_columns[self.lattice.center if cells.ndim == 0 else slice(None)] = cells
+        return in_columns
 
     @property
     def cell_types(self) -> tuple[str, ...]:

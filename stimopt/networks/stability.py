@@ -36,6 +36,9 @@ rim of the spectrum and are found first. The trained networks are classified as 
 REFINED_DIMENSIONS = 80
 """The same for the search of the largest stable step, which is then good to a per cent."""
 
+LONGEST_STEP = 10.0
+"""Seconds. From the largest time constant on, a longer step is the same step."""
+
 SETTLING = 1.0
 """Seconds of grey after which the linearization is made, as many as the default pre-stimulus."""
 
@@ -149,14 +152,12 @@ class LinearizedNetwork:
         rim = _rim_eigenvalues(lambda x: self.step(x, dt), len(self.time_const), dimensions)
         return float(np.abs(rim[rim.real < 1]).max(initial=0.0))
 
-    def largest_stable_step(self, at_most: float = 10.0) -> float:
+    def largest_stable_step(self) -> float:
         """The step in seconds above which the simulation is unstable, to within a per cent.
 
-        Args:
-            at_most: returned if that is stable. From the largest time constant on, a longer step is
-                the same step.
+        `LONGEST_STEP` if that is stable.
         """
-        stable, unstable = at_most, 0.0
+        stable, unstable = LONGEST_STEP, 0.0
         while not self._is_stable(stable):
             stable, unstable = stable / 2, stable
         while unstable > 1.01 * stable:

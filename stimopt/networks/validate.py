@@ -11,9 +11,11 @@ from stimopt import expect
 
 TOLERANCE = 1e-4
 """Relative to the responses; rounding may differ with the number of items in a batch."""
+N_FRAMES = 6
+"""Of the noise that a module is tried on."""
 
 
-def check_module(module: nn.Module, n_columns: int, n_frames: int = 6) -> int:
+def check_module(module: nn.Module, n_columns: int) -> int:
     """Check on noise that stimuli can be sought for the cells of a module.
 
     ================================  ======================================================
@@ -32,7 +34,6 @@ def check_module(module: nn.Module, n_columns: int, n_frames: int = 6) -> int:
     Args:
         module: to be tried.
         n_columns: of the luminance it takes.
-        n_frames: of the noise.
 
     Returns:
         The number of its cells.
@@ -43,7 +44,7 @@ def check_module(module: nn.Module, n_columns: int, n_frames: int = 6) -> int:
     _require_frozen(module)
     _require_eval_mode(module)
     generator = torch.Generator().manual_seed(0)
-    noise = torch.rand((2, n_frames, n_columns), generator=generator)
+    noise = torch.rand((2, N_FRAMES, n_columns), generator=generator)
     noise = as_module(noise, module).requires_grad_()
     responses = _require_responses(module, noise)
     _require_finite(responses)
