@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stimopt import expect
+from stimopt.lattice import Floats, Ints
 from stimopt.storage.files import reading
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 CONNECTOME_FILE = "fib25-fib19_v2.2.json"
 N_SYN_FILL = 1.0
@@ -36,8 +33,8 @@ class Taps:
         du: columns from source to target, axial coordinate.
         dv: the other coordinate.
         pair: position among the connected pairs of types.
-        n_syn: synapses.
-        multiplicity: how often the file lists the tap, which acts as often.
+        n_syn: number of synapses.
+        multiplicity: how often the file lists the tap; its weight counts that many times.
     """
 
     source: Ints
@@ -167,7 +164,7 @@ class NetworkParameters:
     """Free parameters of one network on a connectome.
 
     Args:
-        name: where they come from, for people.
+        name: of the network, shown in results and errors.
         bias: resting potential, `(types,)`.
         time_const: membrane time constant in seconds, `(types,)`.
         syn_strength: weight of one synapse, `(pairs,)`.
