@@ -4,8 +4,8 @@ The voltages V of all cells follow, from frame to frame,
 
     V_t = V_{t-1} + a (-V_{t-1} + b + W max(V_{t-1}, 0) + x_t),    a = dt / max(tau, dt),
 
-explicit Euler for tau dV/dt = -V + b + W max(V, 0) + x. A cell with tau < dt follows its input at
-once.
+explicit Euler for tau dV/dt = -V + b + W max(V, 0) + x. A cell with tau < dt follows its input
+within one step.
 
     dt, tau  step (one frame) and membrane time constant, in seconds
     x_t      luminance of frame t in [0, 1] at the photoreceptors of its column, zero elsewhere
@@ -32,6 +32,6 @@ The other files: `layout` (cells, synapses and parameters in terms that all step
 step `one_item` and `eight_items` (its compiled time loops: many items of one network are simulated
 eight at a time, each in a lane of the processor's vectors, and those left over one by one, with a
 vector for eight columns; every item's result is bit for bit the same), `padded_grid` and `blocks`
-(the memory layouts of the two), `compiling`, `simd` (vector instructions for Numba), `meeting` (how
-the threads of a loop wait for each other) and `threads`.
+(the memory layouts of the two), `compiling`, `simd` (vector instructions for Numba), `barrier` (at
+which the threads of a loop wait for each other) and `threads`.
 """

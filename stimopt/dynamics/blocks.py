@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stimopt.dynamics.layout import CellLayout
 from stimopt.dynamics.padded_grid import TapTable
-
-Ints = NDArray[np.int64]
+from stimopt.lattice import Ints
 
 WIDEST = 12
 """Most cells of a block: their sums, a tap and what it reads fit in the 16 registers of AVX2.

@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from stimopt.dynamics.barrier import wait_for_all
 from stimopt.dynamics.blocks import RUNS_AHEAD, WIDTHS
-from stimopt.dynamics.meeting import meet
 from stimopt.dynamics.padded_grid import LANES
 from stimopt.dynamics.simd import (
     FAR,
@@ -244,7 +244,7 @@ def forward_items(
         _to_lanes(initial, rows, cell[b], count[b], state, own)
     lit_rows = _rows(items, n_frames * n_columns)
     for t in range(n_frames):
-        if not meet(counters_, parts, t + 1):
+        if not wait_for_all(counters_, parts, t + 1):
             return
         old = (t % 2) * size
         new = size - old
@@ -319,7 +319,7 @@ def adjoint_items(
         _join(state, 0, grad_voltages, n_frames - 1, items, readout, leak, place, kinds, own_cells)
     lit_rows = _rows(items, n_frames * n_columns)
     for step in range(n_frames):
-        if not meet(counters_, parts, step + 1):
+        if not wait_for_all(counters_, parts, step + 1):
             return
         t = n_frames - 1 - step
         old = (step % 2) * size

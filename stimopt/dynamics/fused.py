@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from stimopt.dynamics.blocks import Blocks, Runs
@@ -26,6 +25,7 @@ from stimopt.dynamics.layout import CellLayout, Drive
 from stimopt.dynamics.one_item import adjoint_item, forward_item
 from stimopt.dynamics.padded_grid import LANES, PaddedGrid, TapTable
 from stimopt.dynamics.threads import pool, step_threads, torch_on_one_thread
+from stimopt.lattice import Ints
 
 WORTH_A_GROUP = 7
 """Items of one network that are simulated faster with an empty lane beside them than one by one,
@@ -37,7 +37,6 @@ WORTH_WAKING = 300_000
 """Vector multiply-adds in all for which other threads are woken: twice the cost of waking them."""
 
 Arrays = tuple[Any, ...]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -253,7 +252,7 @@ class FusedStep:
 
     @contextmanager
     def _lent(self, dtype: torch.dtype) -> Iterator[Any]:
-        """State of a loop on eight items, used again: no loop writes to the borders."""
+        """State of a loop on eight items, reused: no loop writes to the borders."""
         idle = self._idle.setdefault(dtype, [])
         try:
             state = idle.pop()

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stimopt.connectome import Connectome
-from stimopt.lattice import HexLattice
-
-Ints = NDArray[np.int64]
+from stimopt.lattice import HexLattice, Ints
 
 
 class CellLayout:

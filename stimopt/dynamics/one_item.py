@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stimopt.dynamics.meeting import meet
+from stimopt.dynamics.barrier import wait_for_all
 from stimopt.dynamics.padded_grid import GROUP, LANES
 from stimopt.dynamics.simd import (
     add,
@@ -145,7 +145,7 @@ def forward_item(
             now = load(v_, kind * width + k * LANES)
             store(rectified_, kind * stride + at(position_, k), rectify(now))
     for t in range(luminance.shape[0]):
-        if not meet(counters_, parts, t + 1):
+        if not wait_for_all(counters_, parts, t + 1):
             return
         old = (t % 2) * size
         new = size - old
@@ -241,7 +241,7 @@ def adjoint_item(
     driven_, counters_, gates_ = pointer(driven), pointer(counters), pointer(gates)
     zeros = load(lanes_, 0)
     for step in range(n_frames):
-        if not meet(counters_, parts, step + 1):
+        if not wait_for_all(counters_, parts, step + 1):
             return
         t = n_frames - 1 - step
         old = (step % 2) * size

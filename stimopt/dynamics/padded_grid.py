@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt.dynamics.layout import CellLayout
+from stimopt.lattice import HexLattice, Ints
 
-Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 LANES = 8
@@ -69,19 +69,7 @@ class PaddedGrid:
         # A vector may extend beyond the end of the last row by LANES - 1.
         border = reach_u * width + reach_v + LANES
         rows = 2 * n + 1
-        position, columns = [], []
-        for u in range(-n, n + 1):
-            low, high = max(-n, -n - u), min(n, n - u)
-            for v in range(low, high + 1, LANES):
-                # The last vector of a row may overlap the start of the next row; vectors are worked
-                # on in this order, so that the next row overwrites the overlap.
-                position.append(border + (u + n) * width + v + n)
-                columns.append(layout.lattice.index(u, np.arange(v, v + LANES)))
-        while len(position) % GROUP:
-            # Vectors without columns fill the last group; they write zeros into the border.
-            position.append(border + rows * width)
-            columns.append(np.full(LANES, -1))
-        column_of_lane = np.concatenate(columns).astype(np.int64)
+        position, column_of_lane = _vectors(layout.lattice, width, border)
         there = layout.occupied[:, column_of_lane] & (column_of_lane >= 0)
         n_types = len(there)
         mask = np.packbits(there.reshape(n_types, -1, LANES), axis=2, bitorder="little")[..., 0]
@@ -95,7 +83,7 @@ class PaddedGrid:
             width=width,
             stride=stride,
             size=n_types * stride + 2 * border,
-            position=np.array(position, dtype=np.int64),
+            position=position,
             column_of_lane=column_of_lane,
             mask=np.ascontiguousarray(mask),
             lane_of_cell=lane_of_cell,
@@ -103,6 +91,24 @@ class PaddedGrid:
                 np.int64
             ),
         )
+
+
+def _vectors(lattice: HexLattice, width: int, border: int) -> tuple[Ints, Ints]:
+    """Padded place of each vector's first column, and column of each of its lanes, -1 for none."""
+    n = lattice.extent
+    position, columns = [], []
+    for u in range(-n, n + 1):
+        low, high = max(-n, -n - u), min(n, n - u)
+        for v in range(low, high + 1, LANES):
+            # The last vector of a row may overlap the start of the next row; vectors are worked on
+            # in this order, so that the next row overwrites the overlap.
+            position.append(border + (u + n) * width + v + n)
+            columns.append(lattice.index(u, np.arange(v, v + LANES)))
+    while len(position) % GROUP:
+        # Vectors without columns fill the last group; they write zeros into the border.
+        position.append(border + (2 * n + 1) * width)
+        columns.append(np.full(LANES, -1))
+    return np.array(position, dtype=np.int64), np.concatenate(columns).astype(np.int64)
 
 
 class Distances(Protocol):

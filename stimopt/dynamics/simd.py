@@ -172,12 +172,6 @@ def subtract(typing: Any, x: Any, y: Any) -> Any:
 
 
 @intrinsic
-def multiply(typing: Any, x: Any, y: Any) -> Any:
-    """Lane by lane, x * y."""
-    return x(x, y), lambda context, builder, signature, args: builder.fmul(*args)
-
-
-@intrinsic
 def rectify(typing: Any, x: Any) -> Any:
     """max(x, 0); NaN stays NaN, as with torch.relu, so that it shows in the response."""
 

@@ -29,7 +29,7 @@ class Step(Protocol):
     def forward(
         self, drive: Drive, luminance: Tensor, initial: Tensor, keep: bool
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Voltages, the last state, and the gates for the adjoint (none unless `keep`)."""
+        """Voltages, the last state, and the gates for the adjoint, stored only if `keep`."""
         ...
 
     def adjoint(

@@ -7,12 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from stimopt.dynamics.layout import CellLayout, Drive
+from stimopt.lattice import Ints
 
-Ints = NDArray[np.int64]
 CsrOrder = tuple[Tensor, Tensor, Tensor]
 """Row starts, columns and taps of the entries of a compressed sparse row matrix."""
 
@@ -144,8 +143,8 @@ class SparseStep:
 def csr_order(row: Ints, column: Ints, tap: Ints, n: int) -> CsrOrder:
     """Entries of an n x n compressed sparse row matrix in order; entries at one place add up.
 
-    Indices are 32-bit: a product reads its matrix once, and with 64-bit ones reads half as much
-    again.
+    Indices are 32-bit: a product reads its matrix once, and 64-bit ones would be half as much more
+    to read.
     """
     order = np.lexsort((column, row))
     starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))])
