@@ -1,4 +1,4 @@
-"""What a run reports: arrays with named dimensions, in HDF5 files that can be checked again.
+"""What a run reports: arrays with named dimensions, in HDF5 files that `check` can verify.
 
 Layout, readable by h5py, and by xarray through its engine h5netcdf. Dimensions are dimension
 scales, units are attributes. Every result has these variables:
@@ -6,7 +6,7 @@ scales, units are attributes. Every result has these variables:
     label, cell_type, seed        (item,)
     network                       (item,)                position among network_names
     readout_u, readout_v          (item,)                column read out
-    n_frames                      (item,)                frames that count; the rest is NaN
+    n_frames                      (item,)                length; later frames are NaN
     stable                        (item,)                bool, see stimopt.networks.stability
     time                          (frame,)               s from stimulus onset
     u, v                          (column,)              axial coordinates
@@ -32,25 +32,30 @@ and, where items have several readings:
 A regularization adds:
 
     central_target_response       (item, frame)          voltage to be preserved
-    grey_distance                 (item,)                sum of squares to grey
+    grey_distance                 (item,)                sum of (luminance - 0.5)^2
     tolerance, largest_deviation  (item,)                fractions of the target's range
-    *tolerance_met                (item,)                at the best step, and at the start
+    *tolerance_met                (item,)                bool, at the best step and at the start
 
 A ceiling (`kind` range), an efficient stimulus and a ladder add:
 
-    sign                          (item,)                1 where the largest is sought, -1 lowest
+    sign                          (item,)                1: largest response sought, -1: lowest
     objective, grey_objective     (item,)                at the best step, and at grey
     bound, start, start_spread    (item,)                range: which, best start, spread of all
     optimality_residual           (item,)                range: part of the gradient that is left
     fraction, fraction_reached    (item,)                efficient, ladder: of the way from grey
-    level_met                     (item,)                efficient, ladder: at the best step
+    level_met                     (item,)                efficient, ladder: bool, at the best step
     ceiling, ceiling_*            (item,)                efficient, ladder: of the range
-    grey_distance                 (item,)                efficient, ladder: sum of squares to grey
+    grey_distance                 (item,)                efficient, ladder: sum of squares
 
-Varied stimuli (`--method varied`) and minimal ones (`--method minimal`) add to those of a level:
+A range of limited contrast (`LimitedRange`) has `grey_distance` too, and
 
-    diversity, distance           (item,)                varied: 0 alike to 1; to the others
-    control_reached               (item,)                varied: by the same with signs redrawn
+    rms_contrast                  (item,)                contrast of the stimulus, 0 to 1
+
+Varied stimuli (`--method varied`) and minimal ones (`--method minimal`) add to an efficient one:
+
+    diversity                     (item,)                varied: of the cell; 0 if all are alike
+    distance                      (item,)                varied: Euclidean, to the efficient one
+    control_reached               (item,)                varied: as fraction_reached, by the control
     columns_used, frames_used     (item,)                minimal: those that are not grey
 
 A search adds:
@@ -65,7 +70,9 @@ A search adds:
 
 The root has attributes schema, kind, network_hash and extent, and as JSON protocol, network_names,
 config and versions. A file of the three optima has one such result in each of the groups
-naturalistic, regularized and artificial; the last one also has those of `report.optima_tuning`.
+naturalistic, regularized and artificial; the last one also has the variables of
+`report.optima_tuning`. `analysis.explain` lists those of an explanation, `analysis.check_optima`
+those of a check.
 """
 
 from __future__ import annotations
@@ -81,7 +88,10 @@ __all__ = ["Result", "ThreeOptima", "Variable", "fitted", "read", "write"]
 
 
 def read(path: str | Path) -> Result | ThreeOptima:
-    """Read a result, or the three optima where the file holds them; of a campaign by its folder.
+    """Read a result, the three optima, or a campaign.
+
+    Args:
+        path: `result.h5`, `optima.h5`, or the folder of a finished campaign.
 
     Raises:
         ValueError: if the file is missing, damaged or no result.
@@ -97,11 +107,11 @@ def read(path: str | Path) -> Result | ThreeOptima:
     return _read_one(path)
 
 
-def fitted(source: str | Path | Result) -> Result:
-    """A result that is passed or read; of the three optima the artificial ones.
+def fitted(source: str | Path | Result | ThreeOptima) -> Result:
+    """The result of a fit, passed or read; of the three optima the artificial one.
 
     Raises:
         ValueError: if the file is missing, damaged or no result.
     """
-    found = source if isinstance(source, Result) else read(source)
+    found = source if isinstance(source, (Result, ThreeOptima)) else read(source)
     return found if isinstance(found, Result) else found.artificial

@@ -19,8 +19,8 @@ class Cell(NamedTuple):
     Args:
         cell_type: name of its type.
         network: position of its network.
-        u: column, axial coordinate.
-        v: its other coordinate.
+        u: first axial coordinate of its column.
+        v: second axial coordinate of its column.
     """
 
     cell_type: str
@@ -56,7 +56,7 @@ def select_items(result: Result, rows: Sequence[int]) -> Result:
 
 
 class Span(NamedTuple):
-    """The way of a response from grey to the ceiling of its cell.
+    """The responses between which a cell can be driven: at grey, and its ceiling.
 
     Args:
         grey: response at grey; NaN if unknown.
@@ -68,11 +68,10 @@ class Span(NamedTuple):
 
     @classmethod
     def of(cls, result: Result, i: int) -> Span:
-        """The span of an item, if its result has the ceiling.
+        """The span of an item, if its result has a ceiling that peaks can be compared with.
 
-        Peaks of a response can be compared with a ceiling only if that is a response of the same
-        cell in one frame. A mean over a window is not, nor is what several readings are pooled to,
-        nor the floor.
+        Such a ceiling is a response of the same cell in one frame: neither a mean over a window,
+        nor a pool of several readings, nor the floor.
         """
         extreme = "objective" if result.kind == "range" else "ceiling"
         comparable = (

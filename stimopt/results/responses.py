@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from stimopt.networks.model import ResponseModel, device_of
 from stimopt.protocol import GREY, Protocol
 
-Floats = NDArray[np.float32]
+Singles = NDArray[np.float32]
 
 TOGETHER = 32
 """Stimuli that are simulated at once, so that several threads each have eight of them."""
@@ -29,10 +29,10 @@ def type_responses(
     lengths: Sequence[int] | NDArray[Any],
     cell_types: Sequence[str] | NDArray[Any],
     networks: Sequence[int] | NDArray[Any],
-) -> Floats:
+) -> Singles:
     """Response of each item's cell type in every column, `(items, frames, columns)`.
 
-    NaN stands where the type has no cell, and after an item's end. Items of one stimulus and
+    It is NaN where the type has no cell, and after an item's end. Items with the same stimulus and
     network are simulated once.
 
     Args:
@@ -73,15 +73,15 @@ def type_responses(
 class _Shown(NamedTuple):
     """A stimulus, `(frames, columns)`, and the types whose responses to it are wanted."""
 
-    clip: Floats
+    clip: Singles
     cell_types: list[str]
 
 
 def _simulate(
     network: ResponseModel, protocol: Protocol, position: int, shown: Sequence[_Shown]
-) -> list[dict[str, Floats]]:
+) -> list[dict[str, Singles]]:
     """Responses of one network's types in every column, `(frames, columns)`, to each stimulus."""
-    device = device_of(network, torch.device("cpu"))
+    device = device_of(network)
     columns = network.lattice.n_columns
     # A response does not depend on later frames.
     shape = (len(shown), max(len(clip) for clip, _ in shown), columns)
@@ -90,7 +90,8 @@ def _simulate(
         luminance[row, : len(clip)] = clip
     names = dict.fromkeys(name for _, wanted in shown for name in wanted)
     cells = {name: network.cells_of(name).cpu() for name in names}
-    # Of each stimulus only what is wanted of it; where less is, or a column has no cell, any cell.
+    # Of each stimulus only the types wanted. Where fewer are wanted than of another stimulus, or a
+    # column has no cell, any cell stands in, and its response is not used.
     wanted = [torch.cat([cells[name] for name in cell_types]) for _, cell_types in shown]
     readout = pad_sequence(wanted, batch_first=True).clamp(min=0)
     values = network.respond(

@@ -27,8 +27,8 @@ SCHEMA = "stimopt.result/1"
 NOT_STABLE = "not stable"
 """Written beside what comes from a network that cannot be simulated."""
 TOLERANCE = 1e-4
-"""Largest difference in voltage that `check` lets pass: implementations of the step sum in other
-orders, which moves a float32 voltage of order 1 by about 1e-6; 1e-4 leaves room for a stronger
+"""Largest difference in voltage that `check` accepts. Implementations of the step sum in other
+orders, which changes a float32 voltage of order 1 by about 1e-6; 1e-4 leaves room for a stronger
 network and none for another one."""
 
 
@@ -53,11 +53,12 @@ class Result:
     Variables are read by name: `result["stimulus"]`, or `result.stimulus`.
 
     Args:
-        kind: `naturalistic`, `regularized`, `artificial` or `range`.
+        kind: `naturalistic`, `regularized`, `artificial` or `range`; `explained` or `checked` for
+            what was computed from one of these.
         variables: arrays by name, as listed in `stimopt.results`.
         protocol: under which the responses were simulated.
         network_hash: of the network that responded.
-        network_names: one for each parameter set of the network, for people.
+        network_names: one for each parameter set of the network.
         extent: of the lattice.
         config: the settings of the run.
         versions: of Python and the packages that matter.
@@ -107,17 +108,20 @@ class Result:
         return "\n".join([head, *lines])
 
     def is_stable(self, i: int) -> bool:
-        """Whether the networks that an item reads can be simulated, and its response is finite."""
+        """Whether the networks that an item reads can be simulated and its response is finite.
+
+        True for a result that does not say.
+        """
         return "stable" not in self.variables or bool(self["stable"][i])
 
     def frame_of_peak(self, i: int) -> int:
         """Frame at which an item's central response peaks within its read-out window.
 
-        Where suppression was sought, that is its lowest point. A network that is marked as not
-        stable may leave no number among those responses: the frame is then the window's last.
+        Where suppression was sought, this is its lowest point. If all responses in the window of
+        an unstable network are NaN, it is the window's last frame.
 
         Raises:
-            ValueError: if there is no number among those of another network.
+            ValueError: if all are NaN though the network is stable.
         """
         n_frames = int(self["n_frames"][i])
         central = self["central_response"][i, :n_frames]
@@ -133,10 +137,10 @@ class Result:
         return np.full(len(self["n_frames"]), int(self.config.get("sign", 1)), np.int64)
 
     def check(self, network: ResponseModel, tolerance: float = TOLERANCE) -> float:
-        """Simulate every stimulus again and compare.
+        """Simulate every stimulus anew and compare the responses with those stored.
 
         Args:
-            network: the one the result is of.
+            network: the network of the result.
             tolerance: largest difference in voltage that passes.
 
         Returns:
@@ -144,24 +148,24 @@ class Result:
 
         Raises:
             ValueError: if the network is another one.
-            RuntimeError: if a response differs by more, or is NaN where it should not be.
+            RuntimeError: if a response differs by more than the tolerance, or is NaN elsewhere.
         """
         self.require_network(network)
         lengths, cell_types = self["n_frames"], self["cell_type"]
-        again = type_responses(
+        anew = type_responses(
             network, self.protocol, self["stimulus"], lengths, cell_types, self["network"]
         )
         largest = 0.0
         for name, n, simulated, stored in zip(
-            cell_types, lengths, again, self["response"], strict=True
+            cell_types, lengths, anew, self["response"], strict=True
         ):
             same_gaps = np.array_equal(np.isnan(simulated[:n]), np.isnan(stored[:n]))
             worst = float(np.nanmax(np.abs(simulated[:n] - stored[:n]))) if same_gaps else np.nan
             expect.that(
                 worst <= tolerance,
-                f"the response of {name} again within {tolerance:g}",
+                f"the stored response of {name} within {tolerance:g}",
                 f"a difference of {worst:g}" if same_gaps else "NaN in other columns",
-                "the result was altered, or the code has changed",
+                "the result was altered, or the code has changed: rerun the search or fit",
                 RuntimeError,
             )
             largest = max(largest, worst)
@@ -178,7 +182,7 @@ class Result:
             f"the network of the result ({self.network_hash[:12]}, "
             f"{', '.join(self.network_names)})",
             f"{network.content_hash[:12]} ({', '.join(network.names)})",
-            "load that network",
+            f"load that network at extent {self.extent}",
         )
 
     def write(self, path: str | Path) -> Path:
@@ -324,7 +328,7 @@ def groups(path: str | Path) -> list[str]:
 
 
 def _opened(path: str | Path) -> AbstractContextManager[h5py.File]:
-    return opened(path, "a stimopt result", "run the search or fit again")
+    return opened(path, "a stimopt result", "rerun the search or fit")
 
 
 def _read_group(group: h5py.Group, values: Callable[[h5py.Dataset], Any]) -> Result:
@@ -351,5 +355,6 @@ def _dims(data: h5py.Dataset) -> tuple[str, ...]:
 
 def _json(group: h5py.Group, name: str, kind: type) -> Any:
     value = json.loads(group.attrs[name])
-    expect.that(isinstance(value, kind), f"a {kind.__name__} in {name}", value, "run it again")
+    advice = "rerun the search or fit"
+    expect.that(isinstance(value, kind), f"a {kind.__name__} in {name}", value, advice)
     return value

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stimopt import expect
 from stimopt.lattice import HexLattice
 from stimopt.results.items import Cell, Span, cells_of, select_items
+from stimopt.results.responses import Singles
 from stimopt.results.result import Result, read, write
-
-Floats = NDArray[np.float32]
 
 KINDS = ("naturalistic", "regularized", "artificial")
 """The groups of a file of the three optima, in the order in which they are sought."""
@@ -23,18 +21,18 @@ KINDS = ("naturalistic", "regularized", "artificial")
 
 @dataclass(frozen=True)
 class OptimalStimulus:
-    """The clip of a movie set that excites a cell type most.
+    """A stimulus and the response to it: the naturalistic optimum, and what all three have.
 
     Attributes:
         stimulus: luminance, `(frames, columns)`.
         response: of the cell type in every column, `(frames, columns)`; NaN where it has no cell.
         central_response: of the cell read out, `(frames,)`.
-        peak_frame: frame at which that peaks within the read-out window.
+        peak_frame: frame at which the central response peaks within the read-out window.
     """
 
-    stimulus: Floats
-    response: Floats
-    central_response: Floats
+    stimulus: Singles
+    response: Singles
+    central_response: Singles
     peak_frame: int
 
     @property
@@ -45,26 +43,26 @@ class OptimalStimulus:
 
 @dataclass(frozen=True)
 class ArtificialStimulus(OptimalStimulus):
-    """The stimulus that a fit has found.
+    """The artificial optimum: a stimulus that a fit has found.
 
     Attributes:
         losses: total loss from the start (step 0) on, `(steps + 1,)`.
     """
 
-    losses: Floats
+    losses: Singles
 
 
 @dataclass(frozen=True)
 class RegularizedStimulus(OptimalStimulus):
-    """The best clip pulled to grey.
+    """The regularized optimum: the best clip pulled to grey.
 
     Attributes:
         losses: total loss from the start (step 0) on, `(steps + 1,)`.
         central_target_response: central response to the clip, `(frames,)`.
     """
 
-    losses: Floats
-    central_target_response: Floats
+    losses: Singles
+    central_target_response: Singles
 
 
 @dataclass(frozen=True)
@@ -79,9 +77,9 @@ class ItemOptima:
         naturalistic: the best clip.
         regularized: that clip pulled to grey.
         artificial: the stimulus that a fit has found.
-        span: from the response at grey to the ceiling; unknown if the artificial optimum was
-            sought without them.
-        aim: fraction of the way to the ceiling that was sought; NaN for a weighted loss.
+        span: response at grey and ceiling; unknown if the artificial optimum was sought without
+            a ceiling.
+        aim: fraction of the way from grey to the ceiling that was sought; NaN for a weighted loss.
     """
 
     label: str
@@ -161,7 +159,7 @@ class ThreeOptima(Sequence[ItemOptima]):
 
     @property
     def lattice(self) -> HexLattice:
-        """The columns."""
+        """Lattice of the stimuli and responses."""
         return HexLattice(self.artificial.extent)
 
     @property
@@ -220,7 +218,7 @@ def _optimum(result: Result, i: int) -> dict[str, Any]:
     return {**arrays, "peak_frame": result.frame_of_peak(i)}
 
 
-def _of_item(result: Result, name: str, i: int) -> Floats:
+def _of_item(result: Result, name: str, i: int) -> Singles:
     """An array of one item, cut to the item's own length."""
-    values: Floats = result[name][i, : int(result["n_frames"][i])]
+    values: Singles = result[name][i, : int(result["n_frames"][i])]
     return values

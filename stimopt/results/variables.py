@@ -30,12 +30,12 @@ def item_variables(
     """Items, their stimuli and the responses to them, simulated under the protocol.
 
     Args:
-        network: the network the items are of.
+        network: the network of the items.
         protocol: pre-stimulus, step and baseline.
         items: what was sought.
         labels: name of each item.
         stimulus: luminance in [0, 1], `(items, frames, columns)`.
-        lengths: frames of each item that count, `(items,)`; the rest becomes NaN.
+        lengths: frames of each item, `(items,)`; later frames become NaN.
     """
     lattice, per_stimulus = network.lattice, ("item", "frame", "column")
     lengths = np.asarray(lengths, dtype=np.int64)
@@ -92,6 +92,6 @@ def reading_variables(items: Sequence[Item], responses: NDArray[Any]) -> dict[st
 
 
 def array_of(tensor: Tensor) -> NDArray[Any]:
-    """The values of a tensor on any device, of its shape and type."""
+    """The values of a tensor on any device, with its shape and type."""
     array: NDArray[Any] = tensor.detach().cpu().numpy()
     return array
