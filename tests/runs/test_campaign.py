@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,20 @@ def test_a_folder_belongs_to_one_campaign(tmp_path: Path) -> None:
     for name, value in (("network_hash", "other"), ("cell_types", ["A", "B"]), ("seeds", [0])):
         with pytest.raises(DifferentRun, match=rf"expected {name} = .*another output folder"):
             claim(tmp_path, {**SETTINGS, name: value}, CHUNKS)
+
+
+def test_a_function_among_the_settings_is_the_same_in_every_process(tmp_path: Path) -> None:
+    def adam(value: int) -> Callable[[], int]:
+        def made() -> int:
+            return value
+
+        return made
+
+    one, other = adam(1), adam(2)  # One name at two addresses, as in two processes.
+    claim(tmp_path, {**SETTINGS, "model.optimizer": one}, CHUNKS)
+    claim(tmp_path, {**SETTINGS, "model.optimizer": other}, CHUNKS)
+    with pytest.raises(DifferentRun, match=r"expected model\.optimizer = "):
+        claim(tmp_path, {**SETTINGS, "model.optimizer": adam}, CHUNKS)
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
