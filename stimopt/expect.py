@@ -15,6 +15,7 @@ import difflib
 import math
 import operator
 from collections.abc import Collection, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,15 @@ def within(name: str, array: Any, low: float, high: float, advice: str) -> None:
 
 
 def most_similar(name: str, names: Sequence[str]) -> str | None:
-    """The one of `names` that is most like `name`, ignoring case; None if none is alike."""
-    by_lower = {candidate.lower(): candidate for candidate in names}
-    found = difflib.get_close_matches(name.lower(), by_lower, 1, 0.3)
-    return by_lower[found[0]] if found else None
+    """The one of `names` that is most like `name`, ignoring case; None if none is alike.
+
+    Of names equally alike, the one with the longest common beginning: T4a, not Tm4, for T4x.
+    """
+    wanted = name.lower()
+
+    def likeness(candidate: str) -> tuple[float, int]:
+        ratio = difflib.SequenceMatcher(None, candidate.lower(), wanted).ratio()
+        return ratio, sum(takewhile(bool, map(operator.eq, candidate.lower(), wanted)))
+
+    found = max(names, key=likeness, default="")
+    return found if likeness(found)[0] >= 0.3 else None

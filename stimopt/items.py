@@ -152,7 +152,7 @@ def choose_cell_types(network: ResponseModel, cell_types: str | Sequence[str]) -
     """Names of cell types, checked; `all` stands for every one.
 
     Raises:
-        ValueError: for an unknown name, with the nearest ones.
+        ValueError: for an unknown name, with the nearest one.
     """
     if isinstance(cell_types, str):
         if cell_types == ALL:

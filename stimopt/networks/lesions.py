@@ -48,7 +48,7 @@ def find_lesions(lesions: str | Sequence[str], connectome: Connectome) -> list[L
         connectome: to be lesioned.
 
     Raises:
-        ValueError: for an unknown cell type or pathway, with the nearest names, for a lesion listed
+        ValueError: for an unknown cell type or pathway, with the nearest name, for a lesion listed
             twice, or if there is none.
     """
     texts = lesions.split(",") if isinstance(lesions, str) else list(lesions)

@@ -120,7 +120,7 @@ def test_a_silenced_type_is_the_cut_of_all_its_pathways(circuit: Connectome) -> 
     ("lesions", "message"),
     [
         ("mi9>T4c", r"cell type to lesion as one of .*got 'mi9'; did you mean 'Mi9'\?"),
-        ("Mi9>T4x", "got 'T4x'; did you mean 'Tm4'"),
+        ("Mi9>T4x", "got 'T4x'; did you mean 'T4a'"),
         ("Mi9>T4c+", "got ''"),
         ("Mi9>T5c", r"a pathway to cut as one of 'Mi9>Mi4'.*got 'Mi9>T5c'; did you mean"),
         ("T4c", "expected synapses from T4c, got none"),
