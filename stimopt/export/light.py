@@ -15,6 +15,8 @@ Luminance = NDArray[np.float32]
 """In [0, 1], `(frames, columns)`."""
 Levels = NDArray[Any]
 """Whole numbers, `(frames, rows, columns)`, uint8 or uint16; row 0 is the top."""
+_EDGE = 1e-6
+"""Rounding of a mean over columns or frames, by which grey is not to pass a threshold at grey."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,13 @@ class Light:
         advice, highest = "None has grey as a level", self.levels - 1
         expect.whole("white", self.white, advice, at_least=1, at_most=highest, optional=True)
         expect.number("gamma", self.gamma, "1 is a linear display", above=0, at_most=10)
+        two, given = self.levels == 2, self.threshold is not None
+        lost = "with 2 levels grey is lost: give a threshold such as 0.5 to accept that"
         expect.that(
-            (self.threshold is not None) == (self.levels == 2),
+            given == two,
             "a threshold for 2 levels alone",
             f"{self.levels} levels and threshold {self.threshold}",
-            "with 2 levels grey is lost: give a threshold such as 0.5 to accept that",
+            lost if two else "leave threshold out, or take 2 levels",
         )
         advice = "0.5 is grey"
         expect.number("threshold", self.threshold, advice, at_least=0, at_most=1, optional=True)
@@ -65,7 +69,7 @@ class Light:
     def encode(self, luminance: NDArray[Any]) -> Levels:
         """Levels of luminance in [0, 1], uint8 or uint16."""
         if self.threshold is not None:
-            return (luminance > self.threshold).astype(np.uint8)
+            return (luminance > self.threshold + _EDGE).astype(np.uint8)
         scaled = self.top * np.clip(luminance, 0, 1) ** np.float32(1 / self.gamma)
         whole: Levels = np.rint(scaled).astype(np.uint8 if self.levels <= 256 else np.uint16)
         return whole

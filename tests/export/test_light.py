@@ -55,6 +55,8 @@ def test_two_levels_need_a_threshold() -> None:
         Light(2)
     light = Light(2, threshold=0.5)
     assert light.encode(np.float32([0, 0.5, 0.51, 1])).tolist() == [0, 0, 1, 1]
+    # Sums of weights that add up to 1 but for rounding are still grey.
+    assert light.encode(np.float32([0.5000001, 0.49999997])).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_two_levels_need_a_threshold() -> None:
         ({"levels": 4}, "levels of the display"),
         ({"levels": 16, "white": 16}, "white"),
         ({"gamma": 0}, "gamma"),
-        ({"levels": 16, "threshold": 0.5}, "2 levels alone"),
+        ({"levels": 16, "threshold": 0.5}, "leave threshold out, or take 2 levels"),
         ({"levels": 2, "threshold": 1.5}, "threshold"),
     ],
 )
