@@ -18,6 +18,7 @@ import pytest
 
 from stimopt.export.displays import Sphere
 from stimopt.export.formats import Stimpack
+from stimopt.export.light import Light
 from stimopt.export.session import Order, on_rig, write_session
 from stimopt.export.timing import Timing
 from stimopt.export.view import Rig
@@ -70,17 +71,23 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     return stand_in
 
 
+@pytest.mark.parametrize(
+    ("light", "grey"),
+    [(Light(), 127), (Light(gamma=2.2), 185), (Light(white=200), 100)],
+)
 def test_the_script_plays_the_session(
-    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, light: Light, grey: int
 ) -> None:
-    rig = Rig(Sphere(60, 20, 18), timing=Timing(grey_before=0.0, grey_after=0.0), outside="dark")
+    timing = Timing(grey_before=0.0, grey_after=0.0)
+    rig = Rig(Sphere(60, 20, 18), light=light, timing=timing, outside="dark")
     order = Order(repeats=2)
     (shown,) = on_rig([noise(4)], rig, Stimpack(), Protocol(), order)
     write_session([shown], Stimpack(), tmp_path / "out", order)
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)
     runpy.run_path(str(tmp_path / "out" / "play.py"), run_name="__main__")
-    assert server.background == 0.5 and len(server.loaded) == 2
+    # Between stimuli the level of grey, so that no trial begins or ends with a flash.
+    assert server.background == grey / 255 and len(server.loaded) == 2
     options = server.loaded[0]
     assert options["name"] == "PixMap" and options["surface"] == "spherical"
     assert options["frame_size"] == (18, 20, 3) and options["width"] == 60
