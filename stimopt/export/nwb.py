@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Nwb(Format):
         institution: where it was done.
 
     Raises:
-        ValueError: for a sex or moment that is none, or if pynwb is not installed.
+        ValueError: for a sex, age or moment that is none, or if pynwb is not installed.
     """
 
     name = "nwb"
@@ -59,6 +60,8 @@ class Nwb(Format):
         institution: str = "unknown",
     ) -> None:
         expect.one_of("sex", sex, ("F", "M", "U", "O"))
+        duration = re.fullmatch(r"P[0-9T][0-9YMWDTHS./P]*", age)
+        expect.that(duration, "age as a duration of ISO 8601", repr(age), "write it as P3D")
         self.moment, self.pynwb = _moment(start), _import("pynwb")
         self.subject = {"subject_id": subject, "sex": sex, "age": age, "description": "The fly."}
         self.about = {"experimenter": [experimenter], "institution": institution}
@@ -78,8 +81,8 @@ class Nwb(Format):
                 number = numbers.setdefault(frame.tobytes(), len(images))
                 if number == len(images):
                     name = f"frame_{number:05d}"
-                    picture = image.GrayscaleImage(name, np.array(frame), description=_PIXELS)
-                    images.append(picture)
+                    data = np.array(frame)
+                    images.append(image.GrayscaleImage(name=name, data=data, description=_PIXELS))
                 played.setdefault(each.stimulus.name, []).append(number)
         frames = self._frames(images, shown[0].rig)
         file = self._file()

@@ -36,7 +36,11 @@ def has_pynwb() -> bool:
 
 needs_pynwb = pytest.mark.skipif(not has_pynwb(), reason="the extra nwb (pynwb) is not installed")
 # Third-party packages warn of their own future.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "error:.*Using positional arguments for this method is discouraged",
+)
 
 
 @pytest.fixture
@@ -84,6 +88,7 @@ def test_the_extra_is_named_where_it_is_missing() -> None:
     ("options", "message"),
     [
         ({"sex": "female"}, "sex"),
+        ({"age": "3 days"}, "age .* got '3 days'; write it as P3D"),
         ({"start": "yesterday"}, "a moment after 1980"),
         ({"start": "2026-05-24T10:00:00"}, "time zone"),
     ],
