@@ -112,6 +112,11 @@ class Format(ABC):
         levels = rig.light.levels
         expect.one_of(f"levels of {self.name}", levels, self.levels, "choose among them")
 
+    def options(self) -> dict[str, Any]:
+        """Those that were chosen, for the sidecars."""
+        plain = (bool, int, float, str, type(None))
+        return {name: value for name, value in vars(self).items() if isinstance(value, plain)}
+
     @abstractmethod
     def write(self, shown: Shown, folder: Path) -> Path:
         """Write a stimulus into a folder; returns the file, or the folder of its frames."""

@@ -176,6 +176,7 @@ def _sidecar(shown: Shown, path: Path, folder: Path, format: Format) -> dict[str
         },
         "file": path.relative_to(folder).as_posix(),
         "format": format.name,
+        "format_options": format.options(),
         "sha256": _sha256(path),
         "luminance_sha256": hashlib.sha256(stimulus.luminance.tobytes()).hexdigest(),
         "row_0": format.row_0,
@@ -183,6 +184,7 @@ def _sidecar(shown: Shown, path: Path, folder: Path, format: Format) -> dict[str
         "eye": asdict(rig.eye),
         "drawn_by": f"a Gaussian {rig.width:g} degrees wide" if rig.width else "nearest column",
         "columns_outside_the_display": n_out,
+        "outside": rig.outside,
         "light": rig.light.describe(),
         "timing": shown.plan.describe(),
     }

@@ -16,6 +16,7 @@ from stimopt.export.directions import Eye
 from stimopt.export.displays import Arena, Sphere
 from stimopt.export.formats import Format, Npz, Shown
 from stimopt.export.g4 import G4
+from stimopt.export.g6 import G6
 from stimopt.export.light import Light
 from stimopt.export.session import Order, on_rig, write_session
 from stimopt.export.stimuli import add_controls
@@ -76,6 +77,18 @@ def test_a_sidecar_says_what_is_in_the_file(tmp_path: Path) -> None:
     assert card["columns"]["u"] == shown.stimulus.lattice.u.tolist()
     session = json.loads((tmp_path / "out" / "session.json").read_text())
     assert session["stimuli"]["noise"]["sha256"] == card["sha256"]
+
+
+def test_a_sidecar_repeats_the_options_of_the_format(tmp_path: Path) -> None:
+    rig = dataclasses.replace(RIG, display=Arena("G6 2x8of10"), light=Light(16))
+    made = G6(panel_hz=400, duty=90, ring_mask=True, rig_file="rig.yaml")
+    write_session(shown_in(Order(), made, rig), made, tmp_path / "out", Order())
+    card = json.loads((tmp_path / "out" / "noise.json").read_text())
+    options = {"panel_hz": 400, "duty": 90, "ring_mask": True, "rig_file": "rig.yaml"}
+    assert card["format_options"] == options and card["outside"] == "dark"
+    write_session(shown_in(Order()), Npz(), tmp_path / "arrays", Order())
+    session = json.loads((tmp_path / "arrays" / "session.json").read_text())
+    assert session["stimuli"]["noise"]["format_options"] == {}
 
 
 def test_pauses_of_an_arena_are_patterns_of_grey(tmp_path: Path) -> None:
