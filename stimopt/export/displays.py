@@ -252,7 +252,10 @@ class Arena(Display):
         ok = rows >= 1 and 1 <= columns <= ring and ring >= 3 and rows * columns <= 255
         advice = "see the registered ones: " + ", ".join(_REGISTERED)
         expect.that(ok, "an arena with its panels within a ring", repr(self.name), advice)
-        expect.number("front", self.front, "pixels from the left edge", optional=True)
+        around = ring * PIXELS[self.generation]
+        advice = f"count pixels from the left edge; the full ring has {around}"
+        bounds = {"at_least": -around, "at_most": around}
+        expect.number("front", self.front, advice, **bounds, optional=True)
         if self.arena_id is not None:
             low, high = _OWN_IDS[self.generation]
             known = self.arena_id in (0, _REGISTERED.get(self.name))

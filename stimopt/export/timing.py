@@ -157,11 +157,10 @@ def _advice(rate: float, per_frame: float) -> str:
     if abs(per_frame / whole - 1) < 0.01:
         nearly = "a refresh" if whole == 1 else f"{whole} refreshes"
         return f"a frame is nearly {nearly}: fit again with protocol.dt={whole / rate!r}"
-    dropped = max(0.0, 1 - per_frame)
-    return (
-        f"resampling hold would drop {100 * dropped:.0f} % of the frames and show others for "
-        "unequal times, mean would blur them"
-    )
+    hold = "show frames for unequal times"
+    if per_frame < 1:
+        hold = f"drop {100 * (1 - per_frame):.0f} % of the frames"
+    return f"resampling hold would {hold}, mean would blur them"
 
 
 def _is_whole(number: float) -> bool:

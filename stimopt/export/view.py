@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import embedding_bag
 
 from stimopt import expect
-from stimopt.export.directions import Array, Eye
+from stimopt.export.directions import Array, Eye, angles
 from stimopt.export.displays import Display
 from stimopt.export.light import Levels, Light, Luminance
 from stimopt.export.timing import Timing
@@ -92,7 +92,8 @@ class View:
         self.directions = rig.eye.directions(lattice, u, v)
         self.shown = rig.display.contains(self.directions)
         centre, n_out = lattice.index(u, v), int((~self.shown).sum())
-        where = f"u={u}, v={v}"
+        azimuth, elevation = angles(self.directions[centre])
+        where = f"u={u}, v={v} at azimuth {azimuth:.3g} and elevation {elevation:.3g} degrees"
         advice = "place it by the eye's azimuth and elevation"
         expect.that(self.shown[centre], "the column read out on the display", where, advice)
         expect.that(

@@ -120,6 +120,8 @@ def test_flips_undo_themselves() -> None:
         (lambda: FlatScreen(distance_mm=0), "distance_mm"),
         (lambda: FlatScreen(width_px=100_000, height_px=1000), "pixels"),
         (lambda: FlatScreen(flip="both"), "flip"),
+        (lambda: Arena("G4 3x12", front=193), "front .* <= 192 or None, got 193"),
+        (lambda: Arena("G6 2x8of10", front=-201), "front >= -200"),
         (lambda: Sphere(width_deg=180, width_px=10, height_px=11), "at most 180 degrees"),
     ],
 )

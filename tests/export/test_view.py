@@ -127,7 +127,8 @@ def test_a_display_too_small_says_how_many_columns_fall_outside() -> None:
 
 
 def test_the_column_read_out_must_be_on_the_display() -> None:
-    with pytest.raises(ValueError, match="the column read out on the display"):
+    place = "the column read out on the display, got u=0, v=0 at azimuth 0 and elevation 60 degrees"
+    with pytest.raises(ValueError, match=place):
         rig(Arena("G4.1 2x12"), eye=Eye(azimuth=0, elevation=60)).view(LATTICE)
 
 
