@@ -53,9 +53,14 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     add("--to", choices=list(FORMATS), default=to, help="the format")
     add("--display_type", choices=list(DISPLAYS), default=usual, help="what shows it")
     add("--items", type=str, default="all", help="labels or cell types, commas between, or all")
-    add("--kinds", type=list[str], default=["artificial"], help="of a file of the three optima")
+    add(
+        "--kinds",
+        type=list[str] | str,
+        default=["artificial"],
+        help="of a file of the three optima",
+    )
     controls = "after every stimulus: reversed, inverted, mirrored, scrambled, and grey once"
-    add("--controls", type=list[str], default=[], help=controls)
+    add("--controls", type=list[str] | str, default=[], help=controls)
     add("--output", type=str, default="logs/export", help="folder to be created")
     add("--overwrite", type=bool, default=False, help="replace an earlier session")
     add("--seen_back", type=bool, default=False, help="simulate what the fly sees of the files")

@@ -51,12 +51,21 @@ class Stimulus:
     kind: str = "artificial"
 
 
-def results_of(found: Result | ThreeOptima, kinds: Sequence[str] = ("artificial",)) -> list[Result]:
+def listed(names: str | Sequence[str]) -> list[str]:
+    """Names once each; several in one string have commas between."""
+    parts = names.split(",") if isinstance(names, str) else names
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def results_of(
+    found: Result | ThreeOptima, kinds: str | Sequence[str] = ("artificial",)
+) -> list[Result]:
     """The results in a file that hold the kinds sought; a file of one result holds its own.
 
     Raises:
         ValueError: for a kind that is none, or no kind.
     """
+    kinds = listed(kinds)
     expect.that(kinds, "at least one kind of optimum", "none", "name some, such as artificial")
     for kind in kinds:
         expect.one_of("kind of optimum", kind, KINDS)
@@ -73,9 +82,7 @@ def choose_stimuli(results: Sequence[Result], items: str | Sequence[str] = ALL) 
     Raises:
         ValueError: for an unknown item, or a stimulus that is not finite or out of range.
     """
-    chosen = items
-    if isinstance(items, str):
-        chosen = [part.strip() for part in items.split(",") if part.strip()]
+    chosen = listed(items)
     expect.that(chosen, "at least one item", "none", "name some, or all")
     every = [
         (result, i, {ALL, str(result["label"][i]), str(result["cell_type"][i])})
@@ -119,18 +126,19 @@ def _stimulus(result: Result, i: int, several: bool) -> Stimulus:
 
 
 def add_controls(
-    stimuli: Sequence[Stimulus], controls: Sequence[str], seed: int = 0
+    stimuli: Sequence[Stimulus], controls: str | Sequence[str], seed: int = 0
 ) -> list[Stimulus]:
     """Stimuli, then the controls of each; `grey` comes once, as long as the longest.
 
     Args:
         stimuli: to be controlled.
-        controls: of `CONTROLS`, and `grey`.
+        controls: of `CONTROLS`, and `grey`; several in one string with commas between.
         seed: of the scrambled phases.
 
     Raises:
         ValueError: for an unknown control.
     """
+    controls = listed(controls)
     for control in controls:
         expect.one_of("control", control, [*CONTROLS, "grey"])
     made = [

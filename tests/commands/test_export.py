@@ -58,7 +58,7 @@ def test_kinds_and_controls_of_the_three_optima(
 ) -> None:
     path = random_optima(small_network).write(tmp_path / "optima.h5")
     out = tmp_path / "out"
-    arguments = ["--items=T4c", "--kinds=[naturalistic, regularized]", "--controls=[grey]"]
+    arguments = ["--items=T4c", "--kinds=[naturalistic, regularized]", "--controls=grey,grey"]
     arguments += ["--display_type=screen", "--display.width_px=40", "--display.height_px=30"]
     arguments += ["--order.repeats=2", "--order.pause=0.1", f"--output={out}", *SHORT]
     assert run([str(path), *arguments]) == 0
@@ -132,6 +132,7 @@ def test_the_number_of_steps_may_be_left_out() -> None:
         (["--to=npz", "--timing.refresh=60"], "a multiple of 100 Hz"),
         (["--to=npz", "--seen_back=true", "--network.extent=3"], "the network of the result"),
         (["--to=npz", "--controls=[backwards]"], "control"),
+        (["--to=npz", "--kinds=best"], "kind of optimum as one of .* got 'best'"),
         (["--to=npz", "--fit_to_rig=-3"], "fit_to_rig"),
     ],
 )

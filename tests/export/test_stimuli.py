@@ -44,6 +44,8 @@ def test_the_three_optima_are_told_apart_by_name(small_network: FrozenNetwork) -
     results = results_of(optima, ["naturalistic", "artificial"])
     names = [s.name for s in choose_stimuli(results, "T4c")]
     assert names == ["T4c_naturalistic", "T4c-seed0_artificial", "T4c-seed7_artificial"]
+    twice = results_of(optima, "naturalistic, naturalistic,artificial")
+    assert [result.kind for result in twice] == ["naturalistic", "artificial"]
     with pytest.raises(ValueError, match="kind of optimum"):
         results_of(optima, ["best"])
 
@@ -77,6 +79,8 @@ def test_controls_follow_all_stimuli() -> None:
     assert [s.kind for s in shown] == ["artificial"] * 2 + ["reversed"] * 2 + ["grey"]
     assert shown[-1].luminance.shape == one.luminance.shape
     assert (shown[-1].luminance == 0.5).all()
+    repeated = add_controls([one], "reversed, reversed,grey")
+    assert [stimulus.name for stimulus in repeated] == ["noise", "noise_reversed", "grey"]
     with pytest.raises(ValueError, match="control"):
         add_controls([one], ["backwards"])
 
