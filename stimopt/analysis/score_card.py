@@ -18,6 +18,7 @@ from stimopt.analysis.flyvis_probes import ProbeResponses
 from stimopt.analysis.indices import angle_between, direction_tuning, finite_mean
 from stimopt.analysis.stimulus_tuning import stimulus_tuning
 from stimopt.analysis.summary import SELECTIVE
+from stimopt.analysis.transfer import require_one_level
 from stimopt.lattice import Floats
 from stimopt.networks.model import ResponseModel
 from stimopt.results.result import Result
@@ -194,9 +195,10 @@ def score_optima(network: ResponseModel, optima: Result) -> ScoreCard:
         optima: of a search or fit; of several for one cell the first counts.
 
     Raises:
-        ValueError: for optima of another network, or stimuli that suppress.
+        ValueError: for optima of another network, a ladder, or stimuli that suppress.
     """
     optima.require_network(network)
+    require_one_level(optima)
     excite = optima.config.get("sign", 1) == 1
     expect.that(excite, "stimuli that excite", "ones that suppress", "fit with sign 1")
     names = list(dict.fromkeys(map(str, optima["cell_type"])))

@@ -135,15 +135,23 @@ def transfer(
         ranges: as for `normalized_responses`.
 
     Raises:
-        ValueError: as there, and for a missing optimum, or a single network.
+        ValueError: as there, and for a missing optimum, a ladder, or a single network.
     """
     positions = range(network.n_networks)
     expect.that(len(positions) > 1, "several networks", "one", "load those to compare")
     optima.require_network(network)
+    require_one_level(optima)
     names = list(dict.fromkeys(map(str, optima["cell_type"])))
     rows = _rows(optima, "an optimum of every type for every network", names, positions)
     values = normalized_responses(network, optima, ranges)[rows]
     return TransferMatrix(tuple(names), network.names, np.moveaxis(values, 2, 1))
+
+
+def require_one_level(optima: Result) -> None:
+    """Reject a ladder: its first stimulus of a cell is not its optimum, but its lowest rung."""
+    levels = set(optima["fraction"].tolist()) if "fraction" in optima.variables else set()
+    got, advice = f"a ladder of {len(levels)}", "seek one, such as by --method efficient"
+    expect.that(len(levels) <= 1, "optima of one level", got, advice)
 
 
 def _rows(
@@ -153,7 +161,10 @@ def _rows(
     columns = [result[name].tolist() for name in ("cell_type", "network", *more)]
     wanted: list[Any] = [(t, k, *more.values()) for k in networks for t in cell_types]
     keys = list(zip(*columns, strict=True))
-    missing = [f"{key[0]} of {result.network_names[key[1]]}" for key in wanted if key not in keys]
+    names = dict(enumerate(result.network_names))
+    missing = [
+        f"{key[0]} of {names.get(key[1], f'network {key[1]}')}" for key in wanted if key not in keys
+    ]
     advice = "seek it for all of these networks, with one set of options"
     expect.that(not missing, what, f"none of {', '.join(missing[:5])}", advice)
     return np.array([keys.index(key) for key in wanted]).reshape(len(networks), len(cell_types))
@@ -176,7 +187,8 @@ def normalized_responses(
         `(items, networks)`; 0 is grey, 1 the ceiling, NaN where a response is not finite.
 
     Raises:
-        ValueError: for a result of other networks or another protocol, or a missing ceiling.
+        ValueError: for a result of other networks or another protocol, or a missing ceiling; for
+            ceilings of anything but the voltage of one cell in one frame.
     """
     ranges = stimuli if ranges is None else ranges
     ranges.require_network(network)
@@ -187,9 +199,18 @@ def normalized_responses(
     positions, sign = range(network.n_networks), int(stimuli.config.get("sign", 1))
     names, of_item = np.unique(shown.cell_types, return_inverse=True)
     scale = ResponseScale.of(ranges, names.tolist(), positions, sign)
+    _require_voltages(ranges)
     peaks = [shown.peaks(traces_of(network, shown.in_network(network, k))).value for k in positions]
     responses = (np.stack(peaks) - scale.grey[:, of_item]) / scale.span[:, of_item]
     return np.asarray(np.where(np.isfinite(responses), responses, np.nan).T)
+
+
+def _require_voltages(ranges: Result) -> None:
+    """Reject ceilings that have another scale than the peaks that they are to normalize."""
+    objective, several = ranges.config.get("objective"), "reading_response" in ranges.variables
+    got = "those of several cells together" if several else f"those of objective {objective}"
+    wanted, advice = "ceilings of each cell by objective last_frame", "seek and pass such as ranges"
+    expect.that(objective == "last_frame" and not several, wanted, got, advice)
 
 
 class LeftOut(NamedTuple):

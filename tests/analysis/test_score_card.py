@@ -14,6 +14,7 @@ from stimopt.analysis.score_card import ScoreCard, score_optima, score_probes
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network, flyvis_network
 from stimopt.optimize.generate import StimulusGenerator
+from stimopt.results import Variable
 from stimopt.runs.trainer import fit
 from tests.analysis.cases import DETECTORS
 
@@ -101,6 +102,10 @@ def test_refuses_optima_of_others_and_suppressing_ones(circuit: FrozenNetwork) -
         score_optima(circuit, fits.result())
     with pytest.raises(ValueError, match="load that network"):
         score_optima(builtin_network(extent=3), fits.result())
+    found = StimulusGenerator(circuit, "T4c", t_stim=0.1, seeds=[0, 1]).result()
+    found.variables["fraction"] = Variable(("item",), np.array([-1.0, 1.0]))
+    with pytest.raises(ValueError, match="one level, got a ladder of 2"):
+        score_optima(circuit, found)
 
 
 def test_trained_networks_have_the_fits_of_flyvis(

@@ -45,6 +45,7 @@ def ranges(optima: Result) -> Result:
     return dataclasses.replace(
         optima,
         kind="range",
+        config={"objective": "last_frame"},
         variables={name: Variable(("item",), values) for name, values in variables.items()},
     )
 
@@ -120,6 +121,10 @@ def test_refuses_what_cannot_be_compared(
     one = builtin_network(extent=3)
     one_optimum = StimulusGenerator(one, "T4c", t_stim=0.1).result()
     lacking = StimulusGenerator(both, list(TYPES), t_stim=0.1, networks=[0]).result()
+    mean = dataclasses.replace(ranges, config={"objective": "window_mean"})
+    several = {**ranges.variables, "reading_response": Variable(("item",), np.zeros(4))}
+    rungs = Variable(("item",), np.array([-1.0, -1.0, 1.0, 1.0]))
+    ladder = dataclasses.replace(optima, variables={**optima.variables, "fraction": rungs})
     flat = dataclasses.replace(
         ranges,
         variables={**ranges.variables, "objective": ranges.variables["grey_objective"]},
@@ -132,11 +137,16 @@ def test_refuses_what_cannot_be_compared(
         ("load that network", both, one_optimum, ranges),
         ("one of kind artificial", both, optima, None),
         ("constant ones of T4c", both, optima, flat),
+        ("those of objective window_mean", both, optima, mean),
+        ("of several cells", both, optima, dataclasses.replace(ranges, variables=several)),
+        ("a ladder of 2", both, ladder, ranges),
     ):
         with pytest.raises(ValueError, match=r"^expected .*, got .*; ") as error:
             (normalized_responses if "first" in message else transfer)(network, stimuli, scale)
         assert message in str(error.value)
     with pytest.raises(ValueError, match=r"got none of Mi1 of "):
         ResponseScale.of(ranges, ["T4c", "Mi1"], [0])
+    with pytest.raises(ValueError, match=r"got none of T4c of network 2"):
+        ResponseScale.of(ranges, ["T4c"], [0, 2])
     with pytest.raises(ValueError, match=r"expected the floor .*got none of T4c"):
         ResponseScale.of(ranges, ["T4c"], [0], sign=-1)
