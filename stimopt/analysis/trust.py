@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stimopt import expect
 from stimopt.analysis import robustness
 from stimopt.analysis.criteria import CRITERIA, checked_thresholds
 from stimopt.analysis.indices import percentile_of
@@ -24,6 +25,9 @@ PASSED, FAILED, SKIPPED = 1, 0, -1
 
 WITHOUT_DRIVE = ("reproduced", "finite", "restarts")
 """Checks whose figure is not of the drive by the stimulus."""
+
+OF_VOLTAGE = ("last_frame", "soft_peak", "exp_last_frame")
+"""Objectives that rise and fall with the peak of one voltage."""
 
 Figures = np.ma.MaskedArray[Any, Any]
 """`(items,)`; masked where a check is skipped."""
@@ -51,14 +55,16 @@ def check_optima(
         result: of a search or fit; of the three optima the artificial one is checked.
         network: the one the result is of.
         clips: of a search with the same network and protocol; the three optima have them.
-        others: networks of the same lattice and cell types; those of a result of several count,
-            too.
+        others: networks of the same lattice and cell types, as a list; those of a result of several
+            count, too.
         thresholds: by name of the criterion, where they are not the default.
 
     Returns:
         A result of kind `checked`: `criterion` and `threshold` `(check,)`, `figure` and `outcome`
         `(item, check)`, the latter 1 where it passes, 0 where it fails and -1 where it was
-        skipped, and `passed` `(item,)`, whether nothing fails.
+        skipped, and `passed` `(item,)`, whether nothing fails. `optimality` is skipped for stimuli
+        that were not free to drive their cell alone: those of an objective that is no peak voltage,
+        of several cells or networks, of few columns, filtered, or with penalties but for grey.
 
     Raises:
         ValueError: for a result without stimuli or of another network, clips of another network or
@@ -66,6 +72,8 @@ def check_optima(
     """
     if isinstance(result, ThreeOptima):
         clips, result = result.naturalistic if clips is None else clips, result.artificial
+    alone = isinstance(others, ResponseModel)
+    expect.that(not alone, "other networks as a list", "one network", "pass [network]")
     limits = checked_thresholds(thresholds or {})
     shown = ShownStimuli.of(result, network)
     figures = _Measures(result, network, shown, clips, others).all()
@@ -138,8 +146,9 @@ class _Measures:
         return self.result["fraction_reached"] / sought
 
     def optimality(self) -> Any:
-        if self.result.kind not in ("range", "artificial"):
-            return self._skipped()  # clips, and what stays near them, are no optima of pixels
+        # Clips, and what stays near them, are no optima of pixels.
+        if self.result.kind not in ("range", "artificial") or not _seeks_drive(self.result):
+            return self._skipped()
         measure, free = robustness.gain_by_small_steps, self.result.kind == "range"
         return measure(self.network, self.shown, self.drive, free)
 
@@ -225,3 +234,12 @@ class _Measures:
 
     def _skipped(self) -> Any:
         return np.ma.array(np.full(len(self.shown), np.nan), mask=True)
+
+
+def _seeks_drive(result: Result) -> bool:
+    """Whether all pixels were free to drive one cell further, but for the distance to grey."""
+    config, shared = result.config, {"reading_response", "columns_used"} & result.variables.keys()
+    penalties = {name for name in config if name.startswith("penalties.")}
+    filtered = str(config.get("parametrization")).startswith(("Filtered", "Bandlimited"))
+    of_voltage = config.get("objective", "last_frame") in OF_VOLTAGE
+    return of_voltage and not (shared or filtered or penalties - {"penalties.grey"})

@@ -16,7 +16,9 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.efficient import EfficientGenerator
+from stimopt.optimize.filtered import Bandwidth
 from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.minimal import MinimalGenerator
 from stimopt.protocol import Protocol
 from stimopt.results import Result, Variable
 from stimopt.runs.trainer import fit
@@ -124,6 +126,22 @@ def test_a_search_that_stopped_early_is_caught(network: FrozenNetwork, clean: Re
     # A weighted loss that was hardly followed: a better stimulus lies at the same distance.
     noise = StimulusGenerator(network, "T4c", **SHORT).result()
     assert outcomes(check_optima(noise, network))["optimality"] == FAILED
+
+
+def test_what_was_sought_beside_the_drive_is_no_search_that_stopped_early(
+    network: FrozenNetwork, clean: Result
+) -> None:
+    smooth = {"grey": 100.0, "roughness": 100.0}
+    for sought in (
+        ceiling(network, contrast=["T4d"]),
+        ceiling(network, objective="window_mean"),
+        ceiling(network, bandwidth=Bandwidth(t_hold=0.1)),
+        fit(MinimalGenerator(network, "T4c", ceiling=clean, **SHORT), steps=30),
+        fit(StimulusGenerator(network, "T4c", penalties=smooth, **SHORT), steps=30),
+    ):
+        assert outcomes(check_optima(sought, network))["optimality"] == SKIPPED
+    peak = ceiling(network, objective="soft_peak")
+    assert outcomes(check_optima(peak, network))["optimality"] == PASSED
 
 
 def test_seeds_that_end_apart_are_caught(network: FrozenNetwork) -> None:
@@ -245,6 +263,8 @@ def test_refuses_results_without_stimuli_and_networks_of_another_size(
         check_optima(dataclasses.replace(clean, variables=without), network)
     with pytest.raises(ValueError, match="expected another network with 91 columns"):
         check_optima(clean, network, others=[builtin_network(extent=4)])
+    with pytest.raises(ValueError, match=r"as a list, got one network; pass \[network\]"):
+        check_optima(clean, network, others=network)  # type: ignore[arg-type]
 
 
 def test_every_criterion_says_what_it_measures_and_why() -> None:
