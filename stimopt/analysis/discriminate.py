@@ -105,13 +105,19 @@ def choose_questions(
         number: of questions; of a stimulus there is one at most.
 
     Returns:
-        Stimulus and frame of each, `(number,)`; fewer if there are fewer stimuli.
+        Stimulus and frame of each, `(number,)`; fewer if there are fewer stimuli to ask about.
 
     Raises:
-        ValueError: for a single class, or numbers out of range.
+        ValueError: for a single class, numbers out of range, or arrays that do not fit or have no
+            stimulus to which all networks respond in finite numbers.
     """
     values, labels = np.asarray(responses, np.float64), np.asarray(classes)
+    axes = ("networks", "stimuli", "frames")
+    expect.shape("responses", values, axes, "pass those of one cell type")
     expect.shape("classes", labels, (len(values),), "pass one for each network")
+    known = np.isfinite(values).all(axis=0).any(axis=-1)
+    advice = "leave out networks that are not stable"
+    expect.that(known.any(), "a stimulus with finite responses of all networks", "none", advice)
     expect.number("noise", noise, "0.1 is usual", above=0)
     expect.whole("number of stimuli", number, "4 is usual", at_least=1)
     names = list(dict.fromkeys(labels.tolist()))
@@ -122,7 +128,7 @@ def choose_questions(
     spread = noise**2 + (variances[a] + variances[b]) / 2
     squares = (means[a] - means[b]) ** 2 / spread
     total = np.zeros(len(squares))
-    stimuli, frames = np.zeros((2, min(number, values.shape[1])), np.int64)
+    stimuli, frames = np.zeros((2, min(number, known.sum())), np.int64)
     for n in range(len(stimuli)):
         bound = np.exp(-(total[:, None, None] + squares) / 8).sum(axis=0)
         bound[stimuli[:n]] = np.inf
@@ -150,7 +156,7 @@ def named_right(
     Args:
         candidates: normalized responses to each question, `(networks, questions)`.
         classes: class of each of them, `(networks,)`.
-        fly: its responses, `(questions,)`.
+        fly: its responses, `(questions,)`; it is never named if one is not finite.
         truth: its class.
         noise: standard deviation of a trial.
         trials: shown in all.
@@ -161,15 +167,23 @@ def named_right(
         Fraction of the experiments after each number of trials from 1 on, `(trials,)`.
 
     Raises:
-        ValueError: for numbers out of range.
+        ValueError: for numbers out of range, or arrays that do not fit or are not finite.
     """
     expect.number("noise", noise, "0.1 is usual", above=0)
     for name, value in (("trials", trials), ("draws", draws)):
         expect.whole(name, value, "at least 1", at_least=1)
     expected, labels = np.asarray(candidates, np.float64), np.asarray(classes)
+    own, advice = np.asarray(fly, np.float64), "pass a response to each question"
+    expect.shape("responses of candidates", expected, ("networks", "questions"), advice)
+    expect.finite("responses of candidates", expected, "ask what all of them answer")
+    expect.shape("classes", labels, (len(expected),), "pass one for each network")
+    expect.shape("responses of a fly", own, (expected.shape[1],), advice)
+    expect.that(truth in labels, "a fly of one of the classes", truth, "pass its class")
+    if not np.isfinite(own).all():
+        return np.zeros(trials)
     asked = np.arange(trials) % expected.shape[1]
     random = np.random.default_rng(seed)
-    answers = np.asarray(fly, np.float64)[asked] + random.normal(0, noise, (draws, trials))
+    answers = own[asked] + random.normal(0, noise, (draws, trials))
     errors = (answers[:, None] - expected[:, asked]) ** 2  # (draws, networks, trials)
     likelihood = -errors.cumsum(axis=2) / (2 * noise**2)
     likelihood -= likelihood.max(axis=1, keepdims=True)

@@ -80,6 +80,7 @@ class _Experiment:
         self.of_fits = {"protocol": protocol, "t_stim": config.t_stim, "anneal": config.steps}
         if config.ranges:
             self.ranges = fitted(config.ranges)
+            self.ranges.require_network(network)
         else:
             sought = ResponseRange(network, self.names, **self.of_fits)
             folder = self.folder / "ranges"
@@ -94,7 +95,7 @@ class _Experiment:
         rounds = [self.lesioned] if self.lesioned else self.left_out(shown)
         for chosen in rounds:
             self.ask(chosen, shown)
-        self.write(chance=1 / len(set(rounds[-1].candidates.values())))
+        self.write(self.chance(rounds))
         return 0
 
     def shown(self) -> dict[str, Floats]:
@@ -108,6 +109,27 @@ class _Experiment:
         flashes = [[flash(lattice, shade, radius, on, on) for radius, shade in discs]]
         stimuli = {"clips": clips, "edges": edges, "flashes": flashes}
         return {name: self.responses(batches) for name, batches in stimuli.items()}
+
+    def named(self, key: str, stimulus: int, made: Sequence[str]) -> str:
+        """A stimulus of a set in words, or a clip's number among the samples."""
+        edges = itertools.product(SPEEDS, ("ON", "OFF"), ANGLES_DEG)
+        discs = itertools.product((*SIZES, self.network.lattice.extent), ("black", "white"))
+        words: dict[str, Sequence[str]] = {
+            MADE: made,
+            "edges": [f"{kind} to {a:g} degrees, {v:g} columns/s" for v, kind, a in edges],
+            "flashes": [f"{shade}, within {radius} columns" for radius, shade in discs],
+        }
+        if key in words:
+            return words[key][stimulus]
+        return f"sample {stimulus + self.config.data.start_sample}"
+
+    def chance(self, rounds: Sequence[Round]) -> dict[str, float]:
+        """Part of the flies named right by guessing, for each cell type and for all."""
+        guessed = defaultdict[str, list[float]](list)
+        for chosen in rounds:
+            for group in (ALL_TYPES, *chosen.cell_types):
+                guessed[group] += [1 / len(set(chosen.candidates.values()))] * len(chosen.flies)
+        return {group: float(np.mean(each)) for group, each in guessed.items()}
 
     def responses(self, batches: Iterable[Any]) -> Floats:
         """Normalized responses `(networks, types, stimuli, frames)`; NaN after the end."""
@@ -158,14 +180,14 @@ class _Experiment:
                         "cell_type": name,
                         "set": key,
                         "question": number,
-                        "stimulus": list(made)[stimulus] if key == MADE else stimulus,
+                        "stimulus": self.named(key, int(stimulus), list(made)),
                         "read_at_s": self.protocol.seconds(int(frame)),
                         "flies": ", ".join(self.network.names[k] for k in chosen.flies),
                     }
                     for number, (stimulus, frame) in asked_about
                 ]
 
-    def write(self, chance: float) -> None:
+    def write(self, chance: Mapping[str, float]) -> None:
         """Write `identification.csv`, `questions.csv` and `identification.png`."""
         seed, trial = self.config.seed, self.config.trials // 2
         fractions = {which: np.concatenate(each) for which, each in self.fractions.items()}

@@ -16,7 +16,10 @@ Curve = Sequence[ArrayLike]
 
 
 def plot_identification(
-    curves: Mapping[str, Mapping[str, Curve]], chance: float | None = None, *, columns: int = 3
+    curves: Mapping[str, Mapping[str, Curve]],
+    chance: Mapping[str, float] | None = None,
+    *,
+    columns: int = 3,
 ) -> Figure:
     """Draw a panel for each cell type, with a curve and its interval for each set of stimuli.
 
@@ -26,7 +29,7 @@ def plot_identification(
 
     Args:
         curves: by cell type, then by set of stimuli.
-        chance: fraction named right by guessing.
+        chance: fraction named right by guessing, by cell type.
         columns: panels in a row.
 
     Raises:
@@ -40,7 +43,7 @@ def plot_identification(
             ax.fill_between(trials, low, high, color=color, alpha=0.15, lw=0)
             ax.plot(trials, fraction, color=color, lw=1.3, label=label)
         if chance is not None:
-            ax.axhline(chance, color="0.6", lw=0.7, ls=":")
+            ax.axhline(chance[name], color="0.6", lw=0.7, ls=":")
         ax.set_ylim(0, 1.02)
         ax.set_title(name, fontsize=style.LABEL_SIZE)
         style.open_axes(ax)

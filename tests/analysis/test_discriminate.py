@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import erf, sqrt
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,3 +91,31 @@ def test_refuses_what_makes_no_sense() -> None:
         with pytest.raises(ValueError, match=r"^expected .*, got .*") as error:
             call()
         assert message in str(error.value)
+
+
+def test_what_is_not_finite_is_neither_asked_about_nor_named() -> None:
+    responses = np.zeros((2, 3, 4))
+    responses[1, 0] = responses[1, 1] = 1.0
+    responses[0, 0, :], responses[1, 2, :] = np.nan, np.nan
+    assert choose_questions(responses, [0, 1], noise=0.1, number=3)[0].tolist() == [1]
+    with pytest.raises(ValueError, match="a stimulus with finite responses of all networks"):
+        choose_questions(responses[:, [0, 2]], [0, 1], noise=0.1, number=3)
+    candidates = [[0.0, 1.0], [1.0, 0.0]]
+    assert named_right(candidates, [0, 1], [np.nan, 1.0], 0, 0.1, trials=3).tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("message", "candidates", "classes", "fly", "truth"),
+    [
+        (r"candidates \(networks, questions\), got \(2, 0\)", np.zeros((2, 0)), [0, 1], [], 0),
+        ("finite responses of candidates", [[0.0], [np.nan]], [0, 1], [0.0], 0),
+        (r"classes \(2\), got \(1,\)", [[0.0], [1.0]], [0], [0.0], 0),
+        (r"of a fly \(1\), got \(2,\)", [[0.0], [1.0]], [0, 1], [0.0, 1.0], 0),
+        ("a fly of one of the classes, got 5", [[0.0], [1.0]], [0, 1], [0.0], 5),
+    ],
+)
+def test_refuses_answers_that_do_not_fit(
+    message: str, candidates: Any, classes: list[int], fly: list[float], truth: int
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        named_right(candidates, classes, fly, truth, 0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 import shutil
 from pathlib import Path
@@ -13,9 +14,15 @@ import pytest
 import torch
 
 from stimopt.analysis.discriminate import Round, judge
+from stimopt.analysis.edge_tuning import moving_edge, moving_edges
+from stimopt.analysis.flyvis_probes import ANGLES_DEG
 from stimopt.cli import main
+from stimopt.commands.discriminate import SPEEDS, _Experiment
+from stimopt.networks.opening import builtin_network
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.limited import discriminating
+from stimopt.plotting.identification import plot_identification
+from stimopt.protocol import Protocol
 from stimopt.runs.trainer import fit
 from tests.search.cases import two_networks
 
@@ -49,6 +56,13 @@ def test_lesioned_copies_play_the_fly(
         assert 0 <= float(row["low"]) <= float(row["fraction"]) <= float(row["high"]) <= 1
     made = [row for row in rows(tmp_path / "questions.csv") if row["set"] == "discriminating"]
     assert {row["stimulus"] for row in made} == {"000 over 001", "001 over 000"}
+    for key, words in (
+        ("clips", r"sample \d"),
+        ("edges", r"(ON|OFF) to \d+ degrees, [\d.]+ columns/s"),
+        ("flashes", r"(black|white), within [136] columns"),
+    ):
+        named = [row["stimulus"] for row in rows(tmp_path / "questions.csv") if row["set"] == key]
+        assert named and all(re.fullmatch(words, text) for text in named)
     assert (tmp_path / "identification.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((tmp_path / "fits" / "lesions").glob("*/result.h5"))) == 2
 
@@ -79,12 +93,49 @@ def test_a_network_left_out_is_named_by_its_twin(
     assert set(made[:2]) == {"b+d over c", "c over b+d"}
 
 
+def test_edges_and_flashes_are_named_in_the_order_in_which_they_are_shown() -> None:
+    network, protocol = two_networks(extent=6), Protocol()
+    experiment = _Experiment.__new__(_Experiment)
+    experiment.network = network
+    edges = [moving_edges(network.lattice, ANGLES_DEG, speed, protocol) for speed in SPEEDS]
+    numbers = itertools.product(SPEEDS, (1, 0), ANGLES_DEG)
+    for k, (speed, shade, angle) in enumerate(numbers):
+        name = f"{'ON' if shade else 'OFF'} to {angle:g} degrees, {speed:g} columns/s"
+        assert experiment.named("edges", k, []) == name
+        group, place = divmod(k, 2 * len(ANGLES_DEG))
+        wanted = moving_edge(network.lattice, angle, 2 * shade - 1, speed, protocol)
+        np.testing.assert_array_equal(edges[group][place], wanted)
+    assert experiment.named("flashes", 1, []) == "white, within 1 columns"
+    assert experiment.named("flashes", 4, []) == "black, within 6 columns"
+
+
+def test_chance_is_that_of_the_classes_of_each_cell_type() -> None:
+    two = Round(("T4c",), {0: 0, 1: 1}, {2: 0})
+    three = Round(("T5c",), {0: 0, 1: 1, 2: 2}, {3: 0})
+    chance = _Experiment.chance(_Experiment.__new__(_Experiment), [two, three])
+    assert chance == pytest.approx({"all cell types": 5 / 12, "T4c": 1 / 2, "T5c": 1 / 3})
+    curves = {name: {"edges": ([0.5], [0.4], [0.6])} for name in ("T4c", "T5c")}
+    lines = [ax.lines[-1].get_ydata() for ax in plot_identification(curves, chance).axes]
+    assert [float(line[0]) for line in lines] == pytest.approx([1 / 2, 1 / 3])
+
+
 def test_says_what_can_play_a_fly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--network.extent=3", *SHORT, f"--output={tmp_path / 'out'}"]
     assert main(["discriminate", *options]) == 2
     line = capsys.readouterr().err
     assert "expected networks to play a fly, got 1 networks" in line and "--network.lesions" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_says_that_ceilings_are_of_other_networks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = fit(ResponseRange(builtin_network(extent=3), "T4c", t_stim=0.1), steps=2).write(
+        tmp_path / "ranges.h5"
+    )
+    options = ["--network.extent=3", "--network.lesions=Mi9,Mi4,Tm3", *SHORT, f"--ranges={path}"]
+    assert main(["discriminate", *options, f"--output={tmp_path / 'out'}"]) == 2
+    assert "expected the network of the result" in capsys.readouterr().err
 
 
 def test_stimuli_for_a_pair_name_the_candidates_themselves() -> None:
