@@ -63,6 +63,9 @@ class _Campaign:
         path = config.get("data.path")
         advice = "render once by stimopt render, and give --data.stores"
         expect.that(path is None, "rendered movies", f"data.path {path}", advice)
+        time = config.get("trainer.max_time")
+        advice = "leave it out: a chunk that it ended would count as finished"
+        expect.that(time is None, "no trainer.max_time in a campaign", time, advice)
         self.network, protocol = options.open_network(config)
         own = config[self.group] if self.group else config
         names = config.get("types") or own.cell_types

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from stimopt.commands import options
@@ -16,7 +19,7 @@ from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.record import StopReason
 from stimopt.results.result import Result, read, require_same_result
 from stimopt.runs.callbacks import ConfigWriter
-from stimopt.runs.trainer import FIT_DEFAULTS, MAX_FIGURES, fit, fit_trainer, fit_with
+from stimopt.runs.trainer import FIT_DEFAULTS, MAX_FIGURES, fit, fit_trainer, fit_with, listed
 
 Methods = Mapping[str, type[StimulusModule]]
 
@@ -61,7 +64,7 @@ class FitCLI(options.RunCLI):
         chosen: dict[str, Any] = {"network": network, "protocol": protocol, **vars(config.model)}
         trainer = vars(config.trainer)
         shared = {name: trainer[name] for name in options.TRAINER_IN_STAGES}
-        callbacks, max_steps = trainer.pop("callbacks") or [], trainer.pop("max_steps")
+        callbacks, max_steps = listed(trainer.pop("callbacks")), trainer.pop("max_steps")
         self.trainer = fit_trainer(
             max_steps,
             config.output,
@@ -79,7 +82,19 @@ class FitCLI(options.RunCLI):
     def run(self) -> tuple[Result, Path]:
         """Fit or resume; returns the result and the output folder."""
         output, ckpt_path = self.config.output, self.config.ckpt_path
-        return fit_with(self.trainer, self.model, output, ckpt_path=ckpt_path), Path(output)
+        result = fit_with(self.trainer, self.model, output, ckpt_path=ckpt_path)
+        _warn_of_time(self.trainer)
+        return result, Path(output)
+
+
+def _warn_of_time(trainer: Trainer) -> None:
+    """Say that max_time ended the fit: its result looks like any other."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    timers = [callback for callback in callbacks if isinstance(callback, Timer)]
+    done, steps = trainer.global_step, trainer.max_steps
+    if done < steps and any((timer.time_remaining() or 1) <= 0 for timer in timers):
+        text = f"max_time was over after {done} of {steps} steps; rerun the command to resume"
+        warnings.warn(text, stacklevel=2)
 
 
 def fit_stage(

@@ -21,7 +21,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -222,7 +222,7 @@ def _trainer(
     progress: ProgressBar,
     options: dict[str, Any],
 ) -> pl.Trainer:
-    callbacks += _listed(options.pop("callbacks", []))
+    callbacks += listed(options.pop("callbacks", []))
     if not any(isinstance(callback, Checkpoint) for callback in callbacks):
         options["enable_checkpointing"] = False  # Lightning would save beside the caller
     has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
@@ -233,7 +233,7 @@ def _trainer(
     if folder is not None:
         # Where a SLURM job that requeues itself leaves its state.
         options.setdefault("default_root_dir", str(folder))
-    plugins = [*_listed(options.pop("plugins", [])), SafeCheckpointIO()]
+    plugins = [*listed(options.pop("plugins", [])), SafeCheckpointIO()]
     with quiet_lightning():
         trainer = pl.Trainer(callbacks=callbacks, plugins=plugins, **options)
     _require_cores(trainer)
@@ -270,8 +270,9 @@ def _without_none(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def listed(value: Any) -> list[Any]:
+    """The value as a list; Lightning takes one callback or plugin without."""
+    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 # -- running --------------------------------------------------------------------------------------
@@ -298,6 +299,7 @@ def _running(
             assert isinstance(reader, SafeCheckpointIO)
             checkpoint = reader.read_ahead(path)
             _require_more_steps(trainer, checkpoint, path)
+            _forget_time(checkpoint)
             if isinstance(trainer.logger, _FolderLog):
                 trainer.logger = _FolderLog(trainer.logger.root_dir, _next_logged(checkpoint))
         with resuming(trainer, path):
@@ -313,6 +315,13 @@ def _require_more_steps(trainer: pl.Trainer, checkpoint: dict[str, Any], path: s
         trainer.max_steps,
         "give more, or another output folder for a shorter run",
     )
+
+
+def _forget_time(checkpoint: dict[str, Any]) -> None:
+    """Let max_time count anew: with the time of earlier runs, a rerun would end at once."""
+    callbacks = checkpoint.get("callbacks")
+    if isinstance(callbacks, dict):
+        callbacks.pop(Timer.__qualname__, None)
 
 
 def _next_logged(checkpoint: dict[str, Any]) -> int | None:

@@ -135,6 +135,7 @@ def test_a_folder_of_another_campaign_is_left_alone(
         (["--networks=[0, 0]"], "networks listed once each"),
         (["--items_per_chunk=0"], "items_per_chunk"),
         (["--data.path=movies"], "stimopt render"),
+        (["--command=generate", "--trainer.max_time=00:01:00:00"], "no trainer.max_time"),
         (["--model.t_stim=1"], "model"),
     ],
 )

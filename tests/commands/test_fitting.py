@@ -106,6 +106,18 @@ def test_optimizer_schedule_and_callbacks_from_a_config(tmp_path: Path) -> None:
     assert rates[:5] == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005])
 
 
+def test_a_callback_without_a_list_around_it(tmp_path: Path) -> None:
+    one = "--trainer.callbacks=LambdaCallback"
+    assert len(result_of(generate_command(tmp_path / "fit", one), tmp_path / "fit")["losses"]) == 5
+    search = ["search", f"--network.extent={EXTENT}", "--data.stop_sample=1", one]
+    result_of([*search, f"--output={tmp_path / 'search'}"], tmp_path / "search")
+
+
+def test_a_fit_that_its_time_ended_says_so(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"max_time was over after \d of 4 steps; rerun"):
+        result_of(generate_command(tmp_path, "--trainer.max_time=00:00:00:00"), tmp_path)
+
+
 # -- functions of the user ------------------------------------------------------------------------
 
 MY_LAB = """

@@ -23,6 +23,7 @@ import stimopt
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.results import Result
+from stimopt.runs.checkpointing import SafeCheckpointIO
 from stimopt.runs.progress import FitProgress
 from stimopt.runs.trainer import fit, fit_trainer, fit_with, run_search
 from stimopt.search.naturalistic import NaturalisticSearch
@@ -127,6 +128,22 @@ def test_a_fit_resumes_from_the_file_named_or_starts_anew(
     # Fewer steps than the folder has done are no error for a run that starts anew.
     again = fit(generator(small_network), 3, first, ckpt_path=None, **CPU)
     assert len(again["losses"]) == 4
+
+
+def test_max_time_counts_anew_in_a_resumed_fit(
+    small_network: FrozenNetwork, tmp_path: Path
+) -> None:
+    options = {**CPU, "checkpoint_every_n_steps": 2}
+    fit(generator(small_network), 4, tmp_path, max_time={"hours": 1}, **options)
+    reader, path = SafeCheckpointIO(), tmp_path / "checkpoints" / "last.ckpt"
+    checkpoint = reader.load_checkpoint(path)
+    # As a run leaves it that was ended by its time.
+    checkpoint["callbacks"]["Timer"]["time_elapsed"]["train"] = 3600.0
+    reader.save_checkpoint(checkpoint, path)
+    resumed = fit(generator(small_network), 9, tmp_path, max_time={"hours": 1}, **options)
+    assert len(resumed["losses"]) == 10
+    # Nor does a run without a limit miss the time.
+    assert len(fit(generator(small_network), 11, tmp_path, **options)["losses"]) == 12
 
 
 def test_rejects_fewer_steps_than_were_done(small_network: FrozenNetwork, tmp_path: Path) -> None:
