@@ -19,6 +19,8 @@ def early_options(arguments: Sequence[str], names: Collection[str]) -> dict[str,
     rest = iter(arguments)
     for argument in rest:
         option, equals, value = argument.partition("=")
+        if argument.startswith("-c") and argument != "-c":  # In one word, as argparse takes it too.
+            option, equals, value = "-c", "=", argument[2:].removeprefix("=")
         if option not in ("-c", "--config", *(f"--{name}" for name in names)):
             continue
         value = value if equals else next(rest, "")

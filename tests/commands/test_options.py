@@ -63,6 +63,8 @@ def test_a_group_of_optima_has_the_options_of_the_command(command: str, method: 
         (["-c", "FILE", "--method", "a"], {"method": "a", "regularize.method": "d"}),
         (["--method", "a", "--config=FILE"], {"method": "c", "regularize.method": "d"}),
         (["--config=none.yaml", "--method=a"], {"method": "a"}),
+        (["-cFILE"], {"method": "c", "regularize.method": "d"}),
+        (["--method=a", "-c=FILE"], {"method": "c", "regularize.method": "d"}),
     ],
 )
 def test_options_that_decide_which_others_there_are(
