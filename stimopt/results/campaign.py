@@ -88,7 +88,7 @@ def join(paths: Sequence[Path], group: str = "") -> Result:
     Raises:
         ValueError: if they do not belong together.
     """
-    results = [read(path, group, partial(_values, path)) for path in paths]
+    results = [_chunk(path, group) for path in paths]
     first = results[0]
     for path, result in zip(paths, results, strict=True):
         for name in ("network_hash", "kind", "protocol", "extent"):
@@ -104,6 +104,14 @@ def join(paths: Sequence[Path], group: str = "") -> Result:
     labels = Variable(("item",), np.array(_labels(results)))
     config = {k: v for k, v in first.config.items() if all(r.config.get(k) == v for r in results)}
     return dataclasses.replace(first, variables={**variables, "label": labels}, config=config)
+
+
+def _chunk(path: Path, group: str) -> Result:
+    try:
+        return read(path, group, partial(_values, path))
+    except BadFile as error:
+        # A rerun of the campaign passes over every chunk whose folder is there.
+        raise BadFile(f"{error}, after removing {path.parent}") from error
 
 
 class ItemArray:
