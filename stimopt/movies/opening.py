@@ -69,7 +69,7 @@ def open_source(source: str | Path, frame_rate: float | None = None) -> MovieSou
     if suffix in ARRAYS:
         return ArrayFiles([path], frame_rate)
     single = f"the single picture {path}"
-    advice = f"give {path.parent}"
+    advice = f"give {path.parent}; save a stack of pictures as .npy or as a video"
     expect.that(suffix not in PICTURES, "a folder of numbered pictures", single, advice)
     raise _nothing_readable(path)
 
@@ -118,5 +118,5 @@ def _nothing_readable(path: Path) -> ValueError:
     suffixes = ", ".join([*sorted(PICTURES), *VIDEOS, *ARRAYS, ".zip"])
     return ValueError(
         f"expected movies in {path} (MPI-Sintel's folders or zip, numbered pictures, videos or "
-        f"arrays: {suffixes}), got none; check the path"
+        f"arrays: {suffixes}), got none; check the path, or convert them to one of these"
     )

@@ -62,6 +62,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
         """
         if (ready := self._read_ahead.pop(os.fspath(path), None)) is not None:
             return ready
+        advice = "check the path, or leave it out for the output folder's own"
+        expect.that(Path(path).exists(), f"a checkpoint at {path}", "no file", advice, BadFile)
         with reading(path, "a checkpoint", _BAD_CHECKPOINT):
             require_honest_zip(path, "a checkpoint", _BAD_CHECKPOINT)
             checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)

@@ -360,7 +360,8 @@ def _require_fit(data: StimulusDataModule, network: ResponseModel, protocol: Pro
         "set both to the same",
     )
     advice = "move start_sample or stop_sample"
-    expect.that(data.samples, "at least one sample", data.samples, advice)
+    got = f"start_sample {data.start_sample} and stop_sample {data.stop_sample}"
+    expect.that(data.samples, "at least one sample", got, advice)
     for length in sorted(data.index.lengths(data.dt)):
         protocol.readout(length)
 

@@ -43,6 +43,7 @@ def reading(path: str | Path, what: str, advice: str) -> Iterator[None]:
         # torch tells what it refused only after advice to trust the file.
         refused = re.search(r"GLOBAL (\S+)", text)
         reason = f"it asks to run {refused[1]}" if refused else text.splitlines()[0]
+        reason = re.sub(r" <[^<>]* at 0x\w+>", "", reason)  # Pillow names the object that it reads.
         raise BadFile(
             f"expected {what} in {path}, got a damaged or foreign file ({reason}); {advice}"
         ) from error

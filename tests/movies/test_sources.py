@@ -358,8 +358,8 @@ def test_rejects_paths_that_are_no_movies(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     for path, match in (
         (tmp_path / "nowhere", "nothing is at .*nowhere"),
-        (tmp_path / "notes.txt", "expected movies in"),
-        (picture, "expected a folder of numbered pictures"),
+        (tmp_path / "notes.txt", "expected movies in .* convert them to one of these"),
+        (picture, "expected a folder of numbered pictures.* save a stack of pictures as .npy"),
         (tmp_path / "none", "expected movies in"),
     ):
         with pytest.raises(ValueError, match=match):

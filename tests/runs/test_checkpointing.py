@@ -80,7 +80,7 @@ def replace_by(value: Any) -> Callable[[Path], None]:
         (replace_by({"a function": print}), r"\(it asks to run \S*print\)"),
         (replace_by({"a number": np.float64(1)}), r"\(it asks to run numpy\S+scalar\)"),
         (lambda path: path.write_text("text"), "damaged or foreign"),
-        (lambda path: path.unlink(), "no file"),
+        (lambda path: path.unlink(), "no file; check the path"),
     ],
 )
 def test_rejects_bad_files(path: Path, damage: Callable[[Path], Any], reason: str) -> None:

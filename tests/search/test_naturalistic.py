@@ -259,7 +259,7 @@ def test_rejects_before_it_starts(store: Path, networks: FrozenNetwork) -> None:
     # The shortest clip has 5 frames at 24 a second, 0.21 s.
     with pytest.raises(ValueError, match="expected a read-out window within the 21 frames"):
         run(networks, Protocol(readout_start=0.3))
-    with pytest.raises(ValueError, match="expected at least one sample"):
+    with pytest.raises(ValueError, match="expected at least one sample, got start_sample"):
         run(networks, Protocol(), start_sample=3, stop_sample=3)
     with pytest.raises(RuntimeError, match="expected a search that has run"):
         NaturalisticSearch(networks).result()

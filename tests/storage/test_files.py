@@ -149,6 +149,7 @@ def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
         (KeyError("u"), r"got a damaged or foreign file \('u'\)"),
         (RuntimeError(), r"got a damaged or foreign file \(RuntimeError\)"),
         (OSError("first line\nsecond"), r"got a damaged or foreign file \(first line\)"),
+        (ValueError("cannot read <a.B object at 0x7f3a>"), r"got .* file \(cannot read\)"),
         (FileNotFoundError(2, "No such file"), "got no file"),
     ],
 )
