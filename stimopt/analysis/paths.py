@@ -97,7 +97,7 @@ def ranked_clips(search: Result, data: StimulusDataModule) -> Result:
         stored == data.fingerprint,
         f"the movies of the search ({stored})",
         str(data.fingerprint),
-        "name its stores and settings",
+        "name its stores, and the window, mirrorings and rotations of its config",
     )
     items, ranks = np.nonzero(search["sample"] >= 0)
     samples = search["sample"][items, ranks]

@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     checked = check_optima(
         found,
         source.open(),
-        clips=clips_of(config.clips, config.stores, result),
+        clips=clips_of(config.clips, config.stores, result, vars(config.data)),
         others=[NetworkSource(**{**options, "path": path}).open() for path in config.others or []],
         thresholds=vars(config.thresholds),
     )

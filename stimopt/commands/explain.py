@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
@@ -14,6 +15,11 @@ from stimopt.networks.opening import NetworkSource
 from stimopt.report.explanations import explanation_table, write_explanation
 from stimopt.report.tables import print_table
 from stimopt.results import Result, read
+
+NOT_SAMPLED = {
+    *("stores", "dt", "extent", "batch_size", "num_workers", "start_sample", "stop_sample", "seed")
+}
+"""Options of a search's movies that do not change its samples, or are passed apart."""
 
 
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
@@ -36,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
         found,
         network,
         config.source,
-        clips=clips_of(config.clips, config.stores, result),
+        clips=clips_of(config.clips, config.stores, result, vars(config.data)),
         lesions=config.lesions,
     )
     print_table(explanation_table(explained))
@@ -53,13 +59,22 @@ def result_parser(command: str, text: str, output: str) -> ArgumentParser:
     add("--clips", type=str | None, default=None, help="result.h5 of a search to compare with")
     help_text = "movies of that search: compare with all ranked clips, not with the best alone"
     add("--stores", type=list[str] | None, default=None, help=help_text)
+    parser.add_class_arguments(StimulusDataModule, "data", skip=NOT_SAMPLED, instantiate=False)
     add("--output", type=str, default=output, help="folder of the files")
     parser.add_class_arguments(NetworkSource, "network", instantiate=False)
     return parser
 
 
-def clips_of(path: str | None, stores: Sequence[str] | None, result: Result) -> Result | None:
+def clips_of(
+    path: str | None, stores: Sequence[str] | None, result: Result, sampling: Mapping[str, Any]
+) -> Result | None:
     """The clips of a search, with all ranks where its movies are given.
+
+    Args:
+        path: of its result; None for no clips.
+        stores: its movies; None for the best clips alone.
+        result: to be compared with.
+        sampling: the `--data` options of the search, by name.
 
     Raises:
         ValueError: for another kind of file, movies without a search, or other movies.
@@ -77,5 +92,6 @@ def clips_of(path: str | None, stores: Sequence[str] | None, result: Result) -> 
         )
     if stores is None:
         return search
-    data = StimulusDataModule(list(stores), dt=result.protocol.dt, extent=result.extent)
+    own = {"dt": result.protocol.dt, "extent": result.extent, **sampling}
+    data = StimulusDataModule(list(stores), **own)
     return ranked_clips(search, data)

@@ -11,7 +11,9 @@ import pytest
 from stimopt.cli import main
 from stimopt.networks.opening import builtin_network
 from stimopt.optimize.ceiling import ResponseRange
+from stimopt.results import read
 from stimopt.runs.trainer import fit
+from tests.search.cases import EXTENT, noise_store
 
 NETWORK = "--network.extent=5"
 
@@ -38,6 +40,27 @@ def test_explain_writes_a_figure_and_tables(
     assert (tmp_path / "explained.h5").is_file()
     assert main(["explain", optimum, NETWORK, "--source=Mi11", f"--output={tmp_path}"]) == 2
     assert "did you mean 'Mi1'" in capsys.readouterr().err
+
+
+def test_all_ranked_clips_are_compared_as_the_search_sampled_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = builtin_network(extent=EXTENT)
+    optimum = fit(ResponseRange(network, "T4c", t_stim=0.1), steps=2).write(tmp_path / "result.h5")
+    store, extent = noise_store(tmp_path / "movies"), f"--network.extent={EXTENT}"
+    sampled = ["--data.window_frames=5", "--data.mirrorings=[0]", "--data.rotations=[0, 3]"]
+    found = tmp_path / "search"
+    ranked = ["--model.cell_types=T4c", "--model.top_k=2", f"--data.stores={store}"]
+    assert main(["search", extent, *ranked, *sampled, f"--output={found}"]) == 0
+    clips = [f"--clips={found / 'result.h5'}", f"--stores=[{store}]"]
+    for command, written in (("explain", "explained.h5"), ("check", "checked.h5")):
+        options = [command, str(optimum), extent, *clips, f"--output={tmp_path / command}"]
+        assert main(options) == 2
+        assert "mirrorings and rotations of its config" in capsys.readouterr().err
+        assert main([*options, *sampled]) in (0, 1)
+        assert (tmp_path / command / written).is_file()
+    explained = read(tmp_path / "explain" / "explained.h5")
+    assert explained["path_similarity"].shape == (1, 2)
 
 
 def test_check_ends_with_0_or_1(
