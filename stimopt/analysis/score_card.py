@@ -163,12 +163,15 @@ class ScoreCard:
         return rows
 
     def _correlation(self, index: Floats, known: Mapping[str, Any]) -> Floats:
-        """Pearson's, over the types known, of each network; NaN where it is not defined."""
+        """Pearson's, over the types known, of each network; NaN where it is not defined.
+
+        Two types alone would always correlate by 1 or -1.
+        """
         wanted = np.array([known.get(name, np.nan) for name in self.cell_types], np.float64)
         fits = np.full(len(index), np.nan)
         for n, row in enumerate(index):
             pairs = np.stack([row, wanted])[:, np.isfinite(row + wanted)]
-            if all(len(set(values)) > 1 for values in pairs):
+            if pairs.shape[1] > 2 and all(len(set(values)) > 1 for values in pairs):
                 fits[n] = np.corrcoef(pairs)[0, 1]
         return fits
 

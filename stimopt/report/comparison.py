@@ -117,12 +117,14 @@ def write_transfer(matrix: TransferMatrix, stable: Sequence[bool], folder: Path)
     least, most = (matrix.cell_types[t] for t in order[[0, -1]])
     pairs = np.where(np.triu(np.ones_like(likeness, dtype=bool), 1), _finite(likeness), -np.inf)
     first, second = divmod(int(pairs.argmax()), len(names))
-    return (
-        f"optima of {names[best]} drive other networks most, to {travels[best]:.2f} of the way to "
-        f"the ceiling; of all cell types those of {most} ({general[order[-1]]:.2f}), least those "
-        f"of {least} ({general[order[0]]:.2f}); {names[first]} and {names[second]} are most alike "
-        f"({likeness[first, second]:.2f} by each other's optima)"
+    travel = f"optima of {names[best]} drive other networks most, to {travels[best]:.2f} of the way"
+    types = (
+        f"of all cell types those of {most} ({general[order[-1]]:.2f}), least those of {least} "
+        f"({general[order[0]]:.2f}); "
     )
+    alike = f"{names[first]} and {names[second]} are most alike ({likeness[first, second]:.2f} by"
+    shown = types if len(matrix.cell_types) > 1 else ""
+    return f"{travel} to the ceiling; {shown}{alike} each other's optima)"
 
 
 def _finite(values: Floats) -> Floats:

@@ -49,6 +49,13 @@ def test_fits_by_hand(card: ScoreCard) -> None:
     assert card.fitting(-0.5) == [0, 1]
 
 
+def test_two_types_have_no_correlation() -> None:
+    index = np.array([[0.1, -0.01]])
+    two = ScoreCard("optima", ("T4c", "T5c"), ("a",), index, index, np.array([[90.0, 90.0]]))
+    assert np.isnan(two.polarity_fit) and np.isnan(two.selectivity_fit)
+    np.testing.assert_allclose(two.score, 1.0)
+
+
 def test_says_what_does_not_fit(card: ScoreCard) -> None:
     assert card.remarks(0) == []
     assert card.remarks(1) == ["directions reversed: T4a, T5b", "polarity hardly fits (-1.00)"]

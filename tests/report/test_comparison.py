@@ -47,3 +47,6 @@ def test_what_travels_best_and_who_is_alike_is_said(tmp_path: Path) -> None:
     assert "optima of a drive other networks most, to 0.35 of the way" in text
     assert "those of T4c (0.30), least those of R7 (0.00)" in text
     assert "a and b are most alike (0.25 by" in text
+    one = TransferMatrix(("T4c",), ("a", "b", "c"), values[:, :, :1])
+    text = write_transfer(one, [True] * 3, tmp_path)
+    assert "to the ceiling; a and b are most alike" in text

@@ -34,7 +34,7 @@ const stimopt = (() => {
           cell: row => el("td", {}, row.selectivity?.toFixed(2) ?? "\u2013")}] : [],
       ...some(row => row.polarity_index !== null) ? [{name: "polarity", title: "brightening (ON) or darkening (OFF)",
         value: row => row.polarity_index, cell: row => el("td", {}, polarityOf(row))}] : [],
-      ...several ? [{name: "agreement", title: "likeness to the optima of the other networks, 1 for the same",
+      ...some(row => row.agreement !== null) ? [{name: "agreement", title: "likeness to the optima of the other networks, 1 for the same",
         value: row => row.agreement, cell: row => el("td", {}, row.agreement === null ? "\u2013" : minus(row.agreement.toFixed(2)))}] : [],
       ...page.extra.map((name, i) => ({name, value: row => row.extra[i],
         cell: row => el("td", {}, typeof row.extra[i] === "number" ? number(row.extra[i]) : row.extra[i] ?? "\u2013")})),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 
 from stimopt.lattice import HexLattice
+from stimopt.optimize.generate import StimulusGenerator
 from stimopt.plotting import Figure
 from stimopt.report.page import Addition, PageItem, Section, Table, write_page
 from stimopt.results.three_optima import ThreeOptima
 from tests.report.cases import HOSTILE, LATTICE, TUNING, ladder_of, optima_of
 from tests.report.page.browser import Visit, browser
+from tests.search.cases import two_networks
 
 NAMES = ["T4c", HOSTILE, "Mi1"]
 
@@ -216,6 +219,16 @@ def test_rungs_below_grey_are_on_the_way_to_the_floor(chromium: Any, tmp_path: P
     assert "50 % of the way from grey to the floor" in below and f"{minus}50 %" not in below
     assert "50 % of the way from grey to the ceiling" in above
     visit.leave()
+
+
+def test_a_column_that_would_be_empty_is_left_out(chromium: Any, tmp_path: Path) -> None:
+    """Ceilings have no agreement, as most of their pixels do not matter to the cell."""
+    ceilings = StimulusGenerator(two_networks(extent=3), "T4c", t_stim=0.1).result()
+    for kind, shown in (("range", 0), ("artificial", 1)):
+        write_page(dataclasses.replace(ceilings, kind=kind), tmp_path / kind)
+        visit = Visit(chromium, tmp_path / kind)
+        assert visit.view.get_by_role("columnheader", name="agreement").count() == shown
+        visit.leave()
 
 
 def test_it_fits_a_phone_in_dark_and_light(chromium: Any, folder: Path) -> None:
