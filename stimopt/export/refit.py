@@ -235,7 +235,7 @@ def _greyest(
     module.level.copy_(grey + driven - module.at_grey)
     module.at_grey.copy_(grey)
     module.record.best_score.fill_(torch.inf)  # the start need not reach the level on the rig
-    module.region.falls = (Fall(steps, FIRST_LIMIT),)
+    module.region.fall = Fall(steps, FIRST_LIMIT)
     return module
 
 

@@ -35,10 +35,12 @@ from stimopt.results.items import select_items
 from stimopt.results.variables import array_of
 
 CEILING, FLOOR = "ceiling", "floor"
-RANGE_STARTS, RANGE_STEPS = ("grey", "noise"), 50
-"""Usual starts, and steps until the limit of a step has fallen to nothing."""
-TRIAL, AFTER_TRIAL = 10, 0.2
-"""Of these a trial of all starts, and the limit from which it then falls."""
+RANGE_STARTS = ("grey", "noise")
+RANGE_STEPS, RANGE_LIMIT = 50, 0.2
+"""Usual steps until the limit of a step has fallen to nothing, and the limit in the first one: with
+0.4 what a good start has of the optimum is lost (`benchmarks/optimizers.md`)."""
+TRIAL = 5
+"""Steps after which the order of the starts is that of their ceilings, nearly always."""
 ROUNDS = Rounds(Fall(20, 0.1), least=0.005)
 """Rounds after that; the least improvement is a part of the range."""
 
@@ -67,9 +69,8 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         sign: -1 seeks the lowest response alone.
         anneal: steps until the limit of a step has fallen to nothing. Rounds of 20 steps follow; an
             item stops after a round that raised it by 0.5 % of its range or less.
-        trial: of these, steps in which the limit falls for all starts; then once more, for the best
-            of each cell. 0 lets all go on to the end, for twice the gradients and now and then a
-            higher ceiling.
+        trial: of these, steps of all starts, after which only the best one of each cell goes on. 0
+            lets all go on to the end, for twice the gradients and now and then a higher ceiling.
         **options: as for `ObjectiveModule`.
 
     Raises:
@@ -133,12 +134,11 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         self.set_signs(torch.tensor([1 if e.bound == CEILING else -1 for e in self.extremes]))
         self.register_buffer("at_grey", grey_objective(self), persistent=False)
         expect.whole("trial in steps", trial, f"{TRIAL} is usual", at_least=0)
-        self._starts, falls = tuple(starts), [Fall(anneal)]
+        self._starts = tuple(starts)
         self._trial = trial if len(starts) > 1 and trial < anneal else 0
-        if self._trial:
-            falls = [Fall(trial), Fall(anneal - trial, AFTER_TRIAL)]
         start, reference = self.luminance().detach(), -self.at_grey
-        self.region = RegionSteps(start, *falls, rounds=ROUNDS, reference=reference)
+        fall = Fall(anneal, RANGE_LIMIT)
+        self.region = RegionSteps(start, fall, rounds=ROUNDS, reference=reference)
         self.register_buffer("tried", torch.full_like(reference, torch.inf))
         self._own_settings = {
             "starts": list(starts),

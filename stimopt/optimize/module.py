@@ -185,6 +185,8 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         with self.network.busy(), self.record.stopped_stay(self.stimulus):
             super().optimizer_step(*args, **kwargs)
             self.parametrization.project_(self.stimulus.detach())
+        if not self.record.maybe_running:
+            self.trainer.should_stop = True
 
     def optimizer_zero_grad(self, *args: Any) -> None:
         """Drop the gradient of the stimulus, without torch's loop over groups of parameters."""

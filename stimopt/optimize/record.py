@@ -141,6 +141,11 @@ class Record(nn.Module):
         return self.stop_reason == StopReason.RUNNING.code
 
     @property
+    def maybe_running(self) -> bool:
+        """Whether any item runs, or may run where reading that would wait."""
+        return _maybe_any(self.running)
+
+    @property
     def stop_reasons(self) -> list[str]:
         """Why each item stopped, as text."""
         texts = [reason.value for reason in StopReason]

@@ -9,7 +9,7 @@ with mu without end for the largest response; mu = w / 2c for the loss -w r + c 
 mu at which r + g (x* - x) equals a level for the stimulus nearest to grey that reaches the level.
 The region ends before x* is reached, so a step moves every pixel toward x* by no more than a limit
 of luminance, and g is a running mean of unit gradients: both settle the to and fro across the
-borders of regions. The limit falls from nearly the whole range to nothing along a cosine, so the
+borders of regions. The limit falls from a large part of the range to nothing along a cosine, so the
 number of steps is chosen and no step length is. A step costs one gradient; no line is searched.
 
 Alternatives that needed more gradients for the same loss (`benchmarks/optimizers.md`): accelerated
@@ -81,7 +81,7 @@ class RegionSteps(nn.Module):
 
     Args:
         luminance: of the first iterate, `(items, frames, columns)`.
-        *falls: of the limit, one after another.
+        fall: of the limit.
         momentum: weight of the directions before in the mean of the next one, in [0, 1).
         rounds: how to go on after that; None is not at all.
         reference: score that the improvement in a round is measured from, `(items,)`; None is 0.
@@ -95,15 +95,15 @@ class RegionSteps(nn.Module):
     def __init__(
         self,
         luminance: Tensor,
-        *falls: Fall,
+        fall: Fall,
+        *,
         momentum: float = 0.5,
         rounds: Rounds | None = None,
         reference: Tensor | None = None,
     ) -> None:
         super().__init__()
-        for fall in falls:
-            expect.whole("anneal in steps", fall.n, "30 is usual", at_least=1)
-        self.falls, self.momentum, self.rounds = falls, momentum, rounds
+        expect.whole("anneal in steps", fall.n, "30 is usual", at_least=1)
+        self.fall, self.momentum, self.rounds = fall, momentum, rounds
         self.register_buffer("direction", torch.zeros_like(luminance))
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
         score = torch.full((len(luminance),), torch.inf, device=luminance.device)
@@ -135,21 +135,15 @@ class RegionSteps(nn.Module):
 
     def _limit(self, done: int) -> float:
         """Luminance that a pixel may move in the step after `done` ones."""
-        for fall in self.falls:
-            if done < fall.n:
-                return fall.at(done)
-            done -= fall.n
-        return 0.0 if self.rounds is None else self.rounds.fall.at(done % self.rounds.fall.n)
-
-    @property
-    def n(self) -> int:
-        """Steps after which the limit has fallen for the last time, but for rounds."""
-        return sum(fall.n for fall in self.falls)
+        if done < self.fall.n:
+            return self.fall.at(done)
+        after = done - self.fall.n
+        return 0.0 if self.rounds is None else self.rounds.fall.at(after % self.rounds.fall.n)
 
     @property
     def annealed(self) -> bool:
-        """Whether that many steps were done."""
-        return int(self.done) >= self.n
+        """Whether the limit has fallen to nothing, but for rounds."""
+        return int(self.done) >= self.fall.n
 
     def settled(self, score: Tensor) -> Tensor:
         """Items whose steps have become short and, with rounds, brought little, `(items,)`, bool.
@@ -159,7 +153,7 @@ class RegionSteps(nn.Module):
         Args:
             score: of the best iterate, smaller is better, `(items,)`.
         """
-        after = int(self.done) - self.n
+        after = int(self.done) - self.fall.n
         rounds = self.rounds
         if after < 0 or (rounds is not None and after % rounds.fall.n):
             return torch.zeros_like(score, dtype=torch.bool)
@@ -250,7 +244,8 @@ def from_grey(size: Tensor, direction: Tensor) -> Tensor:
 
 def largest_size(direction: Tensor) -> Tensor:
     """Size at which all pixels that matter have long reached their bounds, `(items,)`."""
-    return LARGEST / direction.abs().flatten(1).amax(dim=1).clamp(min=TINY)
+    # Finite where the direction is zero, as an infinite size times zero is no number.
+    return LARGEST / direction.abs().flatten(1).amax(dim=1).clamp(min=LARGEST * TINY)
 
 
 def optimality_residual(gradient: Tensor, luminance: Tensor) -> Tensor:

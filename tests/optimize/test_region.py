@@ -15,7 +15,12 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.efficient import EfficientGenerator, ResponseLadder
 from stimopt.optimize.generate import RegionGenerator, StimulusGenerator
-from stimopt.optimize.region import nearest_to_grey, optimality_residual
+from stimopt.optimize.region import (
+    from_grey,
+    largest_size,
+    nearest_to_grey,
+    optimality_residual,
+)
 from stimopt.protocol import Protocol
 from tests.optimize.cases import (
     half_blind_network,
@@ -81,8 +86,8 @@ def test_rounds_bring_to_the_ceiling_what_the_first_steps_leave_and_then_stop() 
     fit = ResponseRange(network, "linear", anneal=1, starts=["grey"], **SHORT)
     result = stimopt.fit(fit, log_every_n_steps=1, **QUIET)
     risen = -result["losses"][:, 0] - result["grey_objective"][0]
-    # One step of 0.4 is 0.8 of the way to black or white; the first round goes the rest.
-    np.testing.assert_allclose(risen[1], 0.8 * expected, rtol=1e-5)
+    # One step of 0.2 is 0.4 of the way to black or white; the first round goes the rest.
+    np.testing.assert_allclose(risen[1], 0.4 * expected, rtol=1e-5)
     np.testing.assert_allclose(risen[21], expected, rtol=1e-5)
     # The second brings nothing, and the item stops.
     assert result["stop_reason"].tolist() == ["it no longer improved"]
@@ -162,6 +167,11 @@ def test_a_resumed_fit_is_bit_for_bit_the_uninterrupted_one(
         stimopt.fit(first, interrupted, folder / "parts", **options)
         stimopt.fit(rest, steps, folder / "parts", **options)
         assert same_run(whole, rest)
+
+
+def test_where_nothing_depends_on_the_pixels_the_optimum_is_grey() -> None:
+    nowhere = torch.zeros(1, 2, 3)
+    assert torch.equal(from_grey(largest_size(nowhere), nowhere), torch.full((1, 2, 3), 0.5))
 
 
 def test_the_residual_counts_only_pixels_that_can_move() -> None:
