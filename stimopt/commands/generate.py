@@ -27,7 +27,9 @@ METHODS: Methods = {
 
 def parser(arguments: Sequence[str] = ()) -> LightningArgumentParser:
     """The options, as far as the arguments decide which there are."""
-    text = "Find the stimulus nearest to grey that drives a cell type to 90 % of its ceiling."
+    text = (
+        "Find the stimulus nearest to grey that drives a cell type 90 % of the way to its ceiling."
+    )
     return fit_parser("generate", text, METHODS, arguments)
 
 

@@ -26,7 +26,12 @@ from stimopt.optimize.region import (
     largest_size,
     optimality_residual,
 )
-from stimopt.optimize.starts import NATURALISTIC, naturalistic_peak, starting_stimulus
+from stimopt.optimize.starts import (
+    NATURALISTIC,
+    kind_of_start,
+    naturalistic_peak,
+    starting_stimulus,
+)
 from stimopt.optimize.steps import descend
 from stimopt.optimize.terms import ACTIVITY, Terms, with_total
 from stimopt.protocol import GREY, Protocol
@@ -103,8 +108,9 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         **options: Any,
     ) -> None:
         protocol = Protocol() if protocol is None else protocol
-        once = len(starts) > 0 and len(set(starts)) == len(starts)
-        expect.that(once, "starts, once each", list(starts), "['grey', 'noise'] is usual")
+        listed = not isinstance(starts, str)
+        once = listed and len(starts) > 0 and len(set(starts)) == len(starts)
+        expect.that(once, "a list of starts, once each", starts, "['grey', 'noise'] is usual")
         bounds = (FLOOR,) if sign == -1 else (CEILING, FLOOR) if floor else (CEILING,)
         extremes = [Extreme(bound, start) for bound in bounds for start in starts]
 
@@ -119,7 +125,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
                 parts.append(part)
             return torch.stack(parts * len(bounds), dim=1).flatten(0, 1)
 
-        names = [f"{bound} {start.partition(':')[0]}" for bound, start in extremes]
+        names = [f"{bound} {kind_of_start(start)}" for bound, start in extremes]
         super().__init__(
             network,
             cell_types,
@@ -141,7 +147,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         self.region = RegionSteps(start, fall, rounds=ROUNDS, reference=reference)
         self.register_buffer("tried", torch.full_like(reference, torch.inf))
         self._own_settings = {
-            "starts": list(starts),
+            "starts": [kind_of_start(start) for start in starts],
             "floor": floor,
             "anneal": anneal,
             "trial": trial,

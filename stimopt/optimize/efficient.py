@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stimopt import expect
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties
@@ -116,6 +118,7 @@ class ResponseLadder(GreyestAtLevel):
     @staticmethod
     def require(levels: Sequence[float] = LEVELS, anneal: int = LEVEL_STEPS) -> None:
         """Reject levels that repeat or lie outside, or a number of steps out of range."""
+        expect.that(np.ndim(levels) == 1, "levels as a list", levels, "write [0.5, 1]")
         for level in levels:
             expect.number("a level", level, "0 is grey, 1 the ceiling", at_least=-1, at_most=1)
         once = len(set(levels)) == len(levels) > 0

@@ -24,7 +24,7 @@ from stimopt.optimize.region import (
     largest_size,
     length,
 )
-from stimopt.optimize.starts import starting_stimulus
+from stimopt.optimize.starts import kind_of_start, starting_stimulus
 from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam, descend
 from stimopt.optimize.terms import ACTIVITY, Terms, with_total
 from stimopt.protocol import GREY, Protocol
@@ -92,7 +92,7 @@ class StimulusGenerator(ObjectiveModule):
         objective: str | Objective = "exp_last_frame",
         temperature: float | None = None,
         sign: Literal[1, -1] = 1,
-        contrast: Sequence[str] = (),
+        contrast: str | Sequence[str] = (),
         consensus: bool = False,
         pool: str | Pool | None = None,
         activity_weight: float = 1.0,
@@ -138,7 +138,7 @@ class StimulusGenerator(ObjectiveModule):
         self.activity_weight = activity_weight
         self.penalties = find_penalties(penalties, network.lattice)
         self._own_settings = {
-            "init": init if isinstance(init, str) else "tensor",
+            "init": kind_of_start(init),
             "activity_weight": activity_weight,
             **{
                 f"penalties.{name}": [weight, function_name(function)]

@@ -251,7 +251,7 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Reject a run without end, an unstable step, or an item that no gradient reaches."""
-        require_steps(self.trainer, self.stimulus, bool(self.record.history))
+        require_steps(self.trainer, bool(self.record.history))
         networks = sorted(set(self.readout.network.tolist()))
         self.network.precheck(self.protocol, networks)
         self.record.reopen(self.device)

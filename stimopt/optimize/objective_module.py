@@ -74,7 +74,7 @@ class ObjectiveModule(StimulusModule):
         objective: str | Objective = "last_frame",
         temperature: float | None = None,
         sign: Literal[1, -1] = 1,
-        contrast: Sequence[str] = (),
+        contrast: str | Sequence[str] = (),
         consensus: bool = False,
         pool: str | Pool | None = None,
         u: int = 0,
@@ -102,6 +102,12 @@ class ObjectiveModule(StimulusModule):
         )
         luminance = start(items, n_frames)
         if bandwidth is not None:
+            expect.that(
+                "parametrization" not in options,
+                "bandwidth or a parametrization",
+                "both",
+                "leave one out: filters are a parametrization",
+            )
             filters = bandwidth.filters(network.lattice, protocol, luminance.shape[1])
             options["parametrization"] = filters
         super().__init__(network, items, luminance, protocol, **options)

@@ -19,7 +19,7 @@ from stimopt.optimize.band import TINY, Band, trace_range
 from stimopt.optimize.constrained import GreyestWithinBand
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.parametrization import Parametrization
-from stimopt.optimize.starts import starting_clip
+from stimopt.optimize.starts import kind_of_start, starting_clip
 from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam, nesterov
 from stimopt.optimize.terms import ACTIVITY, DEVIATION, GREY_LOSS, Terms, with_total
 from stimopt.protocol import Protocol
@@ -134,7 +134,7 @@ class StimulusRegularizer(GreyestWithinBand):
         """Items whose start meets the tolerance, `(items,)`."""
         self._own_settings = {
             "tolerance": tolerances,
-            "init": init if isinstance(init, str) else "tensor",
+            "init": kind_of_start(init),
             "target": "response to the start" if target is None else f"tensor {digest(target)}",
         }
 
@@ -264,7 +264,7 @@ class PenalizedRegularizer(StimulusModule):
         self._own_settings = {
             "activity_weight": activity_weight,
             "grey_weight": grey_weight,
-            "init": init if isinstance(init, str) else "tensor",
+            "init": kind_of_start(init),
             "target": "response to the start" if target is None else f"tensor {digest(target)}",
         }
 

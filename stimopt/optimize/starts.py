@@ -55,6 +55,11 @@ def starting_stimulus(
     return start
 
 
+def kind_of_start(init: str | Tensor) -> str:
+    """`noise`, `grey`, `naturalistic` or `tensor`: without the path of a file, which may move."""
+    return init.partition(":")[0] if isinstance(init, str) else "tensor"
+
+
 def naturalistic_peak(
     init: str, network: ResponseModel, items: Sequence[Item], dt: float, n_frames: int
 ) -> Tensor:
@@ -175,7 +180,7 @@ def check_start(start: Tensor, n_items: int, n_columns: int) -> None:
     """Reject a first luminance that does not fit.
 
     Args:
-        start: `(items, frames, columns)`, finite and in [0, 1].
+        start: `(items, frames, columns)`, of 32 or 64 bits, finite and in [0, 1].
         n_items: expected.
         n_columns: expected.
 
@@ -184,8 +189,8 @@ def check_start(start: Tensor, n_items: int, n_columns: int) -> None:
     """
     shape = (n_items, "frames", n_columns)
     expect.shape("a start", start, shape, "render it on the network's lattice")
-    floating = start.is_floating_point()
-    expect.that(floating, "a start of floating-point pixels", start.dtype, "convert it")
+    whole = start.dtype in (torch.float32, torch.float64)
+    expect.that(whole, "a start of 32- or 64-bit numbers", start.dtype, "convert it by .float()")
     expect.finite("pixels of the start", start, "correct the stimulus")
     expect.within("a start", start, 0, 1, "scale it to luminance")
 

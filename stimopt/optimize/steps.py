@@ -100,14 +100,13 @@ def _call(built: object, options: Mapping[str, Any]) -> str:
     return f"{type(built).__name__}({', '.join(listed)})"
 
 
-def require_steps(trainer: pl.Trainer, parameters: Tensor, begun: bool) -> None:
+def require_steps(trainer: pl.Trainer, begun: bool) -> None:
     """Reject a Trainer without max_steps or of another fit, and what it would do to gradients.
 
-    They may neither be accumulated, nor clipped by the norm of all, nor of half precision.
+    They may neither be accumulated, nor clipped by the norm of all.
 
     Args:
         trainer: that is about to fit.
-        parameters: what it moves.
         begun: whether it has done steps of this fit.
 
     Raises:
@@ -134,12 +133,6 @@ def require_steps(trainer: pl.Trainer, parameters: Tensor, begun: bool) -> None:
             "items that do not see each other",
             f"gradient_clip_val={trainer.gradient_clip_val}, by the norm of all",
             "leave it out, or pass gradient_clip_algorithm='value'",
-        ),
-        (
-            parameters.dtype in (torch.float32, torch.float64),
-            "a stimulus of 32 or 64 bits",
-            parameters.dtype,
-            "pass Trainer(precision='bf16-mixed') or '16-mixed', which leave it whole",
         ),
         (
             begun or trainer.global_step == 0,

@@ -20,7 +20,7 @@ from stimopt.results.result import Result
 from stimopt.results.variables import item_variables
 from stimopt.search.argmax import PeakTable, RunningArgmax, TopSamples, unpack
 from stimopt.search.ranks import every_peak_variables, rank_variables
-from stimopt.storage.identity import require_same
+from stimopt.storage.identity import plain, require_same
 
 RUN_IT = "call trainer.test(search, datamodule=data)"
 
@@ -222,17 +222,20 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
 
     def settings(self) -> dict[str, Any]:
         """Plain values that decide the result, for checkpoints, logs and results."""
-        return {
-            "kind": self.kind,
-            "cell_types": list(self.cell_types),
-            "networks": list(self.positions),
-            "top_k": self.best.k,
-            "one_per_window": self.best.one_per_window,
-            "keep_all": self.keep_all,
-            "u": self.items[0].u,
-            "v": self.items[0].v,
-            **self.protocol.settings(),
-        }
+        settings: dict[str, Any] = plain(
+            {
+                "kind": self.kind,
+                "cell_types": list(self.cell_types),
+                "networks": list(self.positions),
+                "top_k": self.best.k,
+                "one_per_window": self.best.one_per_window,
+                "keep_all": self.keep_all,
+                "u": self.items[0].u,
+                "v": self.items[0].v,
+                **self.protocol.settings(),
+            }
+        )
+        return settings
 
     # -- begin and resume -----------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import stimopt
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.efficient import EfficientGenerator, ResponseLadder
+from stimopt.optimize.filtered import Bandwidth
 from stimopt.optimize.generate import RegionGenerator, StimulusGenerator
 from stimopt.optimize.region import (
     from_grey,
@@ -239,18 +240,26 @@ def test_the_lowest_response_is_approached_with_sign_minus_one() -> None:
     assert 0.9 - 1e-5 <= reached[0] < 0.91
 
 
-@pytest.mark.parametrize("levels", [[0.5, 0.5], [2.0], []])
-def test_levels_that_repeat_or_lie_outside_are_refused(levels: list[float]) -> None:
+@pytest.mark.parametrize("levels", [[0.5, 0.5], [2.0], [], 0.5, "0.5"])
+def test_levels_that_repeat_or_lie_outside_or_are_no_list_are_refused(levels: Any) -> None:
     network, _ = linear_network()
     extremes = stimopt.fit(ResponseRange(network, "linear", floor=True, **SHORT), 2, **QUIET)
     with pytest.raises(ValueError, match="level"):
         ResponseLadder(network, "linear", ceiling=extremes, levels=levels, **SHORT)
 
 
-def test_starts_are_named_once() -> None:
+@pytest.mark.parametrize("starts", [["grey", "grey"], [], "grey"])
+def test_starts_are_a_list_of_names_once_each(starts: Any) -> None:
     network, _ = linear_network()
-    with pytest.raises(ValueError, match="starts, once each"):
-        ResponseRange(network, "linear", starts=["grey", "grey"], **SHORT)
+    with pytest.raises(ValueError, match=r"a list of starts, once each, got \W?(grey|\[)"):
+        ResponseRange(network, "linear", starts=starts, **SHORT)
+
+
+def test_bandwidth_and_a_parametrization_are_not_both_taken() -> None:
+    network, _ = linear_network()
+    bandwidth = Bandwidth(t_hold=0.02)
+    with pytest.raises(ValueError, match="bandwidth or a parametrization, got both"):
+        ResponseRange(network, "linear", bandwidth=bandwidth, parametrization="clamp", **SHORT)
 
 
 def test_other_parametrizations_are_refused() -> None:

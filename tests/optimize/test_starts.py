@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from stimopt.items import Item, Reading, make_items
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
+from stimopt.optimize.generate import StimulusGenerator
+from stimopt.optimize.regularize import StimulusRegularizer
 from stimopt.optimize.starts import naturalistic_start, starting_stimulus
 from stimopt.protocol import GREY, Protocol
 from stimopt.results.result import Result, read, write
@@ -112,3 +115,23 @@ def test_an_invalid_start_is_rejected(path: Path, networks: FrozenNetwork, tmp_p
     fitted = Result(**{**held.__dict__, "kind": "artificial"}).write(tmp_path / "fit.h5")
     with pytest.raises(ValueError, match=r"another run \(artificial\)"):
         naturalistic_start(fitted, networks, items)
+
+
+def test_a_start_is_the_same_where_its_file_has_moved(
+    path: Path, networks: FrozenNetwork, tmp_path: Path
+) -> None:
+    moved = shutil.copy(path, tmp_path / "moved.h5")
+    one, other = (
+        StimulusRegularizer(networks, "T4a", PROTOCOL, init=f"naturalistic:{each}").settings()
+        for each in (path, moved)
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.int64])
+def test_a_start_of_few_bits_or_whole_numbers_is_refused(
+    networks: FrozenNetwork, kind: torch.dtype
+) -> None:
+    start = torch.zeros((2, 4, networks.lattice.n_columns), dtype=kind)
+    with pytest.raises(ValueError, match=rf"a start of 32- or 64-bit numbers, got {kind}"):
+        StimulusGenerator(networks, "T4a", PROTOCOL, init=start)

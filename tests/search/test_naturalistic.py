@@ -188,7 +188,7 @@ def test_an_error_in_the_middle_leaves_the_last_checkpoint(
         return load(self, sample)
 
     monkeypatch.setattr(StimulusDataset, "__getitem__", failing)
-    search = NaturalisticSearch(networks, PROTOCOLS[0])
+    search = NaturalisticSearch(networks, PROTOCOLS[0], top_k=np.int64(1))  # NumPy's serve too
     for resume in (False, True):
         with pytest.raises(OSError, match="disk gone"):
             searched(search, data, tmp_path, resume=resume)
