@@ -71,7 +71,7 @@ def flies_left_out(cell_type: str, responses: Floats, **options: Any) -> list[Ro
         **options: of `group_networks`.
 
     Returns:
-        None where all networks are one group.
+        The rounds; none where all networks are one group.
     """
     labels = dict(enumerate(group_networks(responses, **options).labels.tolist()))
     grouped = {k: label for k, label in labels.items() if label >= 0}

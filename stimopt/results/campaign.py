@@ -51,7 +51,9 @@ def read_manifest(folder: str | Path) -> tuple[dict[str, Any], list[str]]:
         BadFile: if it is missing, damaged or of another kind.
     """
     path = Path(folder) / "campaign.json"
-    with reading(path, "a campaign", "give the output folder of stimopt campaign"):
+    own = [each for name in (OPTIMA, "result.h5") if (each := Path(folder) / name).is_file()]
+    advice = f"give {own[0]}" if own else "give the output folder of stimopt campaign"
+    with reading(path, "a campaign", advice):
         content = json.loads(path.read_text(encoding="utf-8"))
         schema = content.get("schema")
         expect.that(schema == SCHEMA, f"schema {SCHEMA} in {path}", schema, "rerun", BadFile)

@@ -4,7 +4,7 @@ A run has a Trainer and, if its output is to be kept, a folder:
 
     checkpoints/last.ckpt   from which the same run resumes
     events.out.tfevents...  TensorBoard
-    result.h5               with a figure of every item beside it, for a fit
+    result.h5               with figures of the first items beside it, for a fit
 """
 
 from __future__ import annotations

@@ -124,6 +124,8 @@ def test_a_damaged_chunk_and_another_folder_are_refused(folder: Path, tmp_path: 
         stimopt.read(copied)
     with pytest.raises(ValueError, match=r"campaign\.json, got no file"):
         stimopt.read(tmp_path)
+    with pytest.raises(ValueError, match=r"got no file; give .*chunks.3.result\.h5$"):
+        stimopt.read(copied / "chunks" / "3")
     (tmp_path / "campaign.json").write_text('{"schema": "other"}')
     with pytest.raises(ValueError, match=r"expected schema stimopt\.campaign/1"):
         stimopt.read(tmp_path)
