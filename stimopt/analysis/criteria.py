@@ -77,7 +77,7 @@ CRITERIA = (
         *("restarts", "spread over starts or seeds, part of the drive", True),
         *(0.05, 0.0, np.inf),
         "two starts then differ by less than what changes of the simulation do",
-        "some start ended in a local optimum, so that all may have; add starts or steps",
+        "starts may end in different optima; follow all to their end by trial 0, or add steps",
     ),
     Criterion(
         *("half_dt", "change of the drive at half the step", True),
