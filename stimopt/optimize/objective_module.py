@@ -103,7 +103,7 @@ class ObjectiveModule(StimulusModule):
         luminance = start(items, n_frames)
         if bandwidth is not None:
             expect.that(
-                "parametrization" not in options,
+                options.get("parametrization", "clamp") == "clamp",
                 "bandwidth or a parametrization",
                 "both",
                 "leave one out: filters are a parametrization",

@@ -259,7 +259,7 @@ def test_bandwidth_and_a_parametrization_are_not_both_taken() -> None:
     network, _ = linear_network()
     bandwidth = Bandwidth(t_hold=0.02)
     with pytest.raises(ValueError, match="bandwidth or a parametrization, got both"):
-        ResponseRange(network, "linear", bandwidth=bandwidth, parametrization="clamp", **SHORT)
+        ResponseRange(network, "linear", bandwidth=bandwidth, parametrization="sigmoid", **SHORT)
 
 
 def test_other_parametrizations_are_refused() -> None:
