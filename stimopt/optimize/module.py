@@ -185,8 +185,7 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         with self.network.busy(), self.record.stopped_stay(self.stimulus):
             super().optimizer_step(*args, **kwargs)
             self.parametrization.project_(self.stimulus.detach())
-        if not self.record.maybe_running:
-            self.trainer.should_stop = True
+        self.trainer.should_stop |= not self.record.maybe_running
 
     def optimizer_zero_grad(self, *args: Any) -> None:
         """Drop the gradient of the stimulus, without torch's loop over groups of parameters."""
