@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -27,6 +27,13 @@ def that(
     """Raise "expected {expected}, got {got}; {advice}" unless the condition holds."""
     if not condition:
         raise error(f"expected {expected}, got {got}; {advice}")
+
+
+def names(given: str | Iterable[str]) -> list[str]:
+    """Names from a list, or from one text with commas between them."""
+    if not isinstance(given, str):
+        return list(given)
+    return [part.strip() for part in given.split(",") if part.strip()]
 
 
 def whole(

@@ -154,14 +154,12 @@ def choose_cell_types(network: ResponseModel, cell_types: str | Sequence[str]) -
     Raises:
         ValueError: for an unknown name, with the nearest one.
     """
-    if isinstance(cell_types, str):
-        if cell_types == ALL:
-            return list(network.cell_types)
-        # No cell type's name contains a comma, so "T4a,T4b" is two.
-        cell_types = [part.strip() for part in cell_types.split(",") if part.strip()]
-    for name in cell_types:
+    if isinstance(cell_types, str) and cell_types == ALL:
+        return list(network.cell_types)
+    names = expect.names(cell_types)
+    for name in names:
         expect.one_of("cell type", name, network.cell_types)
-    return list(cell_types)
+    return names
 
 
 def choose_networks(network: ResponseModel, networks: str | Sequence[int]) -> list[int]:

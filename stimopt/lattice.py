@@ -13,6 +13,9 @@ from stimopt import expect
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+DEGREES_PER_COLUMN = 5.8
+"""Angle between neighbouring columns, as flyvis takes it for its stimuli."""
+
 MAX_EXTENT = 200
 """Rings; a larger lattice (200 rings are 120,601 columns) is a typing error rather than an eye."""
 

@@ -19,16 +19,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from stimopt.analysis.shown import ShownStimuli
-from stimopt.lattice import Floats
+from stimopt.lattice import Floats, Ints
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.model import ResponseModel, device_of
 from stimopt.protocol import GREY
 
-Ints = NDArray[np.int64]
 LIGHT = "light"
 """The source of a photoreceptor's current, beside cell types."""
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stimopt import expect
-from stimopt.analysis.groups import Ints, group_networks
-from stimopt.lattice import Floats
+from stimopt.analysis.groups import group_networks
+from stimopt.lattice import Floats, Ints
 
 Sets = Mapping[str, Floats]
 """Normalized responses `(networks, stimuli, frames)` of a cell type, by the set of stimuli."""

@@ -22,7 +22,7 @@ from stimopt import expect
 from stimopt.analysis.edge_tuning import EDGE_SPEEDS, edge_peaks, responses_to
 from stimopt.analysis.indices import direction_tuning
 from stimopt.items import ALL, choose_cell_types, choose_networks
-from stimopt.lattice import Floats, HexLattice
+from stimopt.lattice import DEGREES_PER_COLUMN, Floats, HexLattice
 from stimopt.networks.model import ResponseModel
 from stimopt.protocol import GREY, Protocol
 
@@ -31,7 +31,7 @@ PROTOCOL = Protocol(dt=1 / 200, t_pre=2.0)
 ANGLES_DEG = 30.0 * np.arange(12)
 INTENSITIES = (0.0, 1.0)
 """OFF, then ON: the order of the intensity axis."""
-COLUMN_DEG, LED_DEG = 5.8, 2.25
+LED_DEG = 2.25
 FLASH_SECONDS, FLASH_RADIUS = 1.0, 6
 
 _PIXELS, _WIDTH = 25, 775
@@ -173,7 +173,7 @@ def edge_positions(speed: float) -> NDArray[np.int64]:
         ValueError: for a speed that is not positive.
     """
     expect.number("speed in columns a second", speed, "19 is usual", above=0)
-    seconds = len(_LEDS) * LED_DEG / (COLUMN_DEG * speed)
+    seconds = len(_LEDS) * LED_DEG / (DEGREES_PER_COLUMN * speed)
     # flyvis cuts the duration to whole frames and rounds positions in float32.
     steps = np.linspace(0, len(_LEDS) - 1, int(seconds / PROTOCOL.dt), dtype=np.float32)
     return np.floor(steps).astype(np.int64)

@@ -15,12 +15,11 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from stimopt import expect
-from stimopt.lattice import Floats
+from stimopt.lattice import Floats, Ints
 
-Ints = NDArray[np.int64]
 CHANCE = 0.05
 """Part of the draws from one distribution that may be taken for several groups."""
 

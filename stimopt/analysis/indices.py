@@ -21,9 +21,14 @@ def direction_tuning(responses: ArrayLike, angles_deg: ArrayLike) -> tuple[Float
     Returns:
         Angle of sum r e^(i angle) in [0, 360) and |sum r e^(i angle)| / sum r, `(...)` each; NaN
         where no response is positive.
+
+    Raises:
+        ValueError: unless there is an angle for each response.
     """
     r = np.maximum(np.asarray(responses, dtype=np.float64), 0)
-    vector = (r * np.exp(1j * np.radians(np.asarray(angles_deg, dtype=np.float64)))).sum(axis=-1)
+    angles = np.asarray(angles_deg, dtype=np.float64)
+    expect.shape("angles_deg (angles)", angles, r.shape[-1:], "give one for each response")
+    vector = (r * np.exp(1j * np.radians(angles))).sum(axis=-1)
     selectivity = _ratio(np.abs(vector), r.sum(axis=-1))
     direction = np.where(np.isnan(selectivity), np.nan, np.angle(vector, deg=True) % 360)
     return direction, selectivity

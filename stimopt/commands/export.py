@@ -25,13 +25,13 @@ from stimopt.export.session import Order, on_rig, require_new, write_session
 from stimopt.export.stimuli import add_controls, choose_stimuli, results_of
 from stimopt.export.timing import Timing
 from stimopt.export.view import Rig
-from stimopt.movies.source import sha256_of_file
 from stimopt.networks.model import ResponseModel
 from stimopt.networks.opening import NetworkSource
 from stimopt.protocol import Protocol
 from stimopt.results import Result, read
 from stimopt.runs.trainer import fit
 from stimopt.storage.files import replace_text
+from stimopt.storage.identity import sha256_of_file
 
 _FORMATS: tuple[type[Format], ...] = (Npz, Png, Film, G4, G6, Stimpack, Nwb)
 FORMATS = {each.name: each for each in _FORMATS}

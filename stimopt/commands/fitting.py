@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,8 @@ from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.record import StopReason
 from stimopt.results.result import Result, read, require_same_result
 from stimopt.runs.callbacks import ConfigWriter
-from stimopt.runs.trainer import FIT_DEFAULTS, MAX_FIGURES, fit, fit_trainer, fit_with, listed
+from stimopt.runs.trainer import FIT_DEFAULTS, MAX_FIGURES, as_list, fit, fit_trainer, fit_with
+from stimopt.storage.identity import as_json
 
 Methods = Mapping[str, type[StimulusModule]]
 
@@ -64,7 +64,7 @@ class FitCLI(options.RunCLI):
         chosen: dict[str, Any] = {"network": network, "protocol": protocol, **vars(config.model)}
         trainer = vars(config.trainer)
         shared = {name: trainer[name] for name in options.TRAINER_IN_STAGES}
-        callbacks, max_steps = listed(trainer.pop("callbacks")), trainer.pop("max_steps")
+        callbacks, max_steps = as_list(trainer.pop("callbacks")), trainer.pop("max_steps")
         self.trainer = fit_trainer(
             max_steps,
             config.output,
@@ -121,8 +121,7 @@ def fit_stage(
 def read_same(path: Path, network: ResponseModel, settings: Mapping[str, Any]) -> Result:
     """Read a result, unless it is of another network or other settings."""
     result = read(path)
-    plain = json.loads(json.dumps(settings, default=str))
-    require_same_result(result, {"network_hash": network.content_hash, **plain}, path)
+    require_same_result(result, {"network_hash": network.content_hash, **as_json(settings)}, path)
     return result
 
 

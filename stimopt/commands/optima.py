@@ -246,7 +246,7 @@ def _parsed(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     names = config.types or config.cell_types
     config.types, config.cell_types = [], names if isinstance(names, str) else ",".join(names)
     if config.output is None:
-        name = "-".join(part.strip() for part in config.cell_types.split(","))
+        name = "-".join(expect.names(config.cell_types))
         config.output = f"logs/optima_{safe_names([name])[0][:60]}"
     if config.search_result is not None:
         defaults = parser.get_defaults()

@@ -11,7 +11,7 @@ from stimopt.commands import options
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.report.tables import print_table, winners_table
 from stimopt.runs.callbacks import ConfigWriter
-from stimopt.runs.trainer import SEARCH_DEFAULTS, listed, search_trainer, search_with
+from stimopt.runs.trainer import SEARCH_DEFAULTS, as_list, search_trainer, search_with
 from stimopt.search.naturalistic import NaturalisticSearch
 
 
@@ -41,7 +41,7 @@ class SearchCLI(options.RunCLI):
         self.datamodule = StimulusDataModule(**vars(config.data), dt=protocol.dt, extent=extent)
         self.model = NaturalisticSearch(network, protocol, **vars(config.model))
         chosen = vars(config.trainer)
-        callbacks = listed(chosen.pop("callbacks"))
+        callbacks = as_list(chosen.pop("callbacks"))
         self.trainer = search_trainer(
             config.output,
             config.checkpoint_every_n_batches,

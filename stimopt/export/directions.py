@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stimopt import expect
-from stimopt.lattice import HexLattice
-from stimopt.movies.procedural import DEGREES_PER_COLUMN
+from stimopt.lattice import DEGREES_PER_COLUMN, HexLattice
 from stimopt.storage.files import BadFile, reading
 
 Array = NDArray[Any]

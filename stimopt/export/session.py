@@ -27,6 +27,7 @@ from stimopt.export.timing import require_pause
 from stimopt.export.view import Rig, View
 from stimopt.lattice import HexLattice
 from stimopt.protocol import Protocol
+from stimopt.storage.identity import sha256_of_file
 
 SCHEMA = "stimopt.session/1"
 SESSION, PAUSE = "session.json", "pause"
@@ -141,7 +142,9 @@ def write_session(
             "provenance": about,
             "order": asdict(order),
             "trials": [trial._asdict() for trial in trials],
-            "players": {path.relative_to(partial).as_posix(): _sha256(path) for path in players},
+            "players": {
+                path.relative_to(partial).as_posix(): sha256_of_file(path) for path in players
+            },
             "stimuli": cards,
         }
         _write_json(partial / SESSION, session)
@@ -177,7 +180,7 @@ def _sidecar(shown: Shown, path: Path, folder: Path, format: Format) -> dict[str
         "file": path.relative_to(folder).as_posix(),
         "format": format.name,
         "format_options": format.options(),
-        "sha256": _sha256(path),
+        "sha256": sha256_of_file(path),
         "luminance_sha256": hashlib.sha256(stimulus.luminance.tobytes()).hexdigest(),
         "row_0": format.row_0,
         "display": rig.display.to_dict(),
@@ -195,14 +198,6 @@ def _columns(shown: Shown) -> dict[str, list[float | None]]:
         name: [None if value != value else round(float(value), 4) for value in values]
         for name, values in shown.directions().items()
     }
-
-
-def _sha256(path: Path) -> str:
-    """Of a file, or of the files in a folder in order of their names."""
-    sha256 = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        sha256.update(file.read_bytes())
-    return sha256.hexdigest()
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

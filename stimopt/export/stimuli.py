@@ -51,12 +51,6 @@ class Stimulus:
     kind: str = "artificial"
 
 
-def listed(names: str | Sequence[str]) -> list[str]:
-    """Names once each; several in one string have commas between."""
-    parts = names.split(",") if isinstance(names, str) else names
-    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
-
-
 def results_of(
     found: Result | ThreeOptima, kinds: str | Sequence[str] = ("artificial",)
 ) -> list[Result]:
@@ -65,7 +59,7 @@ def results_of(
     Raises:
         ValueError: for a kind that is none, or no kind.
     """
-    kinds = listed(kinds)
+    kinds = list(dict.fromkeys(expect.names(kinds)))
     expect.that(kinds, "at least one kind of optimum", "none", "name some, such as artificial")
     for kind in kinds:
         expect.one_of("kind of optimum", kind, KINDS)
@@ -82,7 +76,7 @@ def choose_stimuli(results: Sequence[Result], items: str | Sequence[str] = ALL) 
     Raises:
         ValueError: for an unknown item, or a stimulus that is not finite or out of range.
     """
-    chosen = listed(items)
+    chosen = list(dict.fromkeys(expect.names(items)))
     expect.that(chosen, "at least one item", "none", "name some, or all")
     every = [
         (result, i, {ALL, str(result["label"][i]), str(result["cell_type"][i])})
@@ -138,7 +132,7 @@ def add_controls(
     Raises:
         ValueError: for an unknown control.
     """
-    controls = listed(controls)
+    controls = list(dict.fromkeys(expect.names(controls)))
     for control in controls:
         expect.one_of("control", control, [*CONTROLS, "grey"])
     made = [

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stimopt import expect
+from stimopt.lattice import Floats
 from stimopt.protocol import MAX_FRAMES
 
-Floats = NDArray[np.float64]
 _EDGE = 1e-6
 """Of a frame: rounding of seconds that is not to make a frame of its own."""
 ROUNDING = 0.9 / MAX_FRAMES

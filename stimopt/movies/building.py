@@ -21,10 +21,11 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from stimopt import expect
 from stimopt.movies.eye import RenderSettings
 from stimopt.movies.opening import open_source
-from stimopt.movies.source import MovieSource, Scene, sha256_of_values
+from stimopt.movies.source import MovieSource, Scene
 from stimopt.movies.store import SCHEMA, SCHEMA_VERSION
 from stimopt.storage.files import only_writer_of, replacing
 from stimopt.storage.hdf5 import created
+from stimopt.storage.identity import sha256_of_values
 
 DTYPES = ("float32", "float16")
 

@@ -20,9 +20,9 @@ from stimopt import expect
 from stimopt.lattice import HexLattice
 from stimopt.movies.procedural import ProceduralSettings
 from stimopt.movies.sampling import SampleIndex, SampleOrigin, SamplingSettings, resampling
-from stimopt.movies.source import sha256_of_values
 from stimopt.movies.store import GeneratedStore, MovieStore, SceneStore
 from stimopt.protocol import GREY, Protocol
+from stimopt.storage.identity import sha256_of_values
 
 
 class StimulusSample(NamedTuple):

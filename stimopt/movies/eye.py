@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt import expect
-from stimopt.lattice import MAX_EXTENT, HexLattice
-
-Ints = NDArray[np.int64]
+from stimopt.lattice import MAX_EXTENT, HexLattice, Ints
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,10 @@ from stimopt.movies.source import (
     natural_order,
     require_frame_rate,
     require_pixels,
-    sha256_of,
-    sha256_of_file,
 )
 from stimopt.storage.archives import MAX_DEFLATE_RATIO, require_honest_zip
 from stimopt.storage.files import BadFile, reading
+from stimopt.storage.identity import sha256_of, sha256_of_file
 
 PICTURES = {
     ".png": "PNG",

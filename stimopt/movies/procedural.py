@@ -17,17 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt import expect
-from stimopt.lattice import HexLattice
+from stimopt.lattice import DEGREES_PER_COLUMN, Floats, HexLattice
 from stimopt.movies.eye import RenderSettings
-from stimopt.movies.source import MovieSource, Scene, require_frame_rate, sha256_of_values
+from stimopt.movies.source import MovieSource, Scene, require_frame_rate
 from stimopt.protocol import GREY
+from stimopt.storage.identity import sha256_of_values
 
-Floats = NDArray[np.float64]
 Movie = Callable[[Floats, Floats, Floats], Floats]
 """Luminance `(frames, columns)` from x, y `(columns,)` in columns and time `(frames, 1)` in s."""
 
-DEGREES_PER_COLUMN = 5.8
-"""Angle between neighbouring columns, as flyvis takes it for its stimuli."""
 
 TEXTURE_PERIOD = 64
 """Columns after which a texture repeats: twice the width of the field of extent 15."""

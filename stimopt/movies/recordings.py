@@ -21,9 +21,9 @@ from stimopt.movies.source import (
     SourceFile,
     require_frame_rate,
     require_pixels,
-    sha256_of_file,
 )
 from stimopt.storage.files import BadFile, reading
+from stimopt.storage.identity import sha256_of_file
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".ts")
 ARRAYS = (".npy",)

@@ -14,11 +14,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stimopt import expect
-
-Ints = NDArray[np.int64]
+from stimopt.lattice import Ints
 
 FLYVIS_WINDOW_SECONDS = 19 / 24
 """flyvis samples 19 frames of a film of 24 frames a second."""

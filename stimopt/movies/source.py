@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,22 +142,3 @@ def require_pixels(width: int, height: int, name: str) -> None:
     ok = width > 0 and height > 0 and width * height <= MAX_PIXELS
     expected = f"at most {MAX_PIXELS} pixels in {name}"
     expect.that(ok, expected, f"{width} x {height}", "scale the frames down", BadFile)
-
-
-def sha256_of_values(values: Any) -> str:
-    """SHA-256 in hexadecimal of what JSON can hold, whatever the order of names."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
-
-
-def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as stream:
-        return sha256_of(stream)
-
-
-def sha256_of(stream: BinaryIO) -> str:
-    """SHA-256 of a stream in hexadecimal, read in pieces of 1 MiB."""
-    digest = hashlib.sha256()
-    while piece := stream.read(2**20):
-        digest.update(piece)
-    return digest.hexdigest()

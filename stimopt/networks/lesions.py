@@ -51,7 +51,7 @@ def find_lesions(lesions: str | Sequence[str], connectome: Connectome) -> list[L
         ValueError: for an unknown cell type or pathway, with the nearest name, for a lesion listed
             twice, or if there is none.
     """
-    texts = lesions.split(",") if isinstance(lesions, str) else list(lesions)
+    texts = expect.names(lesions)
     expect.that(texts, "at least one lesion", "an empty list", "Mi9>T4c is one")
     cuts, found = _cuts(connectome), dict[frozenset[Cut], Lesion]()
     for text in texts:

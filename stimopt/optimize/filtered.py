@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from stimopt import expect
-from stimopt.lattice import Floats, HexLattice
-from stimopt.movies.procedural import DEGREES_PER_COLUMN
+from stimopt.lattice import DEGREES_PER_COLUMN, Floats, HexLattice
 from stimopt.protocol import GREY, Protocol
 from stimopt.storage.identity import digest
 

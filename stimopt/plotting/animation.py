@@ -20,6 +20,7 @@ from PIL import Image
 from stimopt import expect
 from stimopt.lattice import Floats, HexLattice
 from stimopt.plotting import style
+from stimopt.plotting.files import Pixels
 from stimopt.plotting.hexagons import (
     CROSSHAIR,
     add_colorbar,
@@ -38,8 +39,6 @@ from stimopt.plotting.selection import (
 from stimopt.plotting.traces import plot_traces
 from stimopt.protocol import Protocol
 from stimopt.storage.files import replacing
-
-Pixels = NDArray[np.uint8]
 
 # Inches: frames, margins and the trace below them.
 _FRAME_HEIGHT, _LEFT, _GAP, _RIGHT = 2.6, 0.45, 0.95, 0.75

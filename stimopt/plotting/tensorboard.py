@@ -13,11 +13,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from stimopt.lattice import HexLattice
 from stimopt.plotting import style
-from stimopt.plotting.files import figure_image
+from stimopt.plotting.files import Pixels, figure_image
 from stimopt.plotting.selection import StripOptions, select_strip
 from stimopt.plotting.strips import (
     BOTTOM,
@@ -27,8 +27,6 @@ from stimopt.plotting.strips import (
     region_height,
 )
 from stimopt.plotting.traces import plot_traces, short_ticks
-
-Pixels = NDArray[np.uint8]
 
 # A card of TensorBoard is 350 pixels wide, and the browser scales by repeating or leaving out whole
 # lines of pixels. So a picture is drawn in that size, in few inches, which makes its text large,

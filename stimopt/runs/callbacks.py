@@ -12,7 +12,8 @@ from lightning.pytorch.loggers import Logger
 
 from stimopt import expect
 from stimopt.optimize.module import StimulusModule
-from stimopt.plotting.tensorboard import FitPictures, Pixels
+from stimopt.plotting.files import Pixels
+from stimopt.plotting.tensorboard import FitPictures
 from stimopt.results.responses import type_responses
 from stimopt.runs.step_end import StepEnd
 from stimopt.storage.files import replace_text

@@ -12,7 +12,6 @@ lock ends with its process, so that a killed chunk is free for the next one.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shutil
 import time
@@ -30,7 +29,7 @@ from rich.console import Console
 from stimopt import expect
 from stimopt.report.figures import safe_names
 from stimopt.results.campaign import read_manifest, write_manifest
-from stimopt.storage.identity import function_name, require_same
+from stimopt.storage.identity import as_json, require_same
 
 
 class Chunk(NamedTuple):
@@ -100,7 +99,7 @@ def claim(folder: str | Path, settings: Mapping[str, Any], chunks: Sequence[Chun
         DifferentRun: if the folder holds another campaign, naming what differs.
         ValueError: if it holds anything else.
     """
-    folder, plain = Path(folder), json.loads(json.dumps(settings, default=_as_text))
+    folder, plain = Path(folder), as_json(settings)
     (folder / "locks").mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "locks" / "campaign.lock"):
         if not (folder / "campaign.json").exists():
@@ -110,11 +109,6 @@ def claim(folder: str | Path, settings: Mapping[str, Any], chunks: Sequence[Chun
             expect.that(not others, f"an empty folder or a campaign in {folder}", got, advice)
             write_manifest(folder, plain, [chunk.name for chunk in chunks])
         require_same(read_manifest(folder)[0], plain, str(folder))
-
-
-def _as_text(value: Any) -> str:
-    """The same in every process: the text of a function has its address."""
-    return function_name(value) if callable(value) else str(value)
 
 
 def run_chunks(

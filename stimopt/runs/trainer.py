@@ -222,7 +222,7 @@ def _trainer(
     progress: ProgressBar,
     options: dict[str, Any],
 ) -> pl.Trainer:
-    callbacks += listed(options.pop("callbacks", []))
+    callbacks += as_list(options.pop("callbacks", []))
     if not any(isinstance(callback, Checkpoint) for callback in callbacks):
         options["enable_checkpointing"] = False  # Lightning would save beside the caller
     has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
@@ -233,7 +233,7 @@ def _trainer(
     if folder is not None:
         # Where a SLURM job that requeues itself leaves its state.
         options.setdefault("default_root_dir", str(folder))
-    plugins = [*listed(options.pop("plugins", [])), SafeCheckpointIO()]
+    plugins = [*as_list(options.pop("plugins", [])), SafeCheckpointIO()]
     with quiet_lightning():
         trainer = pl.Trainer(callbacks=callbacks, plugins=plugins, **options)
     _require_cores(trainer)
@@ -270,7 +270,7 @@ def _without_none(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """The value as a list; Lightning takes one callback or plugin without."""
     return [] if value is None else value if isinstance(value, list) else [value]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import platform
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from torch import Tensor
@@ -63,6 +65,32 @@ def digest(*tensors: Tensor | None) -> str:
     return sha256.hexdigest()[:12]
 
 
+def sha256_of_values(values: Any) -> str:
+    """SHA-256 in hexadecimal of what JSON can hold, whatever the order of names."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 in hexadecimal of a file, or of the files in a folder in the order of their names."""
+    sha256 = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        with file.open("rb") as stream:
+            _add(sha256, stream)
+    return sha256.hexdigest()
+
+
+def sha256_of(stream: BinaryIO) -> str:
+    """SHA-256 of a stream in hexadecimal."""
+    sha256 = hashlib.sha256()
+    _add(sha256, stream)
+    return sha256.hexdigest()
+
+
+def _add(sha256: Any, stream: BinaryIO) -> None:
+    while piece := stream.read(2**20):
+        sha256.update(piece)
+
+
 def make_plain(options: Any) -> None:
     """Replace NumPy's numbers and text in a frozen dataclass by Python's.
 
@@ -81,6 +109,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(part) for part in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a file of JSON gives them back; functions and objects become their text."""
+    given_back: dict[str, Any] = json.loads(json.dumps(settings, default=_text))
+    return given_back
+
+
+def _text(value: Any) -> str:
+    """The same in every process: the text of a function has its address."""
+    return function_name(value) if callable(value) else str(value)
 
 
 def function_name(function: Any) -> str:

@@ -7,11 +7,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 
-from stimopt.storage.identity import DifferentRun, digest, function_name, require_same
+from stimopt.storage.identity import (
+    DifferentRun,
+    as_json,
+    digest,
+    function_name,
+    require_same,
+    sha256_of_file,
+)
 
 
 def test_the_first_difference_is_named_and_the_network_comes_first() -> None:
@@ -76,3 +84,20 @@ def test_function_names_are_the_same_in_another_process() -> None:
     )
     printed = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert printed.strip() == "json.dumps(indent=2)"
+
+
+def test_settings_in_json_are_the_same_as_those_read_again() -> None:
+    given = {"function": math.sqrt, "path": Path("a/b"), "pair": (1, 2.5), "none": None}
+    read = {"function": "math.sqrt", "path": "a/b", "pair": [1, 2.5], "none": None}
+    assert as_json(given) == as_json(read) == read
+
+
+def test_the_sha256_of_files_is_that_of_the_tools_of_a_system(tmp_path: Path) -> None:
+    # echo -n abc | sha256sum
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    (tmp_path / "one").write_bytes(b"abc")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "2").write_bytes(b"c")
+    (folder / "1").write_bytes(b"ab")
+    assert sha256_of_file(tmp_path / "one") == sha256_of_file(folder) == abc
