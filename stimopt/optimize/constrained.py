@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from stimopt.optimize import penalties
 from stimopt.optimize.band import Band, largest_curvature, off_the_ends
 from stimopt.optimize.module import StimulusModule
+from stimopt.optimize.record import StopReason
 from stimopt.optimize.terms import (
     ACTIVITY,
     GREY_LOSS,
@@ -23,6 +24,9 @@ from stimopt.protocol import GREY
 NEAR_GREY = 20
 """Step at which the curvature is measured again: that of the start may be thirty times too large
 near grey, where the multipliers would then not get ahead."""
+ENOUGH, REST, GREYER = 150, 25, 0.99
+"""From step 150 on an item stops once its greyest stimulus within the band is less than 1 % greyer
+than that of 25 steps before. Most do so at once; a few come within the band only then."""
 
 
 class GreyestWithinBand(StimulusModule):
@@ -50,6 +54,15 @@ class GreyestWithinBand(StimulusModule):
     def score(self, terms: Terms) -> Tensor:
         """Distance to grey of what meets the band, infinite for what does not."""
         return torch.where(terms[VIOLATION] == 0, terms[GREY_LOSS], torch.inf)
+
+    def observe(self) -> Terms:
+        """Stop items that are within their band and no longer become greyer."""
+        terms = super().observe()
+        if self.global_step >= ENOUGH and self.global_step % REST == 0:
+            before = self.score(self.record.history)[:-REST].amin(dim=0)
+            settled = self.record.best_score > GREYER * before
+            self.record.stop(settled & (self.record.best_step > NEAR_GREY), StopReason.PLATEAU)
+        return terms
 
     def driven(self) -> Tensor:
         """The bounded responses themselves: at a start within the band its term has no gradient."""

@@ -52,8 +52,9 @@ class StimulusRegularizer(GreyestWithinBand):
         optimizer: from parameters to a torch optimizer; `nesterov` by default. The gradient it
             receives is divided by the item's curvature.
         lr_scheduler: from that optimizer to a torch scheduler, stepped once a step.
-        patience: stop an item that has not improved for so many steps. The first hundred steps
-            often meet no tolerance, so give more than that.
+        patience: stop an item that has not improved for so many steps, also one that has not met
+            its tolerance, which often takes a hundred. In any case an item stops that meets it and
+            no longer becomes greyer.
         u: column read out, axial coordinate.
         v: its other coordinate.
 
@@ -70,7 +71,7 @@ class StimulusRegularizer(GreyestWithinBand):
     """
 
     kind = "regularized"
-    usual_steps = 150
+    usual_steps = 300
     tolerance: Tensor
     target_range: Tensor
 

@@ -295,6 +295,32 @@ def test_resumed_is_bit_for_bit_what_was_not_interrupted(
     assert second.global_step == 45 and same_run(whole, second)
 
 
+def test_an_item_stops_that_is_within_its_band_and_no_longer_becomes_greyer(
+    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
+) -> None:
+    clips = noise_clip(2, 20, small_network.lattice.n_columns, seed=2)
+
+    def fit() -> StimulusRegularizer:
+        return StimulusRegularizer(small_network, ["T4c", "T5a"], init=clips)
+
+    whole, first, second = fit(), fit(), fit()
+    make_trainer(1000).fit(whole)
+    # It is seen at the start of a step, which is then the last.
+    last = whole.global_step - 1
+    assert 150 <= last < 1000 and last % 25 == 0
+    assert whole.record.stop_reasons == ["it no longer improved"] * 2
+    met = whole.record.history["constraint/violation"] == 0
+    distance = torch.where(met, whole.record.history["loss/grey"], torch.inf)
+    greyest = distance.cummin(dim=0).values
+    assert (greyest[last] > 0.99 * greyest[last - 25]).any()
+    assert (greyest[last] < 0.1 * greyest[0]).all()
+    make_trainer(149, callbacks=[LastCheckpoint(tmp_path, 9)]).fit(first)
+    make_trainer(1000, callbacks=[LastCheckpoint(tmp_path, 9)]).fit(
+        second, ckpt_path=tmp_path / "last.ckpt"
+    )
+    assert same_run(whole, second)
+
+
 @FEW_STEPS
 def test_a_checkpoint_of_another_tolerance_is_refused(
     small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path

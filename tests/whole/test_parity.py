@@ -117,6 +117,7 @@ def recorded_band(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(band, "MARGIN", 0.02)
     monkeypatch.setattr(band, "FARTHER", 0.0)
     monkeypatch.setattr(constrained, "NEAR_GREY", -1)
+    monkeypatch.setattr(constrained, "ENOUGH", 1000)
 
 
 @pytest.mark.usefixtures("recorded_band")
