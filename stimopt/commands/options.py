@@ -148,7 +148,7 @@ def chosen_method(
 ) -> Class:
     """The class that an early option names; the first one by default."""
     name = early.get(option) or next(iter(methods))
-    expect.one_of(option, name, methods)
+    expect.one_of(f"--{option}", name, methods)
     return methods[name]
 
 

@@ -59,7 +59,7 @@ def check(command: str, arguments: Sequence[str]) -> None:
     while isinstance(node, dict):
         name = node["by"]
         choice = early_options(arguments, [name]).get(name) or node["default"]
-        expect.one_of(name, choice, node["of"])
+        expect.one_of(f"--{name}", choice, node["of"])
         node = node["of"][choice]
     rows = [outline["options"][position] for position in node]
     parser = command_parser(ArgumentParser, command)

@@ -99,7 +99,7 @@ def test_refuses_a_mistake_in_a_config(content: str, named: str, tmp_path: Path)
 
 
 def test_refuses_a_method_that_there_is_not() -> None:
-    with pytest.raises(ValueError, match=r"expected generate.method as one of .* did you mean"):
+    with pytest.raises(ValueError, match=r"expected --generate.method as one of .* did you mean"):
         check("optima", ["--generate.method=efficent"])
 
 
