@@ -182,7 +182,7 @@ def test_a_method_brings_its_options(
 
 def test_an_unknown_method(clips: Path, tmp_path: Path, capsys: Capture) -> None:
     line = refusal(regularize_command(clips, tmp_path, "--method=penalised"), capsys)
-    assert re.fullmatch("expected method .* got 'penalised'; did you mean 'penalized'.", line)
+    assert re.fullmatch("expected --method .* got 'penalised'; did you mean 'penalized'.", line)
 
 
 def test_several_tolerances_draw_a_trade_off(clips: Path, tmp_path: Path, capsys: Capture) -> None:
