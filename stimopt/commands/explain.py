@@ -14,7 +14,7 @@ from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.opening import NetworkSource
 from stimopt.report.explanations import explanation_table, write_explanation
 from stimopt.report.tables import print_table
-from stimopt.results import Result, read
+from stimopt.results import Result, read, searched
 
 NOT_SAMPLED = {
     *("stores", "dt", "extent", "batch_size", "num_workers", "start_sample", "stop_sample", "seed")
@@ -83,13 +83,7 @@ def clips_of(
         if stores is not None:
             raise ValueError("expected --clips with --stores, got none; name the search result too")
         return None
-    found = read(path)
-    search = found if isinstance(found, Result) else found.naturalistic
-    if search.kind != "naturalistic":
-        raise ValueError(
-            f"expected the result of a search in {path}, got one of kind {search.kind!r}; "
-            "name a result.h5 of stimopt search, or an optima.h5"
-        )
+    search = searched(path)
     if stores is None:
         return search
     own = {"dt": result.protocol.dt, "extent": result.extent, **sampling}

@@ -12,7 +12,7 @@ from stimopt import expect
 from stimopt.items import Item
 from stimopt.networks.model import ResponseModel
 from stimopt.protocol import GREY
-from stimopt.results import Result, ThreeOptima, read
+from stimopt.results import Result, searched
 
 NATURALISTIC = "naturalistic:"
 """Before the path of a search result, where a start is named."""
@@ -200,23 +200,11 @@ def _grey_after(clips: Tensor, lengths: Tensor) -> Tensor:
     return clips.masked_fill(after[..., None], GREY)
 
 
-def _search_result(path: str | Path) -> Result:
-    found = read(path)
-    result = found.naturalistic if isinstance(found, ThreeOptima) else found
-    expect.that(
-        result.kind == "naturalistic",
-        f"the result of a search in {path}",
-        f"the result of another run ({result.kind})",
-        "give the result.h5 of stimopt search",
-    )
-    return result
-
-
 def _winning_rows(
     path: str | Path, network: ResponseModel, items: Sequence[Item], dt: float | None
 ) -> tuple[Result, list[int]]:
     """A search result that fits, and the row of each item's clip."""
-    result = _search_result(path)
+    result = searched(path)
     extent = network.lattice.extent
     expect.that(
         result.extent == extent,

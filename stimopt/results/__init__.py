@@ -79,12 +79,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stimopt import expect
 from stimopt.results.campaign import read_campaign
 from stimopt.results.result import Result, Variable, groups, write
 from stimopt.results.result import read as _read_one
 from stimopt.results.three_optima import KINDS, ThreeOptima
 
-__all__ = ["Result", "ThreeOptima", "Variable", "fitted", "read", "write"]
+__all__ = ["Result", "ThreeOptima", "Variable", "fitted", "read", "searched", "write"]
 
 
 def read(path: str | Path) -> Result | ThreeOptima:
@@ -115,3 +116,20 @@ def fitted(source: str | Path | Result | ThreeOptima) -> Result:
     """
     found = source if isinstance(source, (Result, ThreeOptima)) else read(source)
     return found if isinstance(found, Result) else found.artificial
+
+
+def searched(path: str | Path) -> Result:
+    """The result of a search in a file; of the three optima the naturalistic one.
+
+    Raises:
+        ValueError: if the file is missing, damaged or of another run.
+    """
+    found = read(path)
+    result = found if isinstance(found, Result) else found.naturalistic
+    expect.that(
+        result.kind == "naturalistic",
+        f"the result of a search in {path}",
+        f"the result of another run ({result.kind})",
+        "name a result.h5 of stimopt search, or an optima.h5",
+    )
+    return result
