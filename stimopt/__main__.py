@@ -22,7 +22,7 @@ def entry() -> None:
         # Who reads the output, such as `head`, has seen enough. At its exit Python would try again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    # Nothing of what was imported is garbage; at its exit, Python would look for two seconds.
+    # Nothing of what was imported is garbage; Python would look through it for two seconds now.
     gc.freeze()
     sys.exit(code)
 
