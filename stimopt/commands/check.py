@@ -12,7 +12,7 @@ from stimopt.commands.explain import clips_of, result_parser
 from stimopt.networks.opening import NetworkSource
 from stimopt.report.checks import check_table, item_table, write_checks
 from stimopt.report.tables import print_table
-from stimopt.results import Result, read
+from stimopt.results import fitted, read
 
 TABLES = 3
 """Most optima for which every check is printed."""
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     """Check, write the files and print what fails; 1 if anything does."""
     config = parser().parse_args(list(arguments))
     found, source = read(config.result), NetworkSource(**vars(config.network))
-    result = found if isinstance(found, Result) else found.artificial
+    result = fitted(found)
     options = {**vars(config.network), "extent": result.extent, "lesions": None}
     checked = check_optima(
         found,

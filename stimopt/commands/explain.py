@@ -14,7 +14,7 @@ from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.opening import NetworkSource
 from stimopt.report.explanations import explanation_table, write_explanation
 from stimopt.report.tables import print_table
-from stimopt.results import Result, read, searched
+from stimopt.results import Result, fitted, read, searched
 
 NOT_SAMPLED = {
     *("stores", "dt", "extent", "batch_size", "num_workers", "start_sample", "stop_sample", "seed")
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     """Explain, write figures and files, and print the inputs."""
     config = parser().parse_args(list(arguments))
     found, network = read(config.result), NetworkSource(**vars(config.network)).open()
-    result = found if isinstance(found, Result) else found.artificial
+    result = fitted(found)
     explained = explain(
         found,
         network,
