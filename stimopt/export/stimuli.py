@@ -51,6 +51,11 @@ class Stimulus:
     kind: str = "artificial"
 
 
+def _once(names: str | Sequence[str]) -> list[str]:
+    """Names once each; several in one string have commas between."""
+    return list(dict.fromkeys(part.strip() for part in expect.names(names) if part.strip()))
+
+
 def results_of(
     found: Result | ThreeOptima, kinds: str | Sequence[str] = ("artificial",)
 ) -> list[Result]:
@@ -59,7 +64,7 @@ def results_of(
     Raises:
         ValueError: for a kind that is none, or no kind.
     """
-    kinds = list(dict.fromkeys(expect.names(kinds)))
+    kinds = _once(kinds)
     expect.that(kinds, "at least one kind of optimum", "none", "name some, such as artificial")
     for kind in kinds:
         expect.one_of("kind of optimum", kind, KINDS)
@@ -76,7 +81,7 @@ def choose_stimuli(results: Sequence[Result], items: str | Sequence[str] = ALL) 
     Raises:
         ValueError: for an unknown item, or a stimulus that is not finite or out of range.
     """
-    chosen = list(dict.fromkeys(expect.names(items)))
+    chosen = _once(items)
     expect.that(chosen, "at least one item", "none", "name some, or all")
     every = [
         (result, i, {ALL, str(result["label"][i]), str(result["cell_type"][i])})
@@ -132,7 +137,7 @@ def add_controls(
     Raises:
         ValueError: for an unknown control.
     """
-    controls = list(dict.fromkeys(expect.names(controls)))
+    controls = _once(controls)
     for control in controls:
         expect.one_of("control", control, [*CONTROLS, "grey"])
     made = [

@@ -26,7 +26,6 @@ from stimopt.storage.identity import sha256_of_values
 Movie = Callable[[Floats, Floats, Floats], Floats]
 """Luminance `(frames, columns)` from x, y `(columns,)` in columns and time `(frames, 1)` in s."""
 
-
 TEXTURE_PERIOD = 64
 """Columns after which a texture repeats: twice the width of the field of extent 15."""
 

@@ -21,7 +21,7 @@ from stimopt.protocol import Protocol
 from stimopt.results.responses import type_responses
 from stimopt.storage.files import BadFile, replace_bytes
 from stimopt.storage.hdf5 import opened, plain_array
-from stimopt.storage.identity import as_json, installed_versions, require_same
+from stimopt.storage.identity import as_text, installed_versions, require_same
 
 SCHEMA = "stimopt.result/1"
 NOT_STABLE = "not stable"
@@ -267,7 +267,7 @@ def _write_group(group: h5py.Group, result: Result) -> None:
             "extent": result.extent,
             "protocol": json.dumps(result.protocol.to_dict()),
             "network_names": json.dumps(result.network_names),
-            "config": json.dumps(as_json(result.config)),
+            "config": json.dumps(result.config, default=as_text),
             "versions": json.dumps(result.versions),
         }
     )

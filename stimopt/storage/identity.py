@@ -113,11 +113,11 @@ def plain(value: Any) -> Any:
 
 def as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as a file of JSON gives them back; functions and objects become their text."""
-    given_back: dict[str, Any] = json.loads(json.dumps(settings, default=_text))
+    given_back: dict[str, Any] = json.loads(json.dumps(settings, default=as_text))
     return given_back
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """The same in every process: the text of a function has its address."""
     return function_name(value) if callable(value) else str(value)
 

@@ -275,6 +275,16 @@ def test_every_item_gives_what_it_would_give_alone(
                 ), key
 
 
+def resume(
+    make_trainer: Trainers, folder: Path, first: Any, at: int, second: Any, steps: int
+) -> None:
+    """Fit the first for `at` steps; the second goes on from there to `steps`."""
+    make_trainer(at, callbacks=[LastCheckpoint(folder, 9)]).fit(first)
+    make_trainer(steps, callbacks=[LastCheckpoint(folder, 9)]).fit(
+        second, ckpt_path=folder / "last.ckpt"
+    )
+
+
 @FEW_STEPS
 @pytest.mark.parametrize("kind", [StimulusRegularizer, PenalizedRegularizer])
 def test_resumed_is_bit_for_bit_what_was_not_interrupted(
@@ -285,13 +295,10 @@ def test_resumed_is_bit_for_bit_what_was_not_interrupted(
     def fit() -> Any:
         return kind(small_network, ["T4c", "T5a"], init=clips)
 
-    whole, first, second = fit(), fit(), fit()
+    whole, second = fit(), fit()
     make_trainer(45).fit(whole)
     # 27 lies within a period of the multipliers.
-    make_trainer(27, callbacks=[LastCheckpoint(tmp_path, 9)]).fit(first)
-    make_trainer(45, callbacks=[LastCheckpoint(tmp_path, 9)]).fit(
-        second, ckpt_path=tmp_path / "last.ckpt"
-    )
+    resume(make_trainer, tmp_path, fit(), 27, second, 45)
     assert second.global_step == 45 and same_run(whole, second)
 
 
@@ -303,7 +310,7 @@ def test_an_item_stops_that_is_within_its_band_and_no_longer_becomes_greyer(
     def fit() -> StimulusRegularizer:
         return StimulusRegularizer(small_network, ["T4c", "T5a"], init=clips)
 
-    whole, first, second = fit(), fit(), fit()
+    whole, second = fit(), fit()
     make_trainer(1000).fit(whole)
     # It is seen at the start of a step, which is then the last.
     last = whole.global_step - 1
@@ -314,10 +321,7 @@ def test_an_item_stops_that_is_within_its_band_and_no_longer_becomes_greyer(
     greyest = distance.cummin(dim=0).values
     assert (greyest[last] > 0.99 * greyest[last - 25]).any()
     assert (greyest[last] < 0.1 * greyest[0]).all()
-    make_trainer(149, callbacks=[LastCheckpoint(tmp_path, 9)]).fit(first)
-    make_trainer(1000, callbacks=[LastCheckpoint(tmp_path, 9)]).fit(
-        second, ckpt_path=tmp_path / "last.ckpt"
-    )
+    resume(make_trainer, tmp_path, fit(), 149, second, 1000)
     assert same_run(whole, second)
 
 
