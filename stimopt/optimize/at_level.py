@@ -94,45 +94,53 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
     ) -> None:
         extremes = _range_of(ceiling)
 
-        def first(items: Sequence[Item], n_frames: int) -> Tensor:
-            rows = [
-                _row(extremes, network, item, FLOOR if sign * fraction < 0 else CEILING)
-                for item, fraction in zip(
-                    items, list(fractions) * (len(items) // len(fractions)), strict=True
-                )
-            ]
-            stimulus = torch.as_tensor(extremes["stimulus"][rows])
+        def rows_of(items: Sequence[Item]) -> list[int]:
+            bounds = [FLOOR if sign * fraction < 0 else CEILING for fraction in fractions]
+            return _find_rows(extremes, network, items, bounds * (len(items) // len(bounds)))
+
+        def start(items: Sequence[Item], n_frames: int) -> Tensor:
+            stimulus = torch.as_tensor(extremes["stimulus"][rows_of(items)])
             shape = (len(items), n_frames, network.lattice.n_columns)
             advice = "seek the ceiling with the same t_stim and network"
             expect.shape("stimuli of the ceiling", stimulus, shape, advice)
-            chosen.extend(rows)
             return stimulus
 
         if variants is None:
             variants = [f"level {f:g}" for f in fractions] if len(fractions) > 1 else [""]
-        chosen: list[int] = []
         super().__init__(
             network,
             cell_types,
             protocol,
             sign=sign,
             variants=variants,
-            start=first,
+            start=start,
             optimizer=descend,
             **options,
         )
-        self._rows = chosen
-        n = len(self.items)
         expect.that(
             extremes.network_hash == network.content_hash and extremes.protocol == self.protocol,
             "a ceiling of this network under this protocol",
             "one of another network or protocol",
             "seek the ceiling with the same options",
         )
+        self._extremes, self._rows = extremes, rows_of(self.items)
+        self._set_levels(fractions, within)
+        self.region = RegionSteps(
+            self.luminance().detach(), Fall(anneal, FIRST_LIMIT), momentum=0.9
+        )
+        self._own_settings = {
+            "fractions": list(fractions),
+            "anneal": anneal,
+            "ceiling_sha256": digest(self.at_grey, self.span),
+        }
+
+    def _set_levels(self, fractions: Sequence[float], within: float) -> None:
+        """The level of each item, which lies on the way from its response at grey."""
+        n = len(self.items)
         fraction = torch.tensor(list(fractions) * (n // len(fractions)))
         self.set_signs(self.signs * torch.where(fraction < 0, -1, 1))
         at_grey = grey_objective(self)
-        extreme = self.signs * torch.as_tensor(extremes["objective"][self._rows])
+        extreme = self.signs * torch.as_tensor(self._extremes["objective"][self._rows])
         span = (extreme - at_grey).to(self.stimulus)
         flat = ~(span > 0)
         expect.that(
@@ -153,15 +161,6 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
             ("extra", torch.zeros(n)),
         ):
             self.register_buffer(name, value)
-        self.region = RegionSteps(
-            self.luminance().detach(), Fall(anneal, FIRST_LIMIT), momentum=0.9
-        )
-        self._extremes = extremes
-        self._own_settings = {
-            "fractions": list(fractions),
-            "anneal": anneal,
-            "ceiling_sha256": digest(self.at_grey, self.span),
-        }
 
     @staticmethod
     def require(*arguments: Any, **own: Any) -> None:
@@ -304,16 +303,23 @@ def _range_of(ceiling: str | Path | Result | None) -> Result:
     return result
 
 
-def _row(extremes: Result, network: ResponseModel, item: Item, bound: str) -> int:
-    """Row of the extreme that an item's level lies on the way to."""
+def _find_rows(
+    extremes: Result, network: ResponseModel, items: Sequence[Item], bounds: Sequence[str]
+) -> list[int]:
+    """Row of the extreme that the level of each item lies on the way to."""
     names = ("cell_type", "network", "readout_u", "readout_v", "seed", "bound")
-    rows = list(zip(*(extremes[name].tolist() for name in names), strict=True))
-    wanted = (item.cell_type, item.network, item.u, item.v, item.seed, bound)
-    expect.that(
-        wanted in rows,
-        f"the {bound} of {item.cell_type} of network {network.names[item.network]}, seed "
-        f"{item.seed}, in column u={item.u}, v={item.v}",
-        f"a range with {', '.join(sorted({f'{row[5]} of {row[0]}' for row in rows}))}",
-        "seek it with ResponseRange, with floor=True for the floor",
-    )
-    return rows.index(wanted)
+    each = zip(*(extremes[name].tolist() for name in names), strict=True)
+    rows = {key: row for row, key in enumerate(each)}
+    present = ", ".join(sorted({f"{key[5]} of {key[0]}" for key in rows}))
+    found = []
+    for item, bound in zip(items, bounds, strict=True):
+        wanted = (item.cell_type, item.network, item.u, item.v, item.seed, bound)
+        expect.that(
+            wanted in rows,
+            f"the {bound} of {item.cell_type} of network {network.names[item.network]}, seed "
+            f"{item.seed}, in column u={item.u}, v={item.v}",
+            f"a range with {present}",
+            "seek it with ResponseRange, with floor=True for the floor",
+        )
+        found.append(rows[wanted])
+    return found
