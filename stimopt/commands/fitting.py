@@ -18,6 +18,7 @@ from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.record import StopReason
 from stimopt.results.result import Result, read, require_same_result
 from stimopt.runs.callbacks import ConfigWriter
+from stimopt.runs.checkpointing import require_checkpoint
 from stimopt.runs.trainer import FIT_DEFAULTS, MAX_FIGURES, as_list, fit, fit_trainer, fit_with
 from stimopt.storage.identity import as_json
 
@@ -73,6 +74,8 @@ class FitCLI(options.RunCLI):
             callbacks=[*callbacks, ConfigWriter(config.output, text)],
             **trainer,
         )
+        if config.ckpt_path != "last":
+            require_checkpoint(config.ckpt_path)  # before the time of a ceiling is spent
         if issubclass(model, GreyestAtLevel) and chosen["ceiling"] is None:
             del chosen["ceiling"]
             first = model.range_fit(**chosen)

@@ -62,8 +62,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         """
         if (ready := self._read_ahead.pop(os.fspath(path), None)) is not None:
             return ready
-        advice = "check the path, or leave it out for the output folder's own"
-        expect.that(Path(path).exists(), f"a checkpoint at {path}", "no file", advice, BadFile)
+        require_checkpoint(path)
         with reading(path, "a checkpoint", _BAD_CHECKPOINT):
             require_honest_zip(path, "a checkpoint", _BAD_CHECKPOINT)
             checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
@@ -105,6 +104,12 @@ class LastCheckpoint(ModelCheckpoint, StepEnd):
     def state_dict(self) -> dict[str, Any]:
         """Nothing, so that Lightning does not mind another interval or a folder that was moved."""
         return {}
+
+
+def require_checkpoint(path: str | Path) -> None:
+    """Refuse a path at which there is nothing."""
+    advice = "check the path, or leave it out for the output folder's own"
+    expect.that(Path(path).exists(), f"a checkpoint at {path}", "no file", advice, BadFile)
 
 
 def find_last(folder: str | Path) -> Path | None:

@@ -113,6 +113,15 @@ def test_a_callback_without_a_list_around_it(tmp_path: Path) -> None:
     result_of([*search, f"--output={tmp_path / 'search'}"], tmp_path / "search")
 
 
+def test_a_missing_checkpoint_is_told_before_a_ceiling_is_sought(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    output = tmp_path / "fit"
+    arguments = generate_command(output, "--method=efficient", "--ckpt_path=none.ckpt")
+    assert "a checkpoint at none.ckpt, got no file" in refusal(arguments, capsys)
+    assert not output.exists()
+
+
 def test_a_fit_that_its_time_ended_says_so(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"max_time was over after \d of 4 steps; rerun"):
         result_of(generate_command(tmp_path, "--trainer.max_time=00:00:00:00"), tmp_path)
