@@ -70,7 +70,8 @@ def check(command: str, arguments: Sequence[str]) -> None:
 
 
 def _asks_for_help(argument: str) -> bool:
-    return argument.startswith("--print_config") or argument.partition("=")[0].endswith(".help")
+    name = argument.partition("=")[0]
+    return name in ("-h", "--help") or name.startswith("--print_config") or name.endswith(".help")
 
 
 def _argument(name: str, kind: str | list[Any]) -> dict[str, Any]:

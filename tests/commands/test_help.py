@@ -81,6 +81,8 @@ def test_all_options_are_listed_on_request(capsys: pytest.CaptureFixture[str]) -
     for option in ("--model.activity_weight", "--trainer.precision", "--protocol.t_fade_in"):
         assert option in printed
     assert "--model.tolerance" not in printed  # of the other method
+    # With texts and defaults, which the outline of the options does not have.
+    assert "of the squared deviation" in printed and "default: 1.0" in printed
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["--version"]])
