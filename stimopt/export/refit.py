@@ -216,7 +216,11 @@ def _greyest(
         "optimality_residual": item.variables["ceiling_optimality_residual"],
     }
     ceiling = dataclasses.replace(
-        item, kind="range", protocol=protocol, variables={**item.variables, **known}
+        item,
+        kind="range",
+        protocol=protocol,
+        variables={**item.variables, **known},
+        config={**item.config, "parametrization": repr(options["parametrization"])},
     )
     module = EfficientGenerator(
         network,

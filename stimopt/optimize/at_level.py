@@ -31,7 +31,7 @@ from stimopt.optimize.terms import ACTIVITY, GREY_LOSS, MULTIPLIER, VIOLATION, T
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable, read
 from stimopt.results.variables import array_of
-from stimopt.storage.identity import digest
+from stimopt.storage.identity import as_json, digest
 
 FIRST_LIMIT = 0.05
 """Steps from the ceiling: with longer ones some items leave for a worse optimum."""
@@ -117,13 +117,8 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
             optimizer=descend,
             **options,
         )
-        expect.that(
-            extremes.network_hash == network.content_hash and extremes.protocol == self.protocol,
-            "a ceiling of this network under this protocol",
-            "one of another network or protocol",
-            "seek the ceiling with the same options",
-        )
         self._extremes, self._rows = extremes, rows_of(self.items)
+        self._require_same_ceiling()
         self._set_levels(fractions, within)
         self.region = RegionSteps(
             self.luminance().detach(), Fall(anneal, FIRST_LIMIT), momentum=0.9
@@ -133,6 +128,24 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
             "anneal": anneal,
             "ceiling_sha256": digest(self.at_grey, self.span),
         }
+
+    def _require_same_ceiling(self) -> None:
+        """Reject a ceiling of something else than these items make large."""
+        extremes, advice = self._extremes, "seek the ceiling with the same options"
+        same = (extremes.network_hash, extremes.protocol) == (
+            self.network.content_hash,
+            self.protocol,
+        )
+        expected, got = "this network under this protocol", "another network or protocol"
+        expect.that(same, f"a ceiling of {expected}", f"one of {got}", advice)
+        own = as_json(ObjectiveModule.settings(self))
+        for name in ("objective", "pool", "parametrization"):
+            found, wanted = extremes.config.get(name), own[name]
+            expect.that(found == wanted, f"a ceiling with {name} = {wanted}", found, advice)
+        found = [item["readings"] for item in as_json(extremes.config)["items"]]
+        for item in own["items"]:
+            wanted = item["readings"]
+            expect.that(wanted in found, f"a ceiling with readings {wanted}", found[0], advice)
 
     def _set_levels(self, fractions: Sequence[float], within: float) -> None:
         """The level of each item, which lies on the way from its response at grey."""

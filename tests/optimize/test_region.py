@@ -204,6 +204,9 @@ def test_the_factor_meets_what_the_response_lacks() -> None:
         ({"fraction": 1.5}, "fraction"),
         ({"t_stim": 0.06}, "stimuli of the ceiling"),
         ({"seeds": 3}, "the ceiling of linear"),
+        ({"objective": "window_mean"}, "a ceiling with objective = window_mean, got last_frame"),
+        ({"pool": "worst"}, "a ceiling with pool = worst, got mean"),
+        ({"bandwidth": Bandwidth(t_hold=0.02)}, r"a ceiling with parametrization = .* got Clamp"),
     ],
 )
 def test_what_does_not_fit_the_ceiling_is_refused(options: dict[str, Any], message: str) -> None:
@@ -211,6 +214,13 @@ def test_what_does_not_fit_the_ceiling_is_refused(options: dict[str, Any], messa
     ceiling = stimopt.fit(ResponseRange(network, "linear", **SHORT), steps=2, **QUIET)
     with pytest.raises(ValueError, match=message):
         EfficientGenerator(network, "linear", ceiling=ceiling, **{**SHORT, **options})
+
+
+def test_the_ceiling_of_another_contrast_is_refused(small_network: FrozenNetwork) -> None:
+    fit = ResponseRange(small_network, "T4c", t_stim=0.1, contrast=["T4a"])
+    ceiling = stimopt.fit(fit, steps=2, **QUIET)
+    with pytest.raises(ValueError, match=r"a ceiling with readings \[\['T4c'.*'T4d'.*got .*'T4a'"):
+        EfficientGenerator(small_network, "T4c", t_stim=0.1, contrast=["T4d"], ceiling=ceiling)
 
 
 def test_a_cell_that_nothing_drives_stays_grey_and_says_so() -> None:
