@@ -11,6 +11,7 @@ import torch
 
 from stimopt import expect
 from stimopt.analysis import robustness
+from stimopt.analysis.central_response import grey_voltage
 from stimopt.analysis.criteria import CRITERIA, checked_thresholds
 from stimopt.analysis.indices import percentile_of
 from stimopt.analysis.paths import path_similarity, rows_of_cells
@@ -164,7 +165,12 @@ class _Measures:
         extreme = "objective" if self.result.kind == "range" else "ceiling"
         if {extreme, "grey_objective"} <= self.result.variables.keys():
             return np.abs(self.result[extreme] - self.result["grey_objective"])
-        return self.drive.numpy()
+        return self._driven
+
+    @property
+    def _driven(self) -> Any:
+        """The drive; NaN where a stimulus does not excite its cell, as nothing is a part of it."""
+        return np.where(self.drive > 0, self.drive, np.nan)
 
     def _spread_of_seeds(self) -> Any:
         """Spread of the drives of items that differ only in their seed, part of the largest."""
@@ -172,8 +178,7 @@ class _Measures:
         for cell in set(cells):
             rows = [i for i, other in enumerate(cells) if other == cell]
             if len(set(self.result["seed"][rows].tolist())) > 1:
-                drives = self.drive.numpy()[rows]
-                spread[rows] = np.ptp(drives) / drives.max()
+                spread[rows] = np.ptp(self.drive.numpy()[rows]) / self._driven[rows].max()
         return spread
 
     def half_dt(self) -> Any:
@@ -213,8 +218,17 @@ class _Measures:
             for i, rows in enumerate(rows_of_cells(self.result, self.clips)):
                 if rows and self.shown.signs[i] > 0 and np.isfinite(peaks[i]):
                     every = self.clips["every_peak_response"][:, rows[0]]
-                    figures[i] = percentile_of(peaks[i], every[np.isfinite(every)])
+                    peak = peaks[i] - self._baseline_of_clips(i)
+                    figures[i] = percentile_of(peak, every[np.isfinite(every)])
         return figures
+
+    def _baseline_of_clips(self, i: int) -> float:
+        """What the search subtracted from the voltages of an item's cell type."""
+        assert self.clips is not None
+        protocol, position = self.clips.protocol, int(self.shown.networks[i])
+        if protocol.baseline == "absolute":
+            return 0.0
+        return grey_voltage(self.network, str(self.shown.cell_types[i]), protocol, position)
 
     def other_networks(self) -> Any:
         if not self.others and self.network.n_networks == 1:

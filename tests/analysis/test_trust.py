@@ -12,6 +12,7 @@ import torch
 from stimopt.analysis import check_optima
 from stimopt.analysis.criteria import CRITERIA, checked_thresholds
 from stimopt.analysis.trust import FAILED, PASSED, SKIPPED
+from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
 from stimopt.optimize.ceiling import ResponseRange
@@ -21,12 +22,14 @@ from stimopt.optimize.generate import StimulusGenerator
 from stimopt.optimize.minimal import MinimalGenerator
 from stimopt.protocol import Protocol
 from stimopt.results import Result, Variable
-from stimopt.runs.trainer import fit
+from stimopt.runs.trainer import fit, run_search
+from stimopt.search.naturalistic import NaturalisticSearch
 from tests.analysis.planted import two_inputs, with_stimulus
 from tests.networks.circuits import circuit
 from tests.results.cases import random_optima
 
 SHORT = {"t_stim": 0.3}
+QUIET = {"enable_progress_bar": False, "logger": False}
 ALWAYS = ("reproduced", "finite", "settled", "half_dt", "extent", "noise", "one_column")
 
 
@@ -100,6 +103,28 @@ def test_the_parameter_sets_of_a_network_are_others_to_each_other() -> None:
     of_both = ceiling(many)
     shares = [figures(check_optima(of_both, many), i)["other_networks"] for i in range(2)]
     np.testing.assert_allclose(shares, 1.0, atol=1e-4)
+
+
+def test_the_percentile_is_the_same_whatever_the_search_subtracted(network: FrozenNetwork) -> None:
+    random = torch.Generator().manual_seed(0)
+    faint = 0.48 + 0.04 * torch.rand(1, 30, network.lattice.n_columns, generator=random)
+    found = []
+    for baseline in ("absolute", "grey"):
+        protocol = Protocol(baseline=baseline)
+        search = NaturalisticSearch(network, protocol, cell_types="L1", keep_all=True)
+        clips = run_search(search, StimulusDataModule(extent=5, stop_sample=24), **QUIET)
+        noise = StimulusGenerator(network, "L1", protocol, init=faint).result()
+        found.append(figures(check_optima(noise, network, clips=clips))["percentile"])
+    assert found == [50, 50]  # brighter edges come first, then as many darker ones
+
+
+def test_stimuli_that_suppress_their_cell_have_no_spread_of_drives(network: FrozenNetwork) -> None:
+    random = torch.Generator().manual_seed(0)
+    bright = 0.6 + 0.4 * torch.rand(2, 30, network.lattice.n_columns, generator=random)
+    checked = check_optima(
+        StimulusGenerator(network, "L1", seeds=[0, 1], init=bright).result(), network
+    )
+    assert outcomes(checked)["restarts"] == FAILED and np.isnan(figures(checked)["restarts"])
 
 
 # -- planted faults -------------------------------------------------------------------------------
