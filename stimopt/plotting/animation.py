@@ -57,6 +57,7 @@ def animate(
     baseline: bool | ArrayLike = True,
     title: str = "",
     dpi: float = 100.0,
+    column: int | None = None,
 ) -> Path:
     """Write a film of stimulus and response side by side, the central response running below.
 
@@ -81,6 +82,7 @@ def animate(
         baseline: what is subtracted from the response, as in `StripOptions`.
         title: printed above.
         dpi: dots per inch.
+        column: of the cell whose trace is drawn; None is the central one.
 
     Returns:
         The path.
@@ -96,7 +98,7 @@ def animate(
     shown = response - baseline_values(response, baseline, lattice)
     limit = symmetric_limit(shown, lattice, max_extent)
     rows = drawn_rows(stimulus, shown, limit, response_label(baseline))
-    central = response[:, lattice.center]
+    central = response[:, lattice.center if column is None else column]
     scene = _Scene(rows, central, lattice, dt, max_extent, title, slowed=1 / (fps * dt))
     with replacing(path) as part:
         if path.suffix.lower() == ".gif":

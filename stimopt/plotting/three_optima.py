@@ -37,6 +37,7 @@ def plot_optima(
     peak_frames: Sequence[int | None] | None = None,
     details: Sequence[str] | None = None,
     grey_and_ceiling: tuple[float, float] | None = None,
+    column: int | None = None,
 ) -> Figure:
     """Draw several stimuli of one cell type over their responses, and the central traces below.
 
@@ -56,6 +57,7 @@ def plot_optima(
         peak_frames: last frame of each; None finds the peak of the central response.
         details: what is written after the name of each.
         grey_and_ceiling: response at grey, and the largest response to any stimulus.
+        column: of the cell whose traces are drawn; None is the central one.
 
     Returns:
         A figure 8.2 inches wide.
@@ -67,7 +69,7 @@ def plot_optima(
     unique = len(names) > 0 and len(set(names)) == len(names)
     expect.that(unique, "results with different names", names, "name each stimulus once")
     selected = [
-        select_strip(stimulus, response, lattice, dt, options, peak_frame=peak)
+        select_strip(stimulus, response, lattice, dt, options, column=column, peak_frame=peak)
         for (_, stimulus, response), peak in zip(
             results, peak_frames or [None] * len(results), strict=True
         )
@@ -89,8 +91,9 @@ def plot_optima(
             strict=False,
         )
     ]
+    column = lattice.center if column is None else column
     centrals = {
-        name: np.asarray(response, dtype=np.float64)[: strip.peak_frame + 1, lattice.center]
+        name: np.asarray(response, dtype=np.float64)[: strip.peak_frame + 1, column]
         for (name, _, response), strip in zip(results, selected, strict=True)
     }
     longest = max(plots, key=lambda plot: len(plot.strip.frames))

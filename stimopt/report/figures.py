@@ -24,7 +24,7 @@ def item_figure(result: Result, i: int) -> Figure:
         lattice,
         result.protocol.dt,
         title=f"{result['label'][i]}, {result.kind}" + _mark(result, i),
-        column=int(lattice.index(result["readout_u"][i], result["readout_v"][i])),
+        column=_column(result, i),
         peak_frame=result.frame_of_peak(i),
     ).fig
     assert isinstance(fig, Figure)
@@ -58,8 +58,15 @@ def optima_figure(optima: ThreeOptima, i: int, **options: Any) -> Figure:
             weighted if math.isnan(item.aim) else efficient,
         ],
         grey_and_ceiling=item.span if item.span.known else None,
+        column=_column(optima.artificial, i),
         **options,
     )
+
+
+def _column(result: Result, i: int) -> int:
+    """Column in which an item's cell is read."""
+    place = result["readout_u"][i], result["readout_v"][i]
+    return int(HexLattice(result.extent).index(*place))
 
 
 def _mark(result: Result, i: int) -> str:
@@ -86,8 +93,11 @@ def write_animations(optima: ThreeOptima, folder: str | Path) -> list[Path]:
             Path(folder) / f"{name}_{kind}.gif",
             title=f"{item.label}, {kind}",
             max_extent=6,
+            column=_column(optima.artificial, i),
         )
-        for name, item in zip(safe_names([item.label for item in optima]), optima, strict=True)
+        for i, (name, item) in enumerate(
+            zip(safe_names([item.label for item in optima]), optima, strict=True)
+        )
         for kind, optimum in item.optima.items()
     ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stimopt import expect
 from stimopt.analysis import stimulus_tuning
 from stimopt.networks.model import ResponseModel
 from stimopt.results.result import Result, Variable
@@ -22,8 +23,14 @@ def with_tuning(optima: ThreeOptima, network: ResponseModel) -> ThreeOptima:
 
     The variables `preferred_direction_deg`, `direction_selectivity`, `polarity` and
     `polarity_index` are those of `analysis.StimulusTuning`.
+
+    Raises:
+        ValueError: for cells that are not in the central column.
     """
     result = optima.artificial
+    central = not (result["readout_u"].any() or result["readout_v"].any())
+    advice = "seek the optima at u=0, v=0 for their tuning"
+    expect.that(central, "cells in the central column", "others", advice)
     tuning = [
         stimulus_tuning(
             network, item.artificial.stimulus, item.cell_type, result.protocol, item.network

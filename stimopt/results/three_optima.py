@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +139,9 @@ class ThreeOptima(Sequence[ItemOptima]):
                 f"a {kind} one of another",
                 "run the three with the same options",
             )
-        cells = list(dict.fromkeys(cells_of(self.artificial)))
-        rows = [_row(self.naturalistic, cell) for cell in cells]
+        rows = _rows(self.naturalistic, dict.fromkeys(self._cells))
         object.__setattr__(self, "naturalistic", select_items(self.naturalistic, rows))
-        for cell in cells:
-            _row(self.regularized, cell)
+        _rows(self.regularized, self._cells)
 
     @classmethod
     def read(cls, path: str | Path) -> ThreeOptima:
@@ -167,8 +166,19 @@ class ThreeOptima(Sequence[ItemOptima]):
         """Duration of a frame in seconds."""
         return self.artificial.protocol.dt
 
+    @cached_property
+    def _cells(self) -> list[Cell]:
+        """The cell of each item."""
+        return cells_of(self.artificial)
+
+    @cached_property
+    def _shared_rows(self) -> dict[str, list[int]]:
+        """Row of each item's clip, and of that clip pulled to grey."""
+        results = (self.naturalistic, self.regularized)
+        return {result.kind: _rows(result, self._cells) for result in results}
+
     def __len__(self) -> int:
-        return len(self.artificial["cell_type"])
+        return len(self._cells)
 
     def __iter__(self) -> Iterator[ItemOptima]:
         return (self[i] for i in range(len(self)))
@@ -177,17 +187,15 @@ class ThreeOptima(Sequence[ItemOptima]):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
         i = range(len(self))[i]
-        cell = cells_of(self.artificial)[i]
+        cell, clip = self._cells[i], self._shared_rows["naturalistic"][i]
         aims = self.artificial.variables.get("fraction")
-        regularized, row = self.regularized, _row(self.regularized, cell)
+        regularized, row = self.regularized, self._shared_rows["regularized"][i]
         return ItemOptima(
             label=str(self.artificial["label"][i]),
             cell_type=cell.cell_type,
             network=cell.network,
             seed=int(self.artificial["seed"][i]),
-            naturalistic=OptimalStimulus(
-                **_optimum(self.naturalistic, _row(self.naturalistic, cell))
-            ),
+            naturalistic=OptimalStimulus(**_optimum(self.naturalistic, clip)),
             regularized=RegularizedStimulus(
                 **_optimum(regularized, row),
                 losses=regularized["losses"][:, row],
@@ -201,15 +209,18 @@ class ThreeOptima(Sequence[ItemOptima]):
         )
 
 
-def _row(result: Result, cell: Cell) -> int:
-    cells, column = cells_of(result), f"u={cell.u}, v={cell.v}"
-    expect.that(
-        cell in cells,
-        f"{cell.cell_type} of network {cell.network} at {column} among the {result.kind} optima",
-        ", ".join(dict.fromkeys(f"{c.cell_type} at u={c.u}, v={c.v}" for c in cells)),
-        "run it for that cell",
-    )
-    return cells.index(cell)
+def _rows(result: Result, cells: Collection[Cell]) -> list[int]:
+    """The row of each cell in a result; its first, if it has several."""
+    present = cells_of(result)
+    rows = dict(zip(reversed(present), reversed(range(len(present))), strict=True))
+    if missing := [cell for cell in cells if cell not in rows]:
+        name, network, u, v = missing[0]
+        raise ValueError(
+            f"expected {name} of network {network} at u={u}, v={v} among the {result.kind} optima, "
+            f"got {', '.join(dict.fromkeys(f'{c.cell_type} at u={c.u}, v={c.v}' for c in present))}"
+            "; run it for that cell"
+        )
+    return [rows[cell] for cell in cells]
 
 
 def _optimum(result: Result, i: int) -> dict[str, Any]:

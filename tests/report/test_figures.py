@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from stimopt.networks.opening import builtin_network
+from stimopt.plotting.style import number
 from stimopt.report.figures import (
     item_figure,
     optima_figure,
@@ -15,8 +18,10 @@ from stimopt.report.figures import (
     write_animations,
     write_figures,
 )
+from stimopt.report.optima_tuning import with_tuning
 from stimopt.results.result import Variable
 from tests.report.cases import HOSTILE, optima_of, result_of
+from tests.results.cases import random_optima
 
 
 def test_names_become_files_all_different() -> None:
@@ -60,3 +65,13 @@ def test_figures_of_a_network_that_is_not_stable_are_marked() -> None:
     figure = optima_figure(optima, 0)
     texts = [text.get_text() for part in figure.subfigs for text in part.texts]
     assert any("(not stable)" in text for text in texts)
+
+
+def test_the_traces_are_those_of_the_cell_that_was_read_out(tmp_path: Path) -> None:
+    network = builtin_network(extent=2)
+    optima = random_optima(network, u=1, v=-1)
+    texts = [text.get_text() for text in optima_figure(optima, 0).subfigs[-1].axes[0].texts]
+    for optimum in optima[0].optima.values():
+        assert number(optimum.peak) in texts
+    with pytest.raises(ValueError, match="expected cells in the central column, got others"):
+        with_tuning(optima, network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +23,11 @@ def random_result(
     cell_types: str | Sequence[str] = "T4c,T5a",
     seeds: int | Sequence[int] = 0,
     protocol: Protocol = PROTOCOL,
+    u: int = 0,
+    v: int = 0,
 ) -> Result:
     """A result of 12 frames, the second item of which ends after 9."""
-    items = make_items(network, cell_types, seeds)
+    items = make_items(network, cell_types, seeds, u=u, v=v)
     random = np.random.default_rng(KINDS.index(kind))
     stimulus = random.random((len(items), 12, network.lattice.n_columns), np.float32)
     lengths = np.where(np.arange(len(items)) == 1, 9, 12)
@@ -44,10 +47,13 @@ def random_result(
     )
 
 
-def random_optima(network: ResponseModel, protocol: Protocol = PROTOCOL) -> ThreeOptima:
+def random_optima(
+    network: ResponseModel, protocol: Protocol = PROTOCOL, u: int = 0, v: int = 0
+) -> ThreeOptima:
     """The search has a type more than the fits, the generation two seeds of each type."""
+    shared: dict[str, Any] = {"protocol": protocol, "u": u, "v": v}
     return ThreeOptima(
-        random_result(network, "naturalistic", "Mi1,T4c,T5a", protocol=protocol),
-        random_result(network, "regularized", protocol=protocol),
-        random_result(network, "artificial", seeds=[0, 7], protocol=protocol),
+        random_result(network, "naturalistic", "Mi1,T4c,T5a", **shared),
+        random_result(network, "regularized", **shared),
+        random_result(network, "artificial", seeds=[0, 7], **shared),
     )
