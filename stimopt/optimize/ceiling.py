@@ -74,8 +74,9 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         sign: -1 seeks the lowest response alone.
         anneal: steps until the limit of a step has fallen to nothing. Rounds of 20 steps follow; an
             item stops after a round that raised it by 0.5 % of its range or less.
-        trial: of these, steps of all starts, after which only the best one of each cell goes on. 0
-            lets all go on to the end, for twice the gradients and now and then a higher ceiling.
+        trial: steps that all starts are given; from then on only the best one of each cell goes on.
+            With 0, or as many as `anneal` or more, all go on to the end, for twice the gradients
+            and now and then a higher ceiling.
         **options: as for `ObjectiveModule`.
 
     Raises:
@@ -150,7 +151,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
             "starts": [kind_of_start(start) for start in starts],
             "floor": floor,
             "anneal": anneal,
-            "trial": trial,
+            "trial": self._trial,
         }
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:

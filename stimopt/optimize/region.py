@@ -21,7 +21,7 @@ to a level small limits and a long mean end in greyer optima than large ones.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -173,6 +173,21 @@ class StepsToRegionOptimum(StimulusModule):
 
     region: RegionSteps
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        expect.that(
+            type(self.parametrization) is Clamp or isinstance(self.parametrization, Filtered),
+            "parametrization 'clamp' or filters with steps toward the optimum of a region",
+            repr(self.parametrization),
+            "use StimulusGenerator, whose optimizer follows any parametrization",
+        )
+        expect.that(
+            self._lr_scheduler is None,
+            "no lr_scheduler with steps toward the optimum of a region",
+            "one",
+            "set anneal, the steps over which their limit falls to nothing",
+        )
+
     def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
         """Optimum of the region, `(items, frames, columns)`, in [0, 1].
 
@@ -186,16 +201,6 @@ class StepsToRegionOptimum(StimulusModule):
         """Stop items whose steps have become short and, with rounds, brought little."""
         reason = StopReason.SETTLED if self.region.rounds is None else StopReason.PLATEAU
         self.record.stop(self.region.settled(self.record.best_score), reason)
-
-    def on_fit_start(self) -> None:
-        """Reject a parametrization other than the pixels themselves."""
-        expect.that(
-            type(self.parametrization) is Clamp or isinstance(self.parametrization, Filtered),
-            "parametrization 'clamp' or filters with steps toward the optimum of a region",
-            repr(self.parametrization),
-            "use StimulusGenerator, whose optimizer follows any parametrization",
-        )
-        super().on_fit_start()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Replace the gradient by the way back from the next iterate; stop what has settled."""

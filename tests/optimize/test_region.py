@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
+from torch.optim.lr_scheduler import StepLR
 
 import stimopt
 from stimopt.networks.frozen import FrozenNetwork
@@ -216,6 +217,19 @@ def test_what_does_not_fit_the_ceiling_is_refused(options: dict[str, Any], messa
         EfficientGenerator(network, "linear", ceiling=ceiling, **{**SHORT, **options})
 
 
+@pytest.mark.parametrize("kind", [ResponseRange, RegionGenerator])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("parametrization", "sigmoid"), ("lr_scheduler", lambda o: StepLR(o, 1, 0.1))],
+)
+def test_what_would_spoil_steps_to_the_optimum_of_a_region_is_refused(
+    kind: Any, option: str, value: Any
+) -> None:
+    network, _ = linear_network()
+    with pytest.raises(ValueError, match=f"{option}.* with steps toward the optimum of a region"):
+        kind(network, "linear", **{**SHORT, option: value})
+
+
 def test_the_ceiling_of_another_contrast_is_refused(small_network: FrozenNetwork) -> None:
     fit = ResponseRange(small_network, "T4c", t_stim=0.1, contrast=["T4a"])
     ceiling = stimopt.fit(fit, steps=2, **QUIET)
@@ -270,13 +284,6 @@ def test_bandwidth_and_a_parametrization_are_not_both_taken() -> None:
     bandwidth = Bandwidth(t_hold=0.02)
     with pytest.raises(ValueError, match="bandwidth or a parametrization, got both"):
         ResponseRange(network, "linear", bandwidth=bandwidth, parametrization="sigmoid", **SHORT)
-
-
-def test_other_parametrizations_are_refused() -> None:
-    network, _ = linear_network()
-    fit = RegionGenerator(network, "linear", parametrization="sigmoid", **SHORT)
-    with pytest.raises(ValueError, match="parametrization 'clamp'"):
-        stimopt.fit(fit, steps=2, **QUIET)
 
 
 def test_a_cell_that_light_does_not_reach_is_refused() -> None:
