@@ -20,6 +20,7 @@ from stimopt.report.tables import optima_table, print_table
 from stimopt.results import ThreeOptima, read
 from stimopt.runs.campaign import Chunk, claim, plan_chunks, run_chunks, standing_alone
 from stimopt.storage.files import replace_text
+from stimopt.storage.identity import sha256_of_file
 
 GROUPS = {"optima": "", "generate": "model", "regularize": "model", "search": "model"}
 """Commands that a campaign runs, and where the options of their items stand. A search is a pass
@@ -32,6 +33,9 @@ OF_RUNS = (
     *("config", "types"),
 )
 """Beginnings of options that decide where and how a campaign runs, but not what it is of."""
+
+FILES = ("search_result", "init", "ceiling", "pool", "stores")
+"""Options that may name files. A campaign is identified by what is in them, as they may move."""
 
 
 def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
@@ -113,7 +117,7 @@ class _Campaign:
         """What decides the results of the campaign, by name of the option."""
         left_out = (*OF_RUNS, *(f"{self.group}.{name}".strip(".") for name in self.items))
         decides = {
-            name: value
+            name: _contents(value) if name.rpartition(".")[2] in FILES else value
             for name, value in self.config.items()
             if name == "trainer.max_steps" or not name.startswith(left_out)
         }
@@ -134,3 +138,11 @@ class _Campaign:
         with contextlib.redirect_stdout(io.StringIO()):
             import_module(f"stimopt.commands.{self.config.command}").run([f"--config={config}"])
         config.unlink()
+
+
+def _contents(value: Any) -> Any:
+    """The value with the hash of each file in place of its path, also after `naturalistic:`."""
+    if isinstance(value, list):
+        return [_contents(part) for part in value]
+    kind, colon, path = str(value).rpartition(":")
+    return f"{kind}{colon}{sha256_of_file(Path(path))}" if Path(path).is_file() else value

@@ -65,12 +65,14 @@ class FitCLI(options.RunCLI):
         chosen: dict[str, Any] = {"network": network, "protocol": protocol, **vars(config.model)}
         trainer = vars(config.trainer)
         shared = {name: trainer[name] for name in options.TRAINER_IN_STAGES}
+        often = {
+            name: config[name] for name in ("checkpoint_every_n_steps", "pictures_every_n_steps")
+        }
         callbacks, max_steps = as_list(trainer.pop("callbacks")), trainer.pop("max_steps")
         self.trainer = fit_trainer(
             max_steps,
             config.output,
-            config.checkpoint_every_n_steps,
-            config.pictures_every_n_steps,
+            **often,
             callbacks=[*callbacks, ConfigWriter(config.output, text)],
             **trainer,
         )
@@ -79,7 +81,7 @@ class FitCLI(options.RunCLI):
         if issubclass(model, GreyestAtLevel) and chosen["ceiling"] is None:
             del chosen["ceiling"]
             first = model.range_fit(**chosen)
-            chosen["ceiling"] = fit_stage(first, Path(config.output) / "ceiling", **shared)
+            chosen["ceiling"] = fit_stage(first, Path(config.output) / "ceiling", **often, **shared)
         self.model = model(**chosen)
 
     def run(self) -> tuple[Result, Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,9 +65,8 @@ class ThreadPool:
             for item in waiting:
                 run(item)
 
-        helpers = [
-            self._grown(threads - 1).submit(work) for _ in range(min(threads, len(items)) - 1)
-        ]
+        n_helpers = min(threads, len(items)) - 1
+        helpers = [self._submit(threads - 1, work) for _ in range(n_helpers)]
         try:
             work()
         finally:
@@ -82,9 +81,8 @@ class ThreadPool:
         with self._together:
             helpers = []
             try:
-                pool = self._grown(len(parts) - 1)
                 for part in parts[1:]:
-                    helpers.append(pool.submit(part))
+                    helpers.append(self._submit(len(parts) - 1, part))
                 parts[0]()
             except BaseException:
                 counters[1] = 1  # Those that already wait return.
@@ -93,15 +91,19 @@ class ThreadPool:
                 for helper in helpers:
                     helper.result()
 
-    def _grown(self, size: int) -> ThreadPoolExecutor:
+    def _submit(self, size: int, task: Callable[[], None]) -> Future[None]:
+        # Locked until the task has its place: another caller may grow the pool, and end this one.
         with self._growing:
-            if self._pool is None or self._size < size:
-                # The smaller pool finishes its work; its threads then end.
-                if self._pool is not None:
-                    self._pool.shutdown(wait=False)
-                self._pool = ThreadPoolExecutor(max(size, 1), thread_name_prefix="stimopt-step")
-                self._size = max(size, 1)
-            return self._pool
+            return self._grown(size).submit(task)
+
+    def _grown(self, size: int) -> ThreadPoolExecutor:
+        if self._pool is None or self._size < size:
+            # The smaller pool finishes its work; its threads then end.
+            if self._pool is not None:
+                self._pool.shutdown(wait=False)
+            self._pool = ThreadPoolExecutor(max(size, 1), thread_name_prefix="stimopt-step")
+            self._size = max(size, 1)
+        return self._pool
 
 
 pool = ThreadPool()

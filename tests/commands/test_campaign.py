@@ -97,6 +97,24 @@ def test_a_rerun_does_nothing_again(whole: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (whole / "chunks").rglob("*")} == before
 
 
+def test_a_campaign_goes_on_where_a_file_that_it_names_has_moved(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sought = ["--method=ceiling", "--model.cell_types=T4c", "--model.t_stim=0.1", *SMALL]
+    for name, anneal in (("here", 2), ("other", 3)):
+        assert main(["generate", *sought, f"--model.anneal={anneal}", f"--output={name}"]) == 0
+    options = ["--command=generate", "--model.t_stim=0.1", "--trainer.max_steps=4", *SMALL]
+    options.append("--output=campaign")
+    assert campaign(*options, "--model.ceiling=here/result.h5") == 0
+    Path("here").rename("there")
+    moved = tmp_path / "there" / "result.h5"
+    assert campaign(*options, f"--model.ceiling={moved}") == 0
+    other = "--model.ceiling=other/result.h5"
+    line = refusal(["campaign", *options, other], capsys)
+    assert "expected model.ceiling = " in line
+
+
 @pytest.mark.parametrize(
     ("more", "named"),
     [

@@ -66,7 +66,8 @@ def test_a_part_that_cannot_start_frees_the_others(
             return self.pool.submit(call)
 
     with monkeypatch.context() as patch:
-        patch.setattr(threads.pool, "_grown", lambda size: Exhausted(grown(size)))
+        exhausted = Exhausted(grown(2))
+        patch.setattr(threads.pool, "_grown", lambda size: exhausted)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             outputs_and_gradients(case, step)
     for a, b in zip(outputs_and_gradients(case, step), expected, strict=True):
