@@ -84,7 +84,8 @@ def fit_to_rig(
         "sign": stimulus.sign,
     }
     if method in GREYEST:
-        options |= {"objective": result.config["objective"], "parametrization": filters}
+        known = {name: result.config.get(name) for name in ("objective", "temperature")}
+        options |= {**known, "parametrization": filters}
         return _greyest(network, result, stimulus.label, torch.as_tensor(start), steps, options)
     if method == MinimalGenerator.__name__:
         filters = on_support(filters, torch.as_tensor(start[0]))
@@ -104,8 +105,8 @@ def require_fit(result: Result) -> None:
 
     Raises:
         ValueError: for items that read out several cells, of which a fit to a rig knows the first
-            alone; for varied stimuli and those of a limited contrast; and for a level of a
-            function of the user's own, as functions are not taken from a file.
+            alone; for varied stimuli and those of a limited contrast; and for an objective of the
+            user's own, as functions are not taken from a file.
     """
     config, advice = result.config, "export them without a fit"
     single = "reading_response" not in result.variables
@@ -113,8 +114,9 @@ def require_fit(result: Result) -> None:
     method = config.get("class")
     fits = method not in UNFIT
     expect.that(fits, "stimuli that a fit to a rig leaves what they are", f"{method}'s", advice)
+    if "objective" in config:
+        expect.one_of("objective of a fit", config["objective"], OBJECTIVES, advice)
     if method in GREYEST:
-        expect.one_of("objective of a level", config.get("objective"), OBJECTIVES, advice)
         expect.one_of("pool of a level", config.get("pool"), POOLS, advice)
 
 
@@ -145,16 +147,17 @@ def improves(result: Result, before: Seen, after: Seen, sign: int) -> bool:
 
 
 def weights_of(result: Result) -> dict[str, Any]:
-    """Objective and penalties of a generation to be used again; flyvis's for another result.
+    """Objective and penalties of a generation to be used again; flyvis's for a clip.
 
-    Functions of a user's own are not taken from a file.
+    Penalties of a user's own are not taken from a file.
     """
     config = result.config
-    if config.get("objective") not in OBJECTIVES:
+    if "objective" not in config:
         return {"penalties": dict(FLYVIS_PENALTIES)}
     stored = {name: config.get(f"penalties.{name}") for name in PENALTIES}
     return {
         "objective": config["objective"],
+        "temperature": config.get("temperature"),
         "activity_weight": config.get("activity_weight", 1.0),
         "penalties": {name: value[0] for name, value in stored.items() if value},
     }

@@ -139,7 +139,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         expected, got = "this network under this protocol", "another network or protocol"
         expect.that(same, f"a ceiling of {expected}", f"one of {got}", advice)
         own = as_json(ObjectiveModule.settings(self))
-        for name in ("objective", "pool", "parametrization"):
+        for name in ("objective", "temperature", "pool", "parametrization"):
             found, wanted = extremes.config.get(name), own[name]
             expect.that(found == wanted, f"a ceiling with {name} = {wanted}", found, advice)
         found = [item["readings"] for item in as_json(extremes.config)["items"]]

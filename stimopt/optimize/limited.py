@@ -33,7 +33,8 @@ class LimitedRange(ResponseRange):
         cell_types: a name, several (a list, or with commas between), or `all`.
         protocol: pre-stimulus, step, baseline and read-out window.
         rms_contrast: root mean square of (luminance - 0.5) / 0.5 over frames and columns, in
-            (0, 1]; 1 is black and white everywhere.
+            (0, 1]; 1 is black and white everywhere. With `bandwidth` it is that of the pixels:
+            what passes the filters has less, and the result says how much.
         **options: as for `ResponseRange`.
 
     Raises:

@@ -130,6 +130,7 @@ class NormalizedPool:
             "network_hash": ranges.network_hash,
             "frames": int(ranges["n_frames"].max()),
             "objective": ranges.config.get("objective"),
+            "temperature": ranges.config.get("temperature"),
             "sign": sign,
             **ranges.protocol.settings(),
         }

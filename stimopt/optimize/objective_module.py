@@ -118,7 +118,8 @@ class ObjectiveModule(StimulusModule):
         pool = ("difference" if contrast else "mean") if pool is None else pool
         self.pool = pool_of_items(pool, items, sign)
         self._objective_settings = {
-            "objective": name_of(self.objective, OBJECTIVES),
+            "objective": name_of(self.objective, OBJECTIVES) if temperature is None else objective,
+            "temperature": temperature,
             "pool": name_of(self.pool, POOLS),
             "sign": sign,
         }

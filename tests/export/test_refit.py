@@ -211,11 +211,14 @@ def test_weights_of_a_generation_are_used_again(
     small_network: FrozenNetwork, optimum: Result
 ) -> None:
     assert weights_of(optimum) == {
-        "objective": "exp_last_frame", "activity_weight": 1.0, "penalties": {"grey": 1.0},
+        "objective": "exp_last_frame", "temperature": None,
+        "activity_weight": 1.0, "penalties": {"grey": 1.0},
     }  # fmt: skip
     assert weights_of(random_result(small_network)) == {"penalties": FLYVIS_PENALTIES}
-    foreign = dataclasses.replace(optimum, config={**optimum.config, "objective": "os.getcwd"})
-    assert weights_of(foreign) == {"penalties": FLYVIS_PENALTIES}
+    soft = ResponseRange(small_network, "T4c", objective="soft_peak", temperature=0.05, t_stim=0.1)
+    assert weights_of(soft.result()) == {
+        "objective": "soft_peak", "temperature": 0.05, "activity_weight": 1.0, "penalties": {},
+    }  # fmt: skip
 
 
 def test_stimuli_that_a_fit_would_turn_into_others_are_refused(
@@ -229,9 +232,9 @@ def test_stimuli_that_a_fit_would_turn_into_others_are_refused(
     limited = LimitedRange(small_network, "T4c", PROTOCOL, rms_contrast=0.1, t_stim=0.2)
     with pytest.raises(ValueError, match="got LimitedRange's; export them without a fit"):
         require_fit(limited.result())
-    for name in ("objective", "pool"):
+    for name, message in (("objective", "objective of a fit"), ("pool", "pool of a level")):
         foreign = dataclasses.replace(efficient, config={**efficient.config, name: "my_lab.onset"})
-        with pytest.raises(ValueError, match=f"{name} of a level"):
+        with pytest.raises(ValueError, match=message):
             require_fit(foreign)
 
 
