@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from stimopt import expect
+from stimopt.storage.identity import as_text
 
 OptimizerFactory = Callable[[Any], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -84,20 +85,32 @@ def describe_steps(
             "ReduceLROnPlateau, which waits for a metric",
             "torch.optim.lr_scheduler.CosineAnnealingLR is one, and patience stops an item",
         )
-        described["lr_scheduler"] = _call(schedule, schedule.state_dict())
+        described["lr_scheduler"] = _call(schedule, vars(schedule))
     return described
 
 
 def _call(built: object, options: Mapping[str, Any]) -> str:
     """A class and its options; those that are off differ between versions of torch."""
     listed = [
-        f"{name}={value}"
+        f"{name.lstrip('_')}={_option(value)}"
         for name, value in options.items()
-        if isinstance(value, (int, float, str, tuple, dict)) and value is not False
-        # A schedule's own counters are no options.
-        if not name.startswith("_") and name != "last_epoch"
+        if value is not None and value is not False and not isinstance(value, Optimizer)
+        # A schedule's own counters are no options, and its rates are the optimizer's.
+        if name in _OF_PARTS or not (name.startswith("_") or name in ("last_epoch", "base_lrs"))
     ]
     return f"{type(built).__name__}({', '.join(listed)})"
+
+
+_OF_PARTS = ("_schedulers", "_milestones")
+"""What torch's schedules of several parts keep of them."""
+
+
+def _option(value: Any) -> str:
+    if isinstance(value, LRScheduler):
+        return _call(value, vars(value))
+    if isinstance(value, list):
+        return f"[{', '.join(map(_option, value))}]"
+    return as_text(value)
 
 
 def require_steps(trainer: pl.Trainer, begun: bool) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
+from torch.optim import lr_scheduler as schedules
 
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
@@ -47,9 +48,7 @@ def test_a_finished_run_continues_with_more_steps_and_schedule(
     small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
 ) -> None:
     def make() -> StimulusGenerator:
-        return generator(
-            small_network, lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 6, 0.5)
-        )
+        return generator(small_network, lr_scheduler=lambda o: schedules.StepLR(o, 6, 0.5))
 
     whole = make()
     make_trainer(20).fit(whole)
@@ -109,7 +108,7 @@ def test_checkpoints_contain_no_network_and_no_code(
         ({"penalties": {"grey": 1.0}}, "penalties.grey"),
         ({"optimizer": functools.partial(torch.optim.Adam, lr=0.1)}, r"Adam\(lr=0.01"),
         ({"optimizer": functools.partial(torch.optim.SGD, lr=0.01)}, r"optimizer = 'Adam"),
-        ({"lr_scheduler": lambda o: torch.optim.lr_scheduler.StepLR(o, 5)}, "lr_scheduler = "),
+        ({"lr_scheduler": lambda o: schedules.StepLR(o, 5)}, "lr_scheduler = "),
         ({"patience": 40}, "patience = "),
         ({"network": 3}, "expected network_hash"),
     ],
@@ -289,7 +288,12 @@ def test_options_of_numpy_resume(
 
 
 def test_schedules_are_distinguished(small_network: FrozenNetwork) -> None:
-    schedules = torch.optim.lr_scheduler
+    def half(step: int) -> float:
+        return 0.5
+
+    def third(step: int) -> float:
+        return 1 / 3
+
     told = [
         generator(small_network, ["T4c"], lr_scheduler=make).settings()["lr_scheduler"]
         for make in (
@@ -298,6 +302,11 @@ def test_schedules_are_distinguished(small_network: FrozenNetwork) -> None:
             lambda o: schedules.MultiStepLR(o, [3, 5]),
             lambda o: schedules.MultiStepLR(o, [3, 7]),
             lambda o: schedules.CosineAnnealingLR(o, 40),
+            lambda o: schedules.LambdaLR(o, half),
+            lambda o: schedules.LambdaLR(o, third),
+            lambda o: schedules.SequentialLR(o, [schedules.StepLR(o, 2)] * 2, [5]),
+            lambda o: schedules.SequentialLR(o, [schedules.StepLR(o, 3)] * 2, [5]),
+            lambda o: schedules.SequentialLR(o, [schedules.StepLR(o, 3)] * 2, [6]),
         )
     ]
     assert told[0] == "StepLR(step_size=5, gamma=0.1)"
@@ -306,4 +315,4 @@ def test_schedules_are_distinguished(small_network: FrozenNetwork) -> None:
 
 def test_a_schedule_that_waits_for_a_metric_is_refused(small_network: FrozenNetwork) -> None:
     with pytest.raises(ValueError, match="expected a schedule over steps, got ReduceLROnPlateau"):
-        generator(small_network, ["T4c"], lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)
+        generator(small_network, ["T4c"], lr_scheduler=schedules.ReduceLROnPlateau)
