@@ -92,6 +92,15 @@ class Band(nn.Module):
         ):
             self.register_buffer(name, value)
 
+    def reset(self, which: Tensor) -> None:
+        """Forget what was learnt of items `(items,)`, but for their curvature."""
+        self.multiplier.masked_fill_(which[:, None, None], 0.0)
+        self._ratio_sum.masked_fill_(which, 0.0)
+        self.stiffness.masked_fill_(which, FIRST_STIFFNESS)
+        self.margin.masked_fill_(which, MARGIN)
+        self._excess_before.masked_fill_(which, torch.inf)
+        self._grey_before.masked_fill_(which, torch.inf)
+
     # -- within the loss --------------------------------------------------------------------------
 
     def deviation(self, responses: Tensor) -> Tensor:

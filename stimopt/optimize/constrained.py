@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -27,6 +30,13 @@ near grey, where the multipliers would then not get ahead."""
 ENOUGH, REST, GREYER = 150, 25, 0.99
 """From step 150 on an item stops once its greyest stimulus within the band is less than 1 % greyer
 than that of 25 steps before. Most do so at once; a few come within the band only then."""
+MUCH_GREYER = 0.1
+"""Of the distance of the start: so near to grey nothing is found in passing."""
+AGAIN, WAY = 225, 60
+"""An item that has found nothing within its band by step 225 starts anew, and in step i from there
+is drawn to a point between grey and its start, with (1 - i / 60)^2 of the start's contrast. Drawn
+to grey at once it left the place where its cells are active: where no small change reaches the
+response, it does not come back. Other items would gain nothing by it."""
 
 
 class GreyestWithinBand(StimulusModule):
@@ -38,6 +48,41 @@ class GreyestWithinBand(StimulusModule):
     """
 
     band: Band
+    start: Tensor
+    again: Tensor
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register_buffer("start", self.luminance().detach().clone(), persistent=False)
+        self.register_buffer("again", torch.zeros(len(self.items), dtype=torch.bool))
+
+    @property
+    def found(self) -> Tensor:
+        """Items that have found a greyer stimulus than the first steps from their start, bool."""
+        passing = torch.where(self.again, AGAIN + WAY, NEAR_GREY)
+        much_greyer = self.record.best_score < MUCH_GREYER * penalties.grey_sum(self.start)
+        return much_greyer | (self.record.best_step > passing)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """As in any fit; items that have found nothing start anew first."""
+        if self.global_step == AGAIN:
+            self._start_again()
+        return super().training_step(batch, batch_idx)
+
+    @torch.no_grad()
+    def _start_again(self) -> None:
+        """Set items that have found nothing within their band back to their start."""
+        self.again.copy_(self.record.running & ~self.found)
+        if not bool(self.again.any()):
+            return
+        which, anew = self.again[:, None, None], self.parametrization.parameters(self.start)
+        self.stimulus.copy_(torch.where(which, anew, self.stimulus))
+        optimizer = cast("Optimizer", self.optimizers(use_pl_optimizer=False))
+        for value in optimizer.state[self.stimulus].values():
+            if isinstance(value, Tensor) and value.shape == self.stimulus.shape:
+                value.masked_fill_(which, 0.0)  # such as momentum
+        self.band.reset(self.again)
+        self._measure_curvature(self._respond_again, off_the_ends(self.start))
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
         """Distance to grey and the band's term, each `(items,)`, and how far the band is met."""
@@ -61,7 +106,7 @@ class GreyestWithinBand(StimulusModule):
         if self.global_step >= ENOUGH and self.global_step % REST == 0:
             before = self.score(self.record.history)[:-REST].amin(dim=0)
             settled = self.record.best_score > GREYER * before
-            self.record.stop(settled & (self.record.best_step > NEAR_GREY), StopReason.PLATEAU)
+            self.record.stop(settled & self.found, StopReason.PLATEAU)
         return terms
 
     def driven(self) -> Tensor:
@@ -77,19 +122,29 @@ class GreyestWithinBand(StimulusModule):
         band, off = self.band, self._off.detach()
         multiplier = band.next_multiplier(off)
         pull = gradient - 2 * (luminance - GREY)
+        if AGAIN <= self.global_step < AGAIN + WAY:
+            contrast = (1 - (self.global_step - AGAIN) / WAY) ** 2 * self.again[:, None, None]
+            gradient -= 2 * contrast * (self.start - GREY)
         gradient.div_(band.step_curvature[:, None, None])
         band.learn_curvature(pull, multiplier, self.record.running)
         band.update(off, multiplier, penalties.grey_sum(luminance), self.global_step)
         if self.global_step == NEAR_GREY:
-            self._measure_curvature(luminance)
+            self._measure_curvature(self.respond, luminance)
+        if self.global_step == AGAIN + NEAR_GREY and bool(self.again.any()):
+            self._measure_curvature(self._respond_again, luminance)
 
     def on_fit_start(self) -> None:
         """Measure the curvature before the first step."""
         super().on_fit_start()
         if not bool((self.band.curvature > 0).all()):
-            self._measure_curvature(off_the_ends(self.luminance().detach()))
+            self._measure_curvature(self.respond, off_the_ends(self.luminance().detach()))
 
-    def _measure_curvature(self, luminance: Tensor) -> None:
-        measured = largest_curvature(self.respond, luminance, self.band.bounded)
+    def _respond_again(self, luminance: Tensor) -> Tensor:
+        """Responses of all items, of which only those that started anew are simulated."""
+        which = self.again & self.record.running
+        return self._running_responses(self.respond, luminance, which)
+
+    def _measure_curvature(self, respond: Callable[[Tensor], Tensor], luminance: Tensor) -> None:
+        measured = largest_curvature(respond, luminance, self.band.bounded)
         # Where nothing is felt at this stimulus there is nothing to measure.
         self.band.curvature.copy_(torch.where(measured > 0, measured, self.band.curvature))

@@ -71,7 +71,7 @@ class StimulusRegularizer(GreyestWithinBand):
     """
 
     kind = "regularized"
-    usual_steps = 300
+    usual_steps = 450
     tolerance: Tensor
     target_range: Tensor
 

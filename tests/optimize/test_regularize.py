@@ -15,7 +15,8 @@ import torch
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.module import ModuleNetwork
 from stimopt.networks.opening import builtin_network
-from stimopt.optimize.band import MARGIN
+from stimopt.optimize import constrained
+from stimopt.optimize.band import FIRST_STIFFNESS, MARGIN
 from stimopt.optimize.constrained import NEAR_GREY
 from stimopt.optimize.regularize import PenalizedRegularizer, StimulusRegularizer
 from stimopt.protocol import Protocol
@@ -322,6 +323,54 @@ def test_an_item_stops_that_is_within_its_band_and_no_longer_becomes_greyer(
     assert (greyest[last] > 0.99 * greyest[last - 25]).any()
     assert (greyest[last] < 0.1 * greyest[0]).all()
     resume(make_trainer, tmp_path, fit(), 149, second, 1000)
+    assert same_run(whole, second)
+
+
+def test_an_item_that_has_found_nothing_starts_anew_and_goes_to_grey_slowly(
+    make_trainer: Trainers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constrained, "AGAIN", 5)  # by when nothing counts as found
+    network, _ = linear_network(taps=1, base=0.5)
+    clip = noise_clip(1, 12, 7, spread=0.4)
+    fit = StimulusRegularizer(network, "linear", NO_PRE, init=clip, tolerance=100.0)
+    make_trainer(85).fit(fit)
+    # By hand: Nesterov's steps to a point that goes to grey, in a band that is never felt.
+    start = clip[0].double().numpy() - 0.5
+    y, velocity, distances = start, np.zeros_like(start), []
+    for i in range(80):
+        distances.append((y**2).sum())
+        slope = (y - max(0, 1 - i / 60) ** 2 * start) / (1 + FIRST_STIFFNESS)
+        velocity = 0.9 * velocity + slope
+        y = y - slope - 0.9 * velocity
+    assert fit.again.all()
+    found = fit.record.history["loss/grey"][5:85, 0].numpy()
+    np.testing.assert_allclose(found, distances, rtol=1e-4, atol=1e-8)
+
+
+@FEW_STEPS
+@pytest.mark.parametrize("step", [5, 30])
+def test_only_items_that_have_found_nothing_start_anew_and_are_resumed(
+    small_network: FrozenNetwork,
+    make_trainer: Trainers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
+    clips = noise_clip(2, 20, small_network.lattice.n_columns, seed=2)
+
+    def fit() -> StimulusRegularizer:
+        # The second is drawn to grey within a band so wide that it is not felt.
+        return StimulusRegularizer(small_network, "T4c", init=clips[:1], tolerance=[0.02, 100.0])
+
+    before, whole, second = fit(), fit(), fit()
+    make_trainer(70).fit(before)
+    monkeypatch.setattr(constrained, "AGAIN", step)
+    make_trainer(70).fit(whole)
+    assert whole.again.tolist() == ([True, True] if step == 5 else [True, False])
+    kept = ~whole.again
+    for name, values in whole.record.history.items():
+        assert torch.equal(values[:, kept], before.record.history[name][:, kept]), name
+    resume(make_trainer, tmp_path, fit(), 33, second, 70)
     assert same_run(whole, second)
 
 
