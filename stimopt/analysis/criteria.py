@@ -113,13 +113,13 @@ CRITERIA = (
         *("best_clip", "drive by the optimum over that by the best clip", False),
         *(0.9, -np.inf, np.inf),
         "a clip may lie between the usual level of an efficient optimum, 0.9, and the ceiling",
-        "a clip drives the cell more: the optimum is none; raise its level or the steps",
+        "a clip drives the cell more, so this is no optimum; raise its level or the steps",
     ),
     Criterion(
         *("percentile", "percentile of the response among those to all clips", False),
         *(90.0, 0.0, 100.0),
         "as above: some clips may exceed the level of an efficient optimum",
-        "many clips drive the cell more: the optimum is none",
+        "many clips drive the cell more, so this is no optimum",
     ),
     Criterion(
         *(

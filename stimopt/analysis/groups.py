@@ -35,8 +35,6 @@ class Grouping:
         chance: what it must exceed.
         stability: mean adjusted Rand index between the groups and those from resampled stimuli,
             1 if they are always the same.
-        together: part of the resamplings in which two networks share a group,
-            `(networks, networks)`; NaN for networks that do not respond.
     """
 
     labels: Ints

@@ -238,7 +238,7 @@ class Arena(Display):
             pictures on their head.
 
     Raises:
-        ValueError: for a name that is none, or an id that is reserved for other arenas.
+        ValueError: for an invalid name, or an id that is reserved for other arenas.
     """
 
     name: str = "G4 3x12"

@@ -44,7 +44,7 @@ class Nwb(Format):
         institution: where it was done.
 
     Raises:
-        ValueError: for a sex, age or moment that is none, or if pynwb is not installed.
+        ValueError: for an invalid sex, age or moment, or if pynwb is not installed.
     """
 
     name = "nwb"

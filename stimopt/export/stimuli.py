@@ -62,7 +62,7 @@ def results_of(
     """The results in a file that hold the kinds sought; a file of one result holds its own.
 
     Raises:
-        ValueError: for a kind that is none, or no kind.
+        ValueError: for an invalid kind, or no kind.
     """
     kinds = _once(kinds)
     expect.that(kinds, "at least one kind of optimum", "none", "name some, such as artificial")

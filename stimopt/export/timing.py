@@ -20,7 +20,7 @@ longest stimulus there may be it does not add up to a frame."""
 
 
 def require_pause(name: str, seconds: float | None, *, optional: bool = False) -> None:
-    """Refuse seconds of grey that are negative or without end, or none unless that is optional."""
+    """Refuse seconds of grey that are negative, too many, or None where that is not optional."""
     advice, name = "0 leaves it out", f"{name} in seconds"
     expect.number(name, seconds, advice, at_least=0, at_most=600, optional=optional)
 
@@ -109,7 +109,7 @@ class Timing:
         Args:
             n_frames: of the stimulus; 0 leaves the grey alone.
             dt: duration of one in seconds.
-            t_pre: seconds of grey before it, unless told otherwise.
+            t_pre: seconds of grey before it, by default.
             multiple: seconds of which the whole must be a multiple; it is filled with grey.
 
         Raises:

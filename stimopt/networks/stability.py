@@ -61,7 +61,7 @@ class Stability(enum.Enum):
     STEP = "the step is longer than its largest stable one"
     NOT_FINITE = "its voltages leave the finite numbers"
     GROWS = "its voltages grow over a second of grey"
-    GROWS_AFTER = "its voltages go on growing after a stimulus has gone"
+    GROWS_AFTER = "its voltages keep growing after a stimulus has ended"
 
 
 def probe(advance: Advance, rest: Tensor, lattice: HexLattice, dt: float) -> Stability:

@@ -49,8 +49,7 @@ class StimulusGenerator(ObjectiveModule):
             dotted path of a function from traces `(n, frames)` to `(n,)`, or that function.
         temperature: of `soft_peak`.
         sign: 1 for the stimulus that excites most, -1 for the one that suppresses most.
-        contrast: cell types read beside each item's own; the pool then is `difference` unless
-            told otherwise.
+        contrast: cell types read beside each item's own; the pool then is `difference` by default.
         consensus: one item for all networks, which are its readings, instead of one for each.
         pool: from the readings of an item to one number: `mean`, `worst`, `difference`, `spread`,
             the dotted path of a function from `(items, readings)` to `(items,)`, or that function.

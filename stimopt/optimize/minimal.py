@@ -28,7 +28,7 @@ FIRST_LIMIT = 0.2
 """Luminance that a pixel may move in the first step of a round. All steps of a usual round carry it
 from black to white; longer ones leave the optimum for a worse one."""
 TRIES = 8
-"""Columns that are each left out in vain before no other is tried."""
+"""Columns whose removal fails, each by itself, before the search for fewer ends."""
 STRETCH = 0.99
 """Of the way to the ceiling: what the frames before the stretch may take is the rest."""
 
@@ -167,7 +167,7 @@ class MinimalGenerator(GreyestAtLevel):
 
     @torch.no_grad()
     def _change_support(self, pull: Tensor) -> None:
-        """Take over the supports on which the level is met, go back from the others, and leave out.
+        """Keep supports on which the level is met, restore the others, and remove the next part.
 
         Args:
             pull: gradient of the objective, `(items, frames, columns)`.

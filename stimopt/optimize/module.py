@@ -249,7 +249,7 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         return Steps(max(self.trainer.log_every_n_steps, 1))  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
-        """Reject a run without end, an unstable step, or an item that no gradient reaches."""
+        """Reject unlimited steps, an unstable step size, or an item that no gradient reaches."""
         require_steps(self.trainer, bool(self.record.history))
         networks = sorted(set(self.readout.network.tolist()))
         self.network.precheck(self.protocol, networks)

@@ -194,7 +194,7 @@ class Record(nn.Module):
 
 
 def _on_accelerator(tensor: Tensor) -> bool:
-    """Whether reading a value waits for all work before it, longer than some work in vain takes."""
+    """Whether reading a value waits for the device, longer than some needless work takes."""
     return tensor.device.type != "cpu"
 
 

@@ -5,10 +5,10 @@ with gradient g, what a fit seeks is known in closed form: it is
 
     x* = clip(1/2 + mu g, 0, 1),
 
-with mu without end for the largest response; mu = w / 2c for the loss -w r + c |x - 1/2|^2; and the
+with mu to infinity for the largest response; mu = w / 2c for the loss -w r + c |x - 1/2|^2; and the
 mu at which r + g (x* - x) equals a level for the stimulus nearest to grey that reaches the level.
 The region ends before x* is reached, so a step moves every pixel toward x* by no more than a limit
-of luminance, and g is a running mean of unit gradients: both settle the to and fro across the
+of luminance, and g is a running mean of unit gradients: both damp oscillations across the
 borders of regions. The limit falls from a large part of the range to nothing along a cosine, so the
 number of steps is chosen and no step length is. A step costs one gradient; no line is searched.
 

@@ -55,7 +55,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint, onto the CPU unless told otherwise.
+        """Read a checkpoint, onto the CPU by default.
 
         Raises:
             BadFile: if it is missing, damaged, or holds anything but plain values.

@@ -3,7 +3,7 @@
 A run has a Trainer and, if its output is to be kept, a folder:
 
     checkpoints/last.ckpt   from which the same run resumes
-    events.out.tfevents...  TensorBoard
+    events.out.tfevents...  TensorBoard, with the settings in hparams.yaml
     result.h5               with figures of the first items beside it, for a fit
 """
 
@@ -43,11 +43,11 @@ FIT_DEFAULTS = {
     "log_every_n_steps": 10,
     "enable_model_summary": False,
 }
-"""Options of the Trainer of a fit, unless told otherwise."""
+"""Options of the Trainer of a fit where the caller gives none."""
 MAX_FIGURES = 8
-"""Only the first so many items of a fit are drawn, unless told otherwise."""
+"""Items of a fit that are drawn, the first ones."""
 SEARCH_DEFAULTS = {"enable_model_summary": False}
-"""Options of the Trainer of a search, unless told otherwise."""
+"""Options of the Trainer of a search where the caller gives none."""
 
 
 def fit(

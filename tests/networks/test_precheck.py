@@ -53,7 +53,7 @@ def test_a_step_at_which_none_of_several_networks_is_stable_is_refused() -> None
 
 
 def test_one_network_that_grows_in_the_equation_is_warned_of_as_no_step_helps() -> None:
-    with pytest.warns(UserWarning, match=r"latch \(its voltages go on growing after a stimulus"):
+    with pytest.warns(UserWarning, match=r"latch \(its voltages keep growing after a stimulus"):
         latch(1.5, 0.8).precheck(Protocol())
 
 
