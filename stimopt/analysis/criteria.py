@@ -22,20 +22,20 @@ class Criterion(NamedTuple):
             to the peak.
         at_most: whether the figure must not exceed the threshold, or must reach it.
         threshold: default.
-        low: smallest threshold that makes sense.
-        high: largest one.
         reason: for the default.
         failing: what it means if the check fails.
+        low: smallest threshold that makes sense.
+        high: largest one.
     """
 
     name: str
     measure: str
     at_most: bool
     threshold: float
-    low: float
-    high: float
     reason: str
     failing: str
+    low: float = 0.0
+    high: float = np.inf
 
     def passes(self, figure: Floats, threshold: float) -> NDArray[np.bool_]:
         """Whether figures pass; NaN does not."""
@@ -44,98 +44,138 @@ class Criterion(NamedTuple):
 
 CRITERIA = (
     Criterion(
-        *("reproduced", "largest difference of the response simulated again", True),
-        *(TOLERANCE, 0.0, np.inf),
-        "implementations sum in other orders, which moves a voltage of order 1 by 1e-6",
-        "the result was altered, or the code has changed",
+        name="reproduced",
+        measure="largest difference of the response simulated again",
+        at_most=True,
+        threshold=TOLERANCE,
+        reason="implementations sum in other orders, which moves a voltage of order 1 by 1e-6",
+        failing="the result was altered, or the code has changed",
     ),
     Criterion(
-        *("finite", "frames in which the response is no number", True),
-        *(0.0, 0.0, np.inf),
-        "no such frame can be read",
-        "the simulation leaves the finite numbers; shorten protocol.dt",
+        name="finite",
+        measure="frames in which the response is no number",
+        at_most=True,
+        threshold=0.0,
+        reason="no such frame can be read",
+        failing="the simulation leaves the finite numbers; shorten protocol.dt",
     ),
     Criterion(
-        *("settled", "drift in a second of grey after the pre-stimulus, part of the drive", True),
-        *(0.02, 0.0, np.inf),
-        "small against what the other checks let pass, as it enters all of them",
-        "the cell moves without a stimulus; lengthen protocol.t_pre, or leave the network out",
+        name="settled",
+        measure="drift in a second of grey after the pre-stimulus, part of the drive",
+        at_most=True,
+        threshold=0.02,
+        reason="small against what the other checks let pass, as it enters all of them",
+        failing="the cell moves without a stimulus; "
+        "lengthen protocol.t_pre, or leave the network out",
     ),
     Criterion(
-        *("level", "part of the level sought that is reached", False),
-        *(0.999, 0.0, np.inf),
-        "the level is a constraint, so that only rounding and the tolerance of a fit are left",
-        "the stimulus is weaker than sought; take more steps",
+        name="level",
+        measure="part of the level sought that is reached",
+        at_most=False,
+        threshold=0.999,
+        reason="the level is a constraint, so that only rounding and the tolerance of a fit "
+        "are left",
+        failing="the stimulus is weaker than sought; take more steps",
     ),
     Criterion(
-        *("optimality", "gain of the drive by a small step along the gradient", True),
-        *(0.02, 0.0, np.inf),
-        "a single step from grey leaves more to gain, a converged search less",
-        "the search stopped early, at a point from which the response still rises; take more steps",
+        name="optimality",
+        measure="gain of the drive by a small step along the gradient",
+        at_most=True,
+        threshold=0.02,
+        reason="a single step from grey leaves more to gain, a converged search less",
+        failing="the search stopped early, at a point from which the response still rises; "
+        "take more steps",
     ),
     Criterion(
-        *("restarts", "spread over starts or seeds, part of the drive", True),
-        *(0.05, 0.0, np.inf),
-        "two starts then differ by less than what changes of the simulation do",
-        "starts may end in different optima; follow all to their end by trial 0, or add steps",
+        name="restarts",
+        measure="spread over starts or seeds, part of the drive",
+        at_most=True,
+        threshold=0.05,
+        reason="two starts then differ by less than what changes of the simulation do",
+        failing="starts may end in different optima; "
+        "follow all to their end by trial 0, or add steps",
     ),
     Criterion(
-        *("half_dt", "change of the drive at half the step", True),
-        *(0.2, 0.0, np.inf),
-        "an error of first order halves with the step: twice this much is the whole error",
-        "the stimulus is an optimum of the step rather than of the cell; shorten protocol.dt",
+        name="half_dt",
+        measure="change of the drive at half the step",
+        at_most=True,
+        threshold=0.2,
+        reason="an error of first order halves with the step: twice this much is the whole error",
+        failing="the stimulus is an optimum of the step rather than of the cell; "
+        "shorten protocol.dt",
     ),
     Criterion(
-        *("extent", "change of the drive on a lattice three rings larger", True),
-        *(0.05, 0.0, np.inf),
-        "missing surroundings then change a response by no more than starts may differ by",
-        "the stimulus leans on the edge of the lattice; enlarge network.extent",
+        name="extent",
+        measure="change of the drive on a lattice three rings larger",
+        at_most=True,
+        threshold=0.05,
+        reason="missing surroundings then change a response by no more than starts may differ by",
+        failing="the stimulus leans on the edge of the lattice; enlarge network.extent",
     ),
     Criterion(
-        *("noise", "part of the drive left under luminance noise of 0.05", False),
-        *(0.8, -np.inf, np.inf),
-        "a display has such noise; the fraction of an efficient optimum is 0.9",
-        "the response needs a precision that displays do not have",
+        name="noise",
+        measure="part of the drive left under luminance noise of 0.05",
+        at_most=False,
+        threshold=0.8,
+        reason="a display has such noise; the fraction of an efficient optimum is 0.9",
+        failing="the response needs a precision that displays do not have",
+        low=-np.inf,
     ),
     Criterion(
-        *("one_column", "part of the drive left one column off, mean of six directions", False),
-        *(-0.1, -np.inf, np.inf),
-        "nothing is left for a cell of one column, but hardly any cell should be suppressed",
-        "the stimulus suppresses the cell when it is misplaced; align it within a column",
+        name="one_column",
+        measure="part of the drive left one column off, mean of six directions",
+        at_most=False,
+        threshold=-0.1,
+        reason="nothing is left for a cell of one column, but hardly any cell should be suppressed",
+        failing="the stimulus suppresses the cell when it is misplaced; align it within a column",
+        low=-np.inf,
     ),
     Criterion(
-        *("missed_frame", "part of the drive left if the display misses a frame", False),
-        *(0.5, -np.inf, np.inf),
-        "half of the drive is still seen",
-        "the response hangs on a single frame; the display must not miss it",
+        name="missed_frame",
+        measure="part of the drive left if the display misses a frame",
+        at_most=False,
+        threshold=0.5,
+        reason="half of the drive is still seen",
+        failing="the response hangs on a single frame; the display must not miss it",
+        low=-np.inf,
     ),
     Criterion(
-        *("best_clip", "drive by the optimum over that by the best clip", False),
-        *(0.9, -np.inf, np.inf),
-        "a clip may lie between the usual level of an efficient optimum, 0.9, and the ceiling",
-        "a clip drives the cell more, so this is no optimum; raise its level or the steps",
+        name="best_clip",
+        measure="drive by the optimum over that by the best clip",
+        at_most=False,
+        threshold=0.9,
+        reason="a clip may lie between the usual level of an efficient optimum, 0.9, and the "
+        "ceiling",
+        failing="a clip drives the cell more, so this is no optimum; raise its level or the steps",
+        low=-np.inf,
     ),
     Criterion(
-        *("percentile", "percentile of the response among those to all clips", False),
-        *(90.0, 0.0, 100.0),
-        "as above: some clips may exceed the level of an efficient optimum",
-        "many clips drive the cell more, so this is no optimum",
+        name="percentile",
+        measure="percentile of the response among those to all clips",
+        at_most=False,
+        threshold=90.0,
+        reason="as above: some clips may exceed the level of an efficient optimum",
+        failing="many clips drive the cell more, so this is no optimum",
+        high=100.0,
     ),
     Criterion(
-        *(
-            "other_networks",
-            "drive in the others over that in its own, each relative to edges",
-            False,
-        ),
-        *(0.5, -np.inf, np.inf),
-        "half of what it does in its own network",
-        "the stimulus is a property of this network rather than of the cell type",
+        name="other_networks",
+        measure="drive in the others over that in its own, each relative to edges",
+        at_most=False,
+        threshold=0.5,
+        reason="half of what it does in its own network",
+        failing="the stimulus is a property of this network rather than of the cell type",
+        low=-np.inf,
     ),
     Criterion(
-        *("paths", "largest cosine to the input currents under one of the best clips", False),
-        *(0.5, -1.0, 1.0),
-        "60 degrees, at which a quarter of the currents' power is shared",
-        "the cell is driven through other inputs than natural clips use",
+        name="paths",
+        measure="largest cosine to the input currents under one of the best clips",
+        at_most=False,
+        threshold=0.5,
+        reason="60 degrees, at which a quarter of the currents' power is shared",
+        failing="the cell is driven through other inputs than natural clips use",
+        low=-1.0,
+        high=1.0,
     ),
 )
 """All checks, in the order in which they are done and shown."""

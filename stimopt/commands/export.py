@@ -22,7 +22,7 @@ from stimopt.export.nwb import Nwb
 from stimopt.export.refit import FITTED, fit_to_rig, fitted, improves, require_fit, seeks_drive
 from stimopt.export.seen import NoResponse, Seen, seen_back
 from stimopt.export.session import Order, on_rig, require_new, write_session
-from stimopt.export.stimuli import add_controls, choose_stimuli, results_of
+from stimopt.export.stimuli import Stimulus, add_controls, choose_stimuli, results_of
 from stimopt.export.timing import Timing
 from stimopt.export.view import Rig
 from stimopt.networks.model import ResponseModel
@@ -103,21 +103,10 @@ def run(arguments: Sequence[str]) -> int:
     played, left = laid_out(), dict[str, Seen]()
     if network is not None and config.fit_to_rig:
         of_kind = {result.kind: result for result in results}
-        steps = config.fit_to_rig
         for i, shown in enumerate(played[: len(stimuli)]):
             result = of_kind[shown.stimulus.kind]
-            if not seeks_drive(result, shown.stimulus.label):
-                print(f"{shown.stimulus.name}: is at grey, where there is nothing to fit")
-            elif (before := _seen(shown, shown.levels(), network, protocol)) is not None:
-                left[before.name] = before
-                module = fit_to_rig(shown, network, protocol, result, steps)
-                fit(module, steps, logger=False, enable_progress_bar=False)
-                again = dataclasses.replace(shown, stimulus=fitted(module, shown.stimulus))
-                after = seen_back(again, again.levels(), network, protocol)
-                if improves(result, before, after, again.stimulus.sign):
-                    stimuli[i] = again.stimulus
-                else:
-                    print(f"{before.name}: the fit regained nothing, and is not exported")
+            stimuli[i], before = _refitted(shown, result, network, protocol, config.fit_to_rig)
+            left |= before
         played = laid_out()
     about = {
         "result": path.name,
@@ -140,6 +129,29 @@ def run(arguments: Sequence[str]) -> int:
         _report(left, Path(config.output) / "seen.json")
     print(config.output)
     return 0
+
+
+def _refitted(
+    shown: Shown, result: Result, network: ResponseModel, protocol: Protocol, steps: int
+) -> tuple[Stimulus, dict[str, Seen]]:
+    """A stimulus fitted to its rig, or as it was where that gains nothing; and what was left of it.
+
+    What was left of the response before is under the stimulus's name; nothing where none was tried.
+    """
+    stimulus = shown.stimulus
+    if not seeks_drive(result, stimulus.label):
+        print(f"{stimulus.name}: is at grey, where there is nothing to fit")
+        return stimulus, {}
+    if (before := _seen(shown, shown.levels(), network, protocol)) is None:
+        return stimulus, {}
+    module = fit_to_rig(shown, network, protocol, result, steps)
+    fit(module, steps, logger=False, enable_progress_bar=False)
+    again = dataclasses.replace(shown, stimulus=fitted(module, stimulus))
+    after = seen_back(again, again.levels(), network, protocol)
+    gains = improves(result, before, after, stimulus.sign)
+    if not gains:
+        print(f"{stimulus.name}: the fit regained nothing, and is not exported")
+    return again.stimulus if gains else stimulus, {stimulus.name: before}
 
 
 def _seen(shown: Shown, levels: Levels, network: ResponseModel, protocol: Protocol) -> Seen | None:

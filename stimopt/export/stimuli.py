@@ -114,7 +114,7 @@ def _stimulus(result: Result, i: int, several: bool) -> Stimulus:
         name=f"{label}_{result.kind}" if several else label,
         luminance=luminance,
         lattice=lattice,
-        **cells_of(result)[i]._asdict(),
+        **vars(cells_of(result)[i]),
         sign=int(result.signs[i]),
         label=label,
         kind=result.kind,

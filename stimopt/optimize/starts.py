@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from stimopt import expect
-from stimopt.items import Item
+from stimopt.items import Item, Reading
 from stimopt.networks.model import ResponseModel
 from stimopt.protocol import GREY
 from stimopt.results import Result, searched
+from stimopt.results.items import cells_of
 
 NATURALISTIC = "naturalistic:"
 """Before the path of a search result, where a start is named."""
@@ -222,11 +223,7 @@ def _winning_rows(
     return result, [_row_of(result, winners, network, item, path) for item in items]
 
 
-Winner = tuple[str, int, int, int]
-"""Cell type, network, u and v of a row of a search result."""
-
-
-def _winners(result: Result, n_columns: int, path: str | Path) -> list[Winner]:
+def _winners(result: Result, n_columns: int, path: str | Path) -> list[Reading]:
     """Whose winners the clips are, where clips, lengths and names belong together."""
     names = ("cell_type", "network", "readout_u", "readout_v")
     missing = [n for n in ("stimulus", "n_frames", *names) if n not in result.variables]
@@ -247,18 +244,17 @@ def _winners(result: Result, n_columns: int, path: str | Path) -> list[Winner]:
         "search again",
     )
     expect.within("n_frames", n_frames, 1, stimulus.shape[1], f"search again, {path} is damaged")
-    rows = zip(*(result[name].tolist() for name in names), strict=True)
-    return [(str(name), int(k), int(u), int(v)) for name, k, u, v in rows]
+    return cells_of(result)
 
 
 def _row_of(
-    result: Result, winners: list[Winner], network: ResponseModel, item: Item, path: str | Path
+    result: Result, winners: list[Reading], network: ResponseModel, item: Item, path: str | Path
 ) -> int:
     """Row of the result whose clip an item starts from."""
     position = _network_of(result, network, item, path)
-    searched = sorted({name for name, *_ in winners})
-    expect.one_of(f"a cell type that was searched for in {path}", item.cell_type, searched)
-    wanted = (item.cell_type, position, item.u, item.v)
+    cell_types = sorted({winner.cell_type for winner in winners})
+    expect.one_of(f"a cell type that was searched for in {path}", item.cell_type, cell_types)
+    wanted = Reading(item.cell_type, item.u, item.v, position)
     expect.that(
         wanted in winners,
         f"{item.cell_type} of network {position} in column u={item.u}, v={item.v} in {path}",
@@ -270,15 +266,15 @@ def _row_of(
 
 def _network_of(result: Result, network: ResponseModel, item: Item, path: str | Path) -> int:
     """Which network of the result stands for that of an item."""
-    searched = sorted({int(position) for position in result["network"]})
+    positions = sorted({int(position) for position in result["network"]})
     name = network.names[item.network]
-    if result.network_hash == network.content_hash and item.network in searched:
+    if result.network_hash == network.content_hash and item.network in positions:
         return item.network
-    same_name = [p for p in searched if result.network_names[p] == name]
-    for candidates in (same_name, searched):
+    same_name = [p for p in positions if result.network_names[p] == name]
+    for candidates in (same_name, positions):
         if len(candidates) == 1:
             return candidates[0]
     raise ValueError(
         f"expected clips for network {name} in {path}, got ones for "
-        f"{', '.join(result.network_names[p] for p in searched)}; search with that network"
+        f"{', '.join(result.network_names[p] for p in positions)}; search with that network"
     )

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stimopt import expect
-from stimopt.items import Item, Reading, label_items
+from stimopt.items import Item, label_items
 from stimopt.results.items import cells_of
 from stimopt.results.result import Result, Variable, read
 from stimopt.results.three_optima import KINDS, ThreeOptima
@@ -212,8 +212,7 @@ def _labels(results: Sequence[Result]) -> list[str]:
     items = []
     for result in results:
         seeds = result["seed"].tolist()
-        readings = (Reading(c.cell_type, c.u, c.v, c.network) for c in cells_of(result))
-        own = [Item((reading,), seed) for reading, seed in zip(readings, seeds, strict=True)]
+        own = [Item((cell,), seed) for cell, seed in zip(cells_of(result), seeds, strict=True)]
         plain = label_items(own, result.network_names)
         for item, prefix, label in zip(own, plain, result["label"].tolist(), strict=True):
             variant = label.removeprefix(prefix).removeprefix("-")

@@ -10,29 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stimopt.items import Reading
 from stimopt.results.result import Result
 
 
-class Cell(NamedTuple):
-    """The cell that an item reads out.
-
-    Args:
-        cell_type: name of its type.
-        network: position of its network.
-        u: first axial coordinate of its column.
-        v: second axial coordinate of its column.
-    """
-
-    cell_type: str
-    network: int
-    u: int
-    v: int
-
-
-def cells_of(result: Result) -> list[Cell]:
+def cells_of(result: Result) -> list[Reading]:
     """The cell of every item."""
-    names = ("cell_type", "network", "readout_u", "readout_v")
-    return [Cell(*row) for row in zip(*(result[name].tolist() for name in names), strict=True)]
+    names = ("cell_type", "readout_u", "readout_v", "network")
+    return [Reading(*row) for row in zip(*(result[name].tolist() for name in names), strict=True)]
 
 
 def seeking_grey(result: Result) -> NDArray[np.bool_]:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from stimopt import expect
+from stimopt.items import Reading
 from stimopt.lattice import HexLattice
-from stimopt.results.items import Cell, Span, cells_of, select_items
+from stimopt.results.items import Span, cells_of, select_items
 from stimopt.results.responses import Singles
 from stimopt.results.result import Result, read, write
 
@@ -167,7 +168,7 @@ class ThreeOptima(Sequence[ItemOptima]):
         return self.artificial.protocol.dt
 
     @cached_property
-    def _cells(self) -> list[Cell]:
+    def _cells(self) -> list[Reading]:
         """The cell of each item."""
         return cells_of(self.artificial)
 
@@ -209,16 +210,16 @@ class ThreeOptima(Sequence[ItemOptima]):
         )
 
 
-def _rows(result: Result, cells: Collection[Cell]) -> list[int]:
+def _rows(result: Result, cells: Collection[Reading]) -> list[int]:
     """The row of each cell in a result; its first, if it has several."""
     present = cells_of(result)
     rows = dict(zip(reversed(present), reversed(range(len(present))), strict=True))
     if missing := [cell for cell in cells if cell not in rows]:
-        name, network, u, v = missing[0]
+        cell = missing[0]
+        others = dict.fromkeys(f"{c.cell_type} at u={c.u}, v={c.v}" for c in present)
         raise ValueError(
-            f"expected {name} of network {network} at u={u}, v={v} among the {result.kind} optima, "
-            f"got {', '.join(dict.fromkeys(f'{c.cell_type} at u={c.u}, v={c.v}' for c in present))}"
-            "; run it for that cell"
+            f"expected {cell.cell_type} of network {cell.network} at u={cell.u}, v={cell.v} among "
+            f"the {result.kind} optima, got {', '.join(others)}; run it for that cell"
         )
     return [rows[cell] for cell in cells]
 

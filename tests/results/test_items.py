@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import stimopt
+from stimopt.items import Reading
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.results import Result, Variable
-from stimopt.results.items import Cell, Span, cells_of, select_items
+from stimopt.results.items import Span, cells_of, select_items
 from tests.results.cases import random_result
 
 
@@ -23,7 +24,7 @@ def with_ceiling(network: FrozenNetwork, **changed: object) -> Result:
 
 def test_cells_are_those_read_out(small_network: FrozenNetwork) -> None:
     fit = stimopt.StimulusGenerator(small_network, ["T4c", "Mi1"], t_stim=0.05, u=1, v=-1)
-    assert cells_of(fit.result()) == [Cell("T4c", 0, 1, -1), Cell("Mi1", 0, 1, -1)]
+    assert cells_of(fit.result()) == [Reading("T4c", 1, -1), Reading("Mi1", 1, -1)]
 
 
 def test_some_items_of_a_result(small_network: FrozenNetwork) -> None:

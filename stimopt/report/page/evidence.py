@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from stimopt.analysis.trust import SKIPPED
+from stimopt.items import Reading
 from stimopt.report.checks import OUTCOMES, check_rows
 from stimopt.report.explanations import explanation_figure, explanation_rows
 from stimopt.report.page.items import PageItem
@@ -45,7 +46,8 @@ def _rows_of(result: Result, item: PageItem) -> list[int]:
     """Items of a result that are of the cell of a page's item."""
     if result.network_hash != item.network_hash or item.network not in result.network_names:
         return []
-    wanted = (item.cell_type, result.network_names.index(item.network), item.u, item.v)
+    position = result.network_names.index(item.network)
+    wanted = Reading(item.cell_type, item.u, item.v, position)
     return [row for row, cell in enumerate(cells_of(result)) if cell == wanted]
 
 
