@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from stimopt import expect
-from stimopt.items import ALL, Item
+from stimopt.items import Item
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties as known
 from stimopt.optimize.band import TINY
 from stimopt.optimize.objective_module import ObjectiveModule
-from stimopt.optimize.objectives import Objective, Pool
-from stimopt.optimize.parametrization import Parametrization
+from stimopt.optimize.objectives import Objective
 from stimopt.optimize.penalties import Penalty, Weighted, find_penalties
 from stimopt.optimize.region import (
     Fall,
@@ -25,7 +24,7 @@ from stimopt.optimize.region import (
     length,
 )
 from stimopt.optimize.starts import kind_of_start, starting_stimulus
-from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam, descend
+from stimopt.optimize.steps import OptimizerFactory, adam, descend
 from stimopt.optimize.terms import ACTIVITY, Terms, with_total
 from stimopt.protocol import GREY, Protocol
 from stimopt.storage.identity import function_name
@@ -42,17 +41,7 @@ class StimulusGenerator(ObjectiveModule):
         network: the frozen network.
         cell_types: a name, several (a list, or with commas between), or `all`.
         protocol: pre-stimulus, step, baseline and read-out window.
-        t_stim: length of the stimulus in seconds.
-        seeds: a seed or several, of the noise each item starts from.
-        networks: positions of the networks to use, or `all`.
-        objective: `exp_last_frame` (flyvis), `exp`, `last_frame`, `window_mean`, `soft_peak`, the
-            dotted path of a function from traces `(n, frames)` to `(n,)`, or that function.
-        temperature: of `soft_peak`.
-        sign: 1 for the stimulus that excites most, -1 for the one that suppresses most.
-        contrast: cell types read beside each item's own; the pool then is `difference` by default.
-        consensus: one item for all networks, which are its readings, instead of one for each.
-        pool: from the readings of an item to one number: `mean`, `worst`, `difference`, `spread`,
-            the dotted path of a function from `(items, readings)` to `(items,)`, or that function.
+        objective: `exp_last_frame` (flyvis), or another of `ObjectiveModule`'s.
         activity_weight: of the objective.
         penalties: weights by name: `grey` (mean squared distance to grey; flyvis's 3000 goes with
             `exp`), `grey_sum`, `variation` (across columns), `roughness` (in time), the dotted
@@ -60,12 +49,9 @@ class StimulusGenerator(ObjectiveModule):
             name of its own a pair of a weight and a function.
         init: `noise`, `grey`, `naturalistic:RESULT.h5` (the winner in a search result), or a
             tensor `(items, frames, columns)`; the last two keep their own length.
-        parametrization: `clamp` (flyvis), `sigmoid`, or an object.
         optimizer: from parameters to a torch optimizer; Adam at 0.01 by default.
-        lr_scheduler: from that optimizer to a torch scheduler, stepped once a step.
-        patience: stop an item that has not improved for so many steps.
-        u: column read out, axial coordinate.
-        v: its other coordinate.
+        **options: as for `ObjectiveModule`, such as `t_stim`, `seeds`, `sign`, `contrast` and
+            `parametrization`.
 
     Raises:
         ValueError: for names, durations, weights or shapes that do not fit.
@@ -85,24 +71,12 @@ class StimulusGenerator(ObjectiveModule):
         cell_types: str | list[str] = "T4c",
         protocol: Protocol | None = None,
         *,
-        t_stim: float = 0.8,
-        seeds: int | list[int] = 0,
-        networks: str | list[int] = ALL,
         objective: str | Objective = "exp_last_frame",
-        temperature: float | None = None,
-        sign: Literal[1, -1] = 1,
-        contrast: str | Sequence[str] = (),
-        consensus: bool = False,
-        pool: str | Pool | None = None,
         activity_weight: float = 1.0,
         penalties: Mapping[str, Weighted] = FLYVIS_PENALTIES,
         init: str | Tensor = "noise",
-        parametrization: str | Parametrization = "clamp",
         optimizer: OptimizerFactory = adam,
-        lr_scheduler: SchedulerFactory | None = None,
-        patience: int | None = None,
-        u: int = 0,
-        v: int = 0,
+        **options: Any,
     ) -> None:
         protocol = Protocol() if protocol is None else protocol
         expect.number("activity_weight", activity_weight, "1 is usual", above=0)
@@ -117,22 +91,10 @@ class StimulusGenerator(ObjectiveModule):
             network,
             cell_types,
             protocol,
-            t_stim=t_stim,
-            seeds=seeds,
-            networks=networks,
             objective=objective,
-            temperature=temperature,
-            sign=sign,
-            contrast=contrast,
-            consensus=consensus,
-            pool=pool,
-            u=u,
-            v=v,
             start=start,
-            parametrization=parametrization,
             optimizer=optimizer,
-            lr_scheduler=lr_scheduler,
-            patience=patience,
+            **options,
         )
         self.activity_weight = activity_weight
         self.penalties = find_penalties(penalties, network.lattice)

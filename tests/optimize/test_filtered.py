@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from stimopt.lattice import HexLattice
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.efficient import EfficientGenerator
 from stimopt.optimize.filtered import Bandwidth, Filtered, acceptance, hold
+from stimopt.optimize.generate import RegionGenerator, StimulusGenerator
 from stimopt.protocol import Protocol
 from tests.optimize.cases import linear_jacobian, linear_network
 
@@ -144,6 +147,14 @@ def test_an_efficient_stimulus_behind_filters_reaches_its_level() -> None:
     assert result["grey_distance"][0] < ((ceiling["stimulus"] - 0.5) ** 2).sum()
     pictures = result["stimulus"][0].reshape(3, 5, -1)
     assert (pictures == pictures[:, :1]).all()
+
+
+@pytest.mark.parametrize("kind", [StimulusGenerator, RegionGenerator])
+def test_a_weighted_loss_takes_a_bandwidth(kind: Any) -> None:
+    network, _ = linear_network()
+    fit = kind(network, "linear", bandwidth=Bandwidth(t_hold=0.02), **SHORT)
+    seen = stimopt.fit(fit, steps=3, **QUIET)["stimulus"][0].reshape(3, 2, -1)
+    assert (seen[:, 0] == seen[:, 1]).all() and (seen[0] != seen[1]).any()
 
 
 @pytest.mark.parametrize(
