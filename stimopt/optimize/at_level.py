@@ -23,10 +23,10 @@ from stimopt.optimize.region import (
     RegionSteps,
     StepsToRegionOptimum,
     from_grey,
-    length,
     nearest_to_grey,
 )
 from stimopt.optimize.steps import descend
+from stimopt.optimize.sums import length
 from stimopt.optimize.terms import ACTIVITY, GREY_LOSS, MULTIPLIER, VIOLATION, Terms, with_total
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable, read

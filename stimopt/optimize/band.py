@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stimopt.optimize.sums import length, square_sum, total
 from stimopt.protocol import GREY
 
 MARGIN = 0.05
@@ -153,7 +154,7 @@ class Band(nn.Module):
             multiplier: next multiplier, `(items, readings, frames)`.
             running: items still optimized, `(items,)`.
         """
-        shown = square_sum(pull) / square_sum(multiplier)
+        shown = square_sum(pull) / square_sum(multiplier.mT)
         shown = torch.where(running & torch.isfinite(shown), shown, 0.0)
         self.curvature.copy_(torch.maximum(self.curvature, shown))
 
@@ -209,7 +210,7 @@ def band_term(
 ) -> Tensor:
     """psi(d), `(items,)`; arguments as for `next_multiplier`, its gradient in `off`."""
     pressed = next_multiplier(multiplier, off, below, above, stiffness)
-    return (pressed.square() - multiplier.square()).flatten(1).sum(dim=1) / (2 * stiffness)
+    return total((pressed.square() - multiplier.square()).mT) / (2 * stiffness)
 
 
 def stiffen(
@@ -270,13 +271,8 @@ def largest_curvature(
         with torch.enable_grad():
             leaf = luminance.clone().requires_grad_()
             (towards,) = torch.autograd.grad((respond(leaf) * direction).sum(), leaf)
-        length = square_sum(towards).sqrt()[:, None, None]
+        size = length(towards)[:, None, None]
         with torch.no_grad():
-            after = respond(luminance + PROBE * towards / length)
+            after = respond(luminance + PROBE * towards / size)
         direction = torch.where(bounded, after - before, 0.0) / PROBE
-    return direction.square().flatten(1).sum(dim=1)
-
-
-def square_sum(values: Tensor) -> Tensor:
-    """Sum of squares, `(items, a, b)` to `(items,)`; over the last dimension, then the other."""
-    return values.square().sum(dim=2).sum(dim=1)
+    return square_sum(direction.mT)

@@ -13,6 +13,7 @@ from stimopt.optimize import penalties
 from stimopt.optimize.band import Band, largest_curvature, off_the_ends
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.record import StopReason
+from stimopt.optimize.sums import length
 from stimopt.optimize.terms import (
     ACTIVITY,
     GREY_LOSS,
@@ -92,7 +93,7 @@ class GreyestWithinBand(StimulusModule):
         return {
             **with_total(loss),
             VIOLATION: self.band.violation(off),
-            MULTIPLIER: self.band.multiplier.flatten(1).norm(dim=1),
+            MULTIPLIER: length(self.band.multiplier.mT),
             STIFFNESS: self.band.stiffness.clone(),
         }
 

@@ -21,10 +21,10 @@ from stimopt.optimize.region import (
     StepsToRegionOptimum,
     from_grey,
     largest_size,
-    length,
 )
 from stimopt.optimize.starts import kind_of_start, starting_stimulus
 from stimopt.optimize.steps import OptimizerFactory, adam, descend
+from stimopt.optimize.sums import length
 from stimopt.optimize.terms import ACTIVITY, Terms, with_total
 from stimopt.protocol import GREY, Protocol
 from stimopt.storage.identity import function_name

@@ -17,7 +17,8 @@ from stimopt.optimize import penalties
 from stimopt.optimize.band import TINY
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.normalized import NormalizedPool
-from stimopt.optimize.region import NEWTON_STEPS, from_grey, largest_size, total
+from stimopt.optimize.region import NEWTON_STEPS, from_grey, largest_size
+from stimopt.optimize.sums import total
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable, fitted
 from stimopt.results.variables import array_of

@@ -3,8 +3,7 @@
 A penalty takes luminance `(items, frames, columns)` to `(items,)`. It is named by its short name,
 by a dotted path such as `my_lab.smooth`, or passed as a function under a name of its own.
 
-Sums run over columns, then over frames. For a single number, as for one item, torch divides a sum
-over both between threads, and its rounding then depends on how many there are.
+Means run over columns, then over frames, see `stimopt.optimize.sums`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from torch import Tensor
 from stimopt import expect
 from stimopt.lattice import HexLattice
 from stimopt.optimize.named import look_up
+from stimopt.optimize.sums import square_sum
 from stimopt.protocol import GREY
 
 Penalty = Callable[[Tensor], Tensor]
@@ -31,7 +31,7 @@ def grey(luminance: Tensor) -> Tensor:
 
 def grey_sum(luminance: Tensor) -> Tensor:
     """Summed squared distance to grey: `(items, frames, columns)` to `(items,)`."""
-    return ((luminance - GREY) ** 2).sum(dim=2).sum(dim=1)
+    return square_sum(luminance - GREY)
 
 
 def total_variation(luminance: Tensor, neighbours: Tensor) -> Tensor:

@@ -29,11 +29,12 @@ from torch.nn.functional import hardshrink
 from torch.optim import Optimizer
 
 from stimopt import expect
-from stimopt.optimize.band import TINY, square_sum
+from stimopt.optimize.band import TINY
 from stimopt.optimize.filtered import Filtered
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.parametrization import Clamp
 from stimopt.optimize.record import StopReason
+from stimopt.optimize.sums import dot, length, total
 from stimopt.protocol import GREY
 
 NEGLIGIBLE = 1e-10
@@ -266,18 +267,3 @@ def optimality_residual(gradient: Tensor, luminance: Tensor) -> Tensor:
     up, down = (luminance < 1) & (gradient > 0), (luminance > 0) & (gradient < 0)
     free = torch.where(up | down, gradient, 0.0)
     return length(free) / length(gradient).clamp(min=TINY)
-
-
-def total(values: Tensor) -> Tensor:
-    """Sum of each item, `(items, frames, columns)` to `(items,)`: over columns, then frames."""
-    return values.sum(dim=2).sum(dim=1)
-
-
-def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Scalar product of each item, two of `(items, frames, columns)` to `(items,)`."""
-    return total(a * b)
-
-
-def length(vectors: Tensor) -> Tensor:
-    """Euclidean length of each item, `(items, frames, columns)` to `(items,)`."""
-    return square_sum(vectors).sqrt()

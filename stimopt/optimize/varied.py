@@ -15,8 +15,9 @@ from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties
 from stimopt.optimize.at_level import LEVEL_STEPS, SMALLEST, GreyestAtLevel
 from stimopt.optimize.band import TINY
-from stimopt.optimize.region import Fall, RegionSteps, dot, nearest_to_grey
+from stimopt.optimize.region import Fall, RegionSteps, nearest_to_grey
 from stimopt.optimize.starts import noise
+from stimopt.optimize.sums import dot
 from stimopt.optimize.terms import GREY_LOSS, VIOLATION, Terms
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable

@@ -253,14 +253,14 @@ def test_too_few_steps_are_said(small_network: FrozenNetwork, make_trainer: Trai
 def test_every_item_gives_what_it_would_give_alone(
     small_network: FrozenNetwork, make_trainer: Trainers
 ) -> None:
-    clips = noise_clip(2, 24, small_network.lattice.n_columns, seed=1)
-    lengths = [24, 17]
+    clips = noise_clip(2, 48, small_network.lattice.n_columns, seed=1)
+    lengths = [48, 35]  # which torch would sum in different groups
     together = StimulusRegularizer(
         small_network, ["T4a", "T5c"], init=clips, n_frames=lengths, tolerance=[0.02, 0.1]
     )
     assert together.labels == ["T4a-tol0.02", "T4a-tol0.1", "T5c-tol0.02", "T5c-tol0.1"]
     make_trainer(35).fit(together)
-    assert (together.record.best_stimulus[2:, 17:] == 0.5).all()
+    assert (together.record.best_stimulus[2:, 35:] == 0.5).all()
     for i, name in enumerate(["T4a", "T5c"]):
         for j, tolerance in enumerate([0.02, 0.1]):
             alone = StimulusRegularizer(
@@ -270,10 +270,8 @@ def test_every_item_gives_what_it_would_give_alone(
             row = 2 * i + j
             assert torch.equal(alone.stimulus[0], together.stimulus[row, : lengths[i]])
             assert torch.equal(alone.record.best_step[0], together.record.best_step[row])
-            for key in ("response/peak", "constraint/deviation", "constraint/stiffness"):
-                assert torch.equal(
-                    alone.record.history[key][:, 0], together.record.history[key][:, row]
-                ), key
+            for key, values in alone.record.history.items():
+                assert torch.equal(values[:, 0], together.record.history[key][:, row]), key
 
 
 def resume(

@@ -30,7 +30,7 @@ Trainers = Callable[..., pl.Trainer]
 pytestmark = pytest.mark.filterwarnings("ignore:expected a greyer stimulus")
 
 TOLERANCE = 1e-5
-EARLY = 30
+EARLY = 15
 """Iterates in which rounding does not show."""
 LATER = 2e-3
 """Of later ones on larger networks: today's kernel sums in another order than that of 0.1, and what
