@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stimopt import expect
 from stimopt.analysis import known_cells
@@ -76,8 +77,13 @@ class ScoreCard:
 
     @property
     def direction_fit(self) -> Floats:
-        """Mean cosine of that angle over types, from -1 (reversed) to 1, `(networks,)`."""
-        return finite_mean(np.cos(np.radians(self.direction_error_deg)))
+        """Mean cosine of that angle over types, from -1 (reversed) to 1, `(networks,)`.
+
+        0 where no type has a direction though some are recorded, as if all were silent.
+        """
+        known = known_cells.PREFERRED_DIRECTION_DEG.keys() & set(self.cell_types)
+        fits = finite_mean(np.cos(np.radians(self.direction_error_deg)))
+        return np.where(self._answers & np.isnan(fits), 0.0, fits) if known else fits
 
     @property
     def score(self) -> Floats:
@@ -162,13 +168,22 @@ class ScoreCard:
             )
         return rows
 
-    def _correlation(self, index: Floats, known: Mapping[str, Any]) -> Floats:
-        """Pearson's, over the types known, of each network; NaN where it is not defined.
+    @property
+    def _answers(self) -> NDArray[np.bool_]:
+        """Networks with any finite response, `(networks,)`."""
+        return np.asarray(np.isfinite(self.polarity_index).any(axis=1))
 
-        Two types alone would always correlate by 1 or -1.
+    def _correlation(self, index: Floats, known: Mapping[str, Any]) -> Floats:
+        """Pearson's, over the types known, of each network.
+
+        NaN where the types known are too few or all alike, as two alone would always correlate by 1
+        or -1. 0 where it is the network that does not distinguish them, as if all were silent.
         """
         wanted = np.array([known.get(name, np.nan) for name in self.cell_types], np.float64)
-        fits = np.full(len(index), np.nan)
+        recorded = wanted[np.isfinite(wanted)]
+        if len(recorded) <= 2 or len(set(recorded)) < 2:
+            return np.full(len(index), np.nan)
+        fits = np.where(self._answers, 0.0, np.nan)
         for n, row in enumerate(index):
             pairs = np.stack([row, wanted])[:, np.isfinite(row + wanted)]
             if pairs.shape[1] > 2 and all(len(set(values)) > 1 for values in pairs):

@@ -33,6 +33,7 @@ class StopReason(enum.Enum):
     CONSTANT = "no stimulus drives it beyond its response at grey; the stimulus is grey"
     NO_GRADIENT = "no gradient reaches its stimulus; the start is stored"
     BEHIND = "another start was ahead after the trial"
+    CONSTANT_TARGET = "its target is constant, of whose range no part is allowed; the start is kept"
 
     @property
     def of_trainer(self) -> bool:

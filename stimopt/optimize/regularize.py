@@ -19,6 +19,7 @@ from stimopt.optimize.band import TINY, Band, trace_range
 from stimopt.optimize.constrained import GreyestWithinBand
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.parametrization import Parametrization
+from stimopt.optimize.record import StopReason
 from stimopt.optimize.starts import kind_of_start, starting_clip
 from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam, nesterov
 from stimopt.optimize.terms import ACTIVITY, DEVIATION, GREY_LOSS, Terms, with_total
@@ -115,13 +116,7 @@ class StimulusRegularizer(GreyestWithinBand):
         response = response_to_start(network, items, start, protocol)
         level = target_trace(target, response, window, repeats)
         size = trace_range(level, window)
-        constant = ", ".join(self.labels_of(size == 0))
-        expect.that(
-            not constant,
-            "a target that varies within the read-out window",
-            f"a constant one for {constant}, of whose range no fraction can be taken",
-            "widen the window or take another clip",
-        )
+        self._stop_constant(size == 0)
         fraction = torch.tensor(tolerances * (len(items) // repeats))
         rounding = ROUNDING * level.abs().masked_fill(~window, 0.0).amax(dim=1)
         # Met with room for rounding, so that it is still met when simulated again.
@@ -129,7 +124,7 @@ class StimulusRegularizer(GreyestWithinBand):
         bound = torch.where(window, allowed.clamp(min=TINY)[:, None], torch.inf)[:, None]
         self.band = Band(level[:, None], bound, bound)
         self.register_buffer("tolerance", fraction)
-        self.register_buffer("target_range", size)
+        self.register_buffer("target_range", size.clamp(min=TINY))
         start_off = self.band.deviation(response[:, None])
         self.start_within = self.band.violation(start_off) == 0
         """Items whose start meets the tolerance, `(items,)`."""
@@ -138,6 +133,19 @@ class StimulusRegularizer(GreyestWithinBand):
             "init": kind_of_start(init),
             "target": "response to the start" if target is None else f"tensor {digest(target)}",
         }
+
+    def _stop_constant(self, constant: Tensor) -> None:
+        """Stop items `(items,)` whose target does not vary; reject a fit of such alone."""
+        if not (labels := ", ".join(self.labels_of(constant))):
+            return
+        expected = "targets that vary within the read-out window"
+        got = f"constant ones for {labels}, of whose range no fraction can be taken"
+        advice = "widen the window or take other clips"
+        expect.that(not bool(constant.all()), expected, got, advice)
+        self.record.stop(constant, StopReason.CONSTANT_TARGET)
+        rank_zero_warn(
+            f"expected {expected}, got {got}; their clips are kept as they are: {advice}"
+        )
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
         """Distance to grey, the band's term, and the worst deviation as a fraction of the range."""

@@ -123,8 +123,12 @@ def run_chunks(
 
     Returns:
         Whether all chunks are there.
+
+    Raises:
+        ValueError: after the others, naming the chunks that failed.
     """
-    folder = Path(folder)
+    folder, failed = Path(folder), dict[str, Exception]()
+    gc.freeze()  # Of what is there by now nothing becomes garbage, and `gc.collect` is quick.
     console, begin, before = Console(stderr=True), time.monotonic(), _n_done(folder, chunks)
     for i, chunk in enumerate(chunks):
         whole, unfinished = (folder / part / chunk.name for part in ("chunks", "unfinished"))
@@ -137,12 +141,24 @@ def run_chunks(
                 seconds = round((len(chunks) - done) * seconds / (done - before))
                 left = f", about {timedelta(seconds=seconds)} left"
             console.print(f"chunk {i + 1} of {len(chunks)}, {chunk.name}; {done} done{left}")
-            run(chunk, unfinished)
+            try:
+                run(chunk, unfinished)
+            except (ValueError, RuntimeError) as error:
+                failed[chunk.name] = error
+                console.print(f"{chunk.name} failed: {error}", markup=False)
+                continue
             gc.collect()  # A Trainer and its module hold each other, and the chunk's stimuli.
             for checkpoints in list(unfinished.rglob("checkpoints")):
                 shutil.rmtree(checkpoints)
             whole.parent.mkdir(exist_ok=True)
             unfinished.rename(whole)
+    if failed:
+        name, first = next(iter(failed.items()))
+        advice = "the others are done: leave out what cannot be run, or rerun the command to retry"
+        raise ValueError(
+            f"expected {len(chunks)} chunks that can be run, got {len(failed)} that failed, "
+            f"the first {name} ({first}); {advice}"
+        ) from first
     return _n_done(folder, chunks) == len(chunks)
 
 

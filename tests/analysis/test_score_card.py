@@ -56,6 +56,16 @@ def test_two_types_have_no_correlation() -> None:
     np.testing.assert_allclose(two.score, 1.0)
 
 
+def test_a_network_whose_motion_cells_are_silent_does_not_fit() -> None:
+    types = ("R1", "R2", "L1", "T4a", "T4b", "T5a", "Mi1", "Tm1")
+    polarity = np.array([[1.0, 1.0, *[0.0] * 6]])
+    nothing = np.full((1, 8), NAN)
+    silent = ScoreCard("edges", types, ("silent",), polarity, nothing, nothing)
+    assert silent.selectivity_fit == silent.direction_fit == 0
+    assert silent.score < 0.5 and silent.fitting() == []
+    assert any("selectivity hardly fits (0.00)" in remark for remark in silent.remarks(0))
+
+
 def test_says_what_does_not_fit(card: ScoreCard) -> None:
     assert card.remarks(0) == []
     assert card.remarks(1) == ["directions reversed: T4a, T5b", "polarity hardly fits (-1.00)"]

@@ -224,6 +224,23 @@ def test_an_infeasible_start_and_an_unreachable_target_are_said(
     torch.testing.assert_close(fit.record.best_stimulus, clip)
 
 
+@FEW_STEPS
+def test_a_constant_target_leaves_the_other_items_to_go_on(
+    small_network: FrozenNetwork, make_trainer: Trainers
+) -> None:
+    clip = noise_clip(2, 20, small_network.lattice.n_columns)
+    level = StimulusRegularizer(small_network, "T4c,T5c", init=clip).band.level[:, 0]
+    level[0] = 0.3
+    with pytest.warns(UserWarning, match="got constant ones for T4c, .*their clips are kept"):
+        fit = StimulusRegularizer(small_network, "T4c,T5c", init=clip, target=level)
+    with pytest.warns(UserWarning, match="expected a start within the tolerance"):
+        make_trainer(20).fit(fit)
+    result = fit.result()
+    assert result["stop_reason"][0].startswith("its target is constant")
+    np.testing.assert_array_equal(result["stimulus"][0], clip[0])
+    assert result["loss_grey"][-1, 1] < 0.5 * result["loss_grey"][0, 1]
+
+
 def test_a_start_out_of_tolerance_is_brought_within_it(
     small_network: FrozenNetwork, make_trainer: Trainers
 ) -> None:
@@ -407,7 +424,7 @@ def test_a_checkpoint_of_another_tolerance_is_refused(
         ({"n_frames": [20, 20]}, r"n_frames \(1\), got \(2,\)"),
         ({"target": torch.zeros(1, 19)}, r"target \(items, frames\) \(1, 20\)"),
         ({"target": torch.full((1, 20), torch.nan)}, "finite target"),
-        ({"target": torch.zeros(1, 20)}, "varies within the read-out window"),
+        ({"target": torch.zeros(1, 20)}, "vary within the read-out window"),
     ],
 )
 def test_bad_input_is_refused(

@@ -85,6 +85,22 @@ def test_chunks_are_whole_or_absent_and_run_once(tmp_path: Path) -> None:
     assert run_chunks(tmp_path, CHUNKS, Runs(ends_at=CHUNKS[0].name))
 
 
+def test_a_chunk_that_fails_does_not_keep_others_from_running(tmp_path: Path) -> None:
+    ran = []
+
+    def run(chunk: Chunk, folder: Path) -> None:
+        ran.append(chunk.name)
+        if chunk.name == CHUNKS[0].name:
+            raise ValueError("expected light, got none; open a window")
+        folder.mkdir(parents=True)
+
+    with pytest.raises(ValueError, match=f"1 that failed, the first {CHUNKS[0].name} .*light"):
+        run_chunks(tmp_path, CHUNKS, run)
+    assert ran == [chunk.name for chunk in CHUNKS]
+    # What is left is tried again.
+    assert run_chunks(tmp_path, CHUNKS, Runs())
+
+
 def test_a_chunk_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
     (tmp_path / "locks").mkdir()
     run = Runs()
