@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _refused(f"stimopt {command}", f"{_one_line(error)}; see stimopt {command} --help")
     except (
-        *(ValueError, TypeError, RuntimeError, OSError),
+        *(ValueError, TypeError, RuntimeError, OSError, KeyError),
         *_lightning("MisconfigurationException"),
     ) as error:
         if debug:
@@ -121,6 +121,8 @@ def _one_line(error: Exception) -> str:
             f"expected to read or write {error.filename or 'files'}, got {error.strerror}; files "
             "written earlier are intact: fix the problem and rerun the command"
         )
+    if isinstance(error, KeyError) and error.args:
+        error = ValueError(*error.args)  # a KeyError puts its text in quotes
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -17,6 +17,9 @@ from stimopt.lattice import Floats, Ints
 from stimopt.storage.files import reading
 
 CONNECTOME_FILE = "fib25-fib19_v2.2.json"
+RESERVED = ("all", "light")
+"""Names that stand for something else in options and results."""
+
 N_SYN_FILL = 1.0
 """Synapses at an offset without a count, inside the hull of those with one, as in flyvis."""
 
@@ -113,6 +116,13 @@ class Connectome:
                 "compare it with that file"
             ) from error
         distinct = set(cell_types)
+        for name in cell_types:
+            plain = name.strip() == name and not set(name) & set(",>+") and name not in RESERVED
+            advice = "rename it: these have a meaning in options"
+            expected = (
+                "names of cell types without , > + and outer spaces, other than all and light"
+            )
+            expect.that(plain, f"{expected}, in {origin}", repr(name), advice)
         got = f"{len(cell_types)} nodes with {len(distinct)} names"
         ok = cell_types and len(distinct) == len(cell_types)
         expect.that(ok, f"distinct cell types in {origin}", got, "name each type once")
@@ -142,7 +152,10 @@ class Connectome:
                 # Between two sparse types most offsets lead from no cell to no cell; as in flyvis,
                 # these have no parameter.
                 if _lands(strides[s], strides[t], du, dv):
-                    pairs.setdefault((source, target), sign)
+                    one_sign = pairs.setdefault((source, target), sign) == sign
+                    advice = "split the source into two types"
+                    expected = f"one sign from {source} to {target}"
+                    expect.that(one_sign, expected, "both", advice)
                     counts.setdefault((s, t, du, dv), []).append(n_syn)
         pair_index = {(index[s], index[t]): i for i, (s, t) in enumerate(pairs)}
         keys = np.array(list(counts), dtype=np.int64).reshape(-1, 4)

@@ -113,8 +113,10 @@ def finite(name: str, array: Any, advice: str) -> None:
 def within(name: str, array: Any, low: float, high: float, advice: str) -> None:
     """Check that the values of an array lie within [low, high]."""
     smallest, largest = float(array.min()), float(array.max())
+    wanted = f"{name} in [{low:g}, {high:g}]"
+    that(not math.isnan(smallest), wanted, "NaN", "replace what is no number")
     ok = low <= smallest and largest <= high
-    that(ok, f"{name} in [{low:g}, {high:g}]", f"{smallest:g} to {largest:g}", advice)
+    that(ok, wanted, f"{smallest:g} to {largest:g}", advice)
 
 
 def most_similar(name: str, names: Sequence[str]) -> str | None:

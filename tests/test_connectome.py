@@ -71,6 +71,9 @@ def test_offsets_between_sparse_types_that_lead_nowhere_are_left_out() -> None:
     assert list(zip(taps.du.tolist(), taps.dv.tolist(), strict=True)) == [(0, 0)]
 
 
+SIGN = spec()["edges"][0]["alpha"]
+
+
 def edge(**changes: Any) -> dict[str, Any]:
     """The one edge of `spec`, changed."""
     return {"edges": [{**spec()["edges"][0], **changes}]}
@@ -101,6 +104,17 @@ def node(*pattern: Any) -> dict[str, Any]:
         (edge(offsets=[[[0, 10**6], 3]]), "within 100"),
         (edge(offsets=[[[0, 0, 0], 3]]), "malformed"),
         (edge(offsets=[[[0, 0], 3], [[0, 0], 3]]), "twice"),
+        (
+            {"edges": spec()["edges"] + edge(alpha=-spec()["edges"][0]["alpha"])["edges"]},
+            "got both",
+        ),
+        *(
+            (
+                {"nodes": [{**spec()["nodes"][0], "name": name}, spec()["nodes"][1]]},
+                "names of cell types without",
+            )
+            for name in ("T4,c", "a>b", "a+b", " R1", "all", "light")
+        ),
         ({"input_units": ["R9"]}, "unknown"),
         ({"input_units": []}, "at least one input"),
     ],

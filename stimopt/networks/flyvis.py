@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -37,6 +38,9 @@ TENSORS = {
 }
 """Names of the parameters in flyvis, and what each has one value for."""
 
+DYNAMICS = ("PPNeuronIGRSynapses", "relu")
+"""Type and activation of the dynamics that `FrozenNetwork` computes."""
+
 _ANOTHER = "pass the folder of another trained flyvis network"
 _CONNECTOME = "pass the connectome it was trained on"
 
@@ -50,6 +54,7 @@ def read_trained(folder: str | Path, connectome: Connectome) -> NetworkParameter
     """
     folder = Path(folder)
     path = best_checkpoint(folder)
+    _require_known_dynamics(folder / "_meta.yaml")
     name = "/".join(folder.resolve().parts[-3:])
     parameters = parameters_of(_load(path), connectome, name, str(path))
     # Counts are not trained, so they identify the connectome.
@@ -57,6 +62,26 @@ def read_trained(folder: str | Path, connectome: Connectome) -> NetworkParameter
         ratio = np.log(parameters.syn_count / connectome.taps.n_syn)
     _require_same("synapse counts", np.abs(ratio) > 1e-3, path)
     return parameters
+
+
+def _require_known_dynamics(path: Path) -> None:
+    """Reject a network whose description names other dynamics; a folder may lack it."""
+    if not path.is_file():
+        return
+    with reading(path, "the description of a network", "copy it again from its source"):
+        described = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name in ("config", "network", "dynamics"):
+        described = described.get(name) if isinstance(described, dict) else None
+    if isinstance(described, dict) and isinstance(described.get("activation"), dict):
+        activation = str(described["activation"].get("type"))
+        require_dynamics(str(described.get("type")), activation, str(path))
+
+
+def require_dynamics(kind: str, activation: str, origin: str) -> None:
+    """Reject dynamics that are not those of `FrozenNetwork`."""
+    advice = "wrap the network in stimopt.ModuleNetwork"
+    expected = f"dynamics {DYNAMICS} in {origin}"
+    expect.that((kind, activation) == DYNAMICS, expected, (kind, activation), advice)
 
 
 def parameters_of(

@@ -127,7 +127,7 @@ class NetworkSource:
         network = self._opened()
         if self.lesions is not None:
             network = network.lesion(self.lesions)
-        if self.unstable != "mark" and network.n_networks > 1:
+        if self.unstable != "mark":
             network = network.only_stable(protocol or Protocol(), self.unstable)
         return network
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stimopt import expect
 from stimopt.connectome import Connectome
 from stimopt.networks.stability import LinearizedNetwork, Stability
+from stimopt.protocol import MIN_DT
 
 ALIKE = 1 + 1e-5
 """A time constant of 10 ms stored in float32 is not shorter than a step of 10 ms."""
@@ -28,7 +29,10 @@ def refuse_step(linear: LinearizedNetwork, dt: float, name: str) -> NoReturn:
     Raises:
         ValueError: with the largest stable step.
     """
-    limit = f"{_rounded_down(linear.largest_stable_step()):g}"
+    largest = linear.largest_stable_step()
+    advice = "leave this network out; its parameters may be damaged"
+    expect.that(MIN_DT <= largest < dt, f"a stable step for {name}", "none of use", advice)
+    limit = f"{_rounded_down(largest):g}"
     raise ValueError(
         f"expected dt of at most {limit} s, the largest stable step of {name}, got {dt:g} s; "
         f"set protocol.dt to {limit} or less, or leave this network out"
@@ -94,7 +98,7 @@ def warn_if_coarse(time_const: Mapping[str, float], dt: float, name: str) -> Non
             f"{len(time_const)} cell types of {name} ({listed}; the shortest is "
             f"{1000 * shortest:.3g} ms): these follow their input at once, and responses differ "
             "from those at shorter steps by more than in proportion to dt; set protocol.dt to "
-            f"{_rounded_down(shortest * ALIKE):g} s or less to avoid it",
+            f"{max(_rounded_down(shortest * ALIKE), MIN_DT):g} s or less to avoid it",
             stacklevel=3,
         )
 

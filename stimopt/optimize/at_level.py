@@ -159,8 +159,11 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         expect.that(
             not bool(flat.all()),
             "a response that some stimulus drives beyond the one at grey",
-            "none",
-            "check that photoreceptors reach the cell within the stimulus",
+            "none"
+            if bool(torch.isfinite(extreme - at_grey).any())
+            else "voltages that are not finite",
+            "check that photoreceptors reach the cell within the stimulus, and that the network is "
+            "stable at protocol.dt",
         )
         self._stay_grey(flat)
         span = torch.where(flat, 1.0, span)

@@ -90,7 +90,7 @@ def explanation_table(explained: Result) -> Table:
     for i, label in enumerate(explained["label"]):
         shares = explained["contribution"][i]
         parts = [_part(explained, i, s) for s in main_sources(shares)]
-        row = [escape(str(label)), style.number(shares.sum()), ", ".join(parts)]
+        row = [escape(str(label)), style.number(shares.sum()), escape(", ".join(parts))]
         if with_paths:
             known = explained["path_similarity"][i]
             row.append(style.number(np.nanmax(known)) if np.isfinite(known).any() else "")

@@ -71,8 +71,8 @@ class Span(NamedTuple):
 
     @property
     def known(self) -> bool:
-        """Whether both ends are numbers."""
-        return not math.isnan(self.grey + self.ceiling)
+        """Whether both ends are numbers, and apart."""
+        return not math.isnan(self.grey + self.ceiling) and self.grey != self.ceiling
 
     def fraction(self, response: float) -> float:
         """How far a response is on the way from grey (0) to the ceiling (1); NaN if unknown."""

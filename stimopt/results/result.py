@@ -84,7 +84,10 @@ class Result:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self.variables:
-            raise KeyError(f"expected one of {sorted(self.variables)}, got {name!r}; choose one")
+            raise KeyError(
+                f"expected {name!r} among the variables of the {self.kind} result, got "
+                f"{', '.join(sorted(self.variables))}; choose one, or write the result again"
+            )
         return self.variables[name].values
 
     def __iter__(self) -> Iterator[str]:

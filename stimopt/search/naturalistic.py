@@ -22,6 +22,9 @@ from stimopt.search.argmax import PeakTable, RunningArgmax, TopSamples, unpack
 from stimopt.search.ranks import every_peak_variables, rank_variables
 from stimopt.storage.identity import plain, require_same
 
+NO_ANSWER = torch.finfo(torch.float32).min
+"""Stands for a response that is not finite in the table of the best, which takes numbers alone."""
+
 RUN_IT = "call trainer.test(search, datamodule=data)"
 
 
@@ -84,6 +87,9 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
     ) -> None:
         super().__init__()
         self.attach(network)
+        given = protocol is None or isinstance(protocol, Protocol)
+        advice = "name the others, as in NaturalisticSearch(network, cell_types='T4c')"
+        expect.that(given, "a Protocol as the second argument", repr(protocol), advice)
         self.protocol = protocol or Protocol()
         # Listed network by network, with the same types for each.
         self.items = tuple(make_items(network, cell_types, 0, networks, u, v))
@@ -123,8 +129,7 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
         response, frame = (torch.stack(values, dim=1) for values in zip(*peaks, strict=True))
         if self.network.n_networks > 1:
             # An unstable network must not stop the others: what it cannot answer ranks last.
-            lowest = torch.finfo(response.dtype).min
-            response = torch.where(response.isfinite(), response, lowest)
+            response = torch.where(response.isfinite(), response, NO_ANSWER)
         return response, frame
 
     def on_test_epoch_end(self) -> None:
@@ -153,13 +158,17 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
 
     @property
     def winners(self) -> TopSamples:
-        """The best samples, each `(networks, types, top_k)`; all missing before a pass."""
-        return unpack(self.best.top.cpu())
+        """The best samples, each `(networks, types, top_k)`; all missing before a pass.
+
+        The response is NaN where a network has no finite one.
+        """
+        top = unpack(self.best.top.cpu())
+        return top._replace(response=_nan_without_answer(top.response))
 
     @property
     def every_peak(self) -> Tensor | None:
         """Peak responses `(samples, networks, types)` with `keep_all`; -inf where not yet seen."""
-        return None if self.every is None else self.every.table.cpu()
+        return None if self.every is None else _nan_without_answer(self.every.table.cpu())
 
     @property
     def samples_done(self) -> range:
@@ -349,6 +358,10 @@ class NaturalisticSearch(HoldsNetwork, pl.LightningModule):
                 f"no path leads from the photoreceptors to {names}: every clip drives them "
                 "equally, and the first is reported"
             )
+
+
+def _nan_without_answer(response: Tensor) -> Tensor:
+    return response.masked_fill(response == NO_ANSWER, torch.nan)
 
 
 def _require_fit(data: StimulusDataModule, network: ResponseModel, protocol: Protocol) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -49,6 +50,17 @@ def test_parameters_are_those_of_the_checkpoint(folder: Path) -> None:
     assert parameters.name == "/".join(folder.parts[-3:])
     for name in ("bias", "time_const", "syn_strength", "sign", "syn_count"):
         np.testing.assert_allclose(getattr(parameters, name), getattr(expected, name), rtol=1e-12)
+
+
+def test_other_dynamics_are_refused(folder: Path) -> None:
+    dynamics = {"type": "PPNeuronIGRSynapses", "activation": {"type": "relu"}}
+    meta = folder / "_meta.yaml"
+    meta.write_text(json.dumps({"config": {"network": {"dynamics": dynamics}}}))
+    read_trained(folder, CIRCUIT)
+    dynamics["activation"] = {"type": "tanh"}
+    meta.write_text(json.dumps({"config": {"network": {"dynamics": dynamics}}}))
+    with pytest.raises(ValueError, match=r"expected dynamics .*relu.* got .*tanh.*ModuleNetwork"):
+        read_trained(folder, CIRCUIT)
 
 
 @pytest.mark.parametrize("name", ["000", "001", "002", "003", "004"])

@@ -83,5 +83,9 @@ def test_a_source_marks_leaves_out_or_refuses_unstable_networks(
         assert opened("leave_out") == (every[0], every[2])
     with pytest.raises(ValueError, match="got builtin without Mi4"):
         opened("refuse")
+    monkeypatch.setattr(FrozenNetwork, "stability", lambda *_: Stability.NOT_FINITE)
+    for unstable in ("leave_out", "refuse"):
+        with pytest.raises(ValueError, match=r"can be simulated at dt = 0\.01 s, got builtin"):
+            NetworkSource(extent=1, unstable=unstable).open(Protocol())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unstable as one of 'mark', 'leave_out', 'refuse'"):
         NetworkSource(unstable="ignore")  # type: ignore[arg-type]

@@ -78,3 +78,4 @@ def test_a_difference_of_readings_does_not_compare_with_one_cell(
 def test_without_a_ceiling_there_is_no_fraction(small_network: FrozenNetwork) -> None:
     span = Span.of(random_result(small_network), 0)
     assert not span.known and np.isnan(span.fraction(1.0))
+    assert not Span(0.5, 0.5).known  # so that no part of the way is asked for

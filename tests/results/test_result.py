@@ -57,7 +57,7 @@ def path(result: Result, tmp_path: Path) -> Path:
 
 def test_variables_are_read_by_name(result: Result) -> None:
     assert result["stimulus"] is result.stimulus is result.variables["stimulus"].values
-    with pytest.raises(KeyError, match=r"expected one of .*'stimulus'.* got 'stimuli'"):
+    with pytest.raises(KeyError, match=r"expected 'stimuli' among the variables .* got .*stimulus"):
         result["stimuli"]
     with pytest.raises(AttributeError):
         result.stimuli  # noqa: B018

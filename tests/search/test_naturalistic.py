@@ -292,6 +292,11 @@ def test_rejects_responses_that_are_not_finite(tmp_path: Path) -> None:
         searched(NaturalisticSearch(network, Protocol(t_pre=0.05)), data)
 
 
+def test_a_protocol_stands_where_other_fits_take_cell_types() -> None:
+    with pytest.raises(ValueError, match="expected a Protocol as the second argument, got 'T4c'"):
+        NaturalisticSearch(linear_network(), "T4c")  # type: ignore[arg-type]
+
+
 # -- the trained network and the film -----------------------------------------------------------
 
 
