@@ -20,6 +20,18 @@ def cells_of(result: Result) -> list[Reading]:
     return [Reading(*row) for row in zip(*(result[name].tolist() for name in names), strict=True)]
 
 
+def readings_of(result: Result) -> list[tuple[Reading, ...]]:
+    """All cells that every item reads, its own first."""
+    if "reading_cell_type" not in result.variables:
+        return [(cell,) for cell in cells_of(result)]
+    names = ("cell_type", "u", "v", "network")
+    columns = (result[f"reading_{name}"].tolist() for name in names)
+    return [
+        tuple(Reading(*reading) for reading in zip(*item, strict=True))
+        for item in zip(*columns, strict=True)
+    ]
+
+
 def seeking_grey(result: Result) -> NDArray[np.bool_]:
     """Which items are the rung of a ladder at grey, which seeks no drive, `(items,)`."""
     if "fraction" not in result.variables:

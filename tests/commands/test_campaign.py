@@ -97,6 +97,16 @@ def test_a_rerun_does_nothing_again(whole: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (whole / "chunks").rglob("*")} == before
 
 
+def test_a_level_is_sought_from_the_ceilings_of_a_campaign(tmp_path: Path) -> None:
+    options = ["--command=generate", "--method=ceiling", "--model.cell_types=T4c,T5d", *SMALL]
+    few = ["--model.t_stim=0.1", "--trainer.max_steps=4", "--items_per_chunk=1"]
+    assert campaign(*options, *few, f"--output={tmp_path / 'campaign'}") == 0
+    efficient = ["generate", "--model.cell_types=T4c,T5d", "--model.t_stim=0.1", *SMALL]
+    file = f"--model.ceiling={tmp_path / 'campaign'}"
+    assert main([*efficient, "--trainer.max_steps=4", file, f"--output={tmp_path / 'fit'}"]) == 0
+    assert len(read(tmp_path / "fit" / "result.h5")["ceiling"]) == 4
+
+
 def test_a_campaign_goes_on_where_a_file_that_it_names_has_moved(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
