@@ -17,6 +17,7 @@ from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.opening import builtin_network
 from stimopt.protocol import Protocol
 from stimopt.runs.checkpointing import SafeCheckpointIO
+from stimopt.runs.trainer import run_search
 from stimopt.search.argmax import unpack
 from stimopt.search.naturalistic import NaturalisticSearch
 from tests.search.cases import (
@@ -290,6 +291,18 @@ def test_rejects_responses_that_are_not_finite(tmp_path: Path) -> None:
     data = StimulusDataModule(str(path), mirrorings=[0], rotations=[0])
     with pytest.raises(ValueError, match="expected finite responses, got 3"):
         searched(NaturalisticSearch(network, Protocol(t_pre=0.05)), data)
+
+
+@pytest.mark.filterwarnings("ignore:networks that cannot be trusted")
+def test_networks_without_a_finite_response_have_none(tmp_path: Path) -> None:
+    network = builtin_network(extent=2).lesion("Mi9>T4c")
+    network.tap_weight[1] *= 1e30
+    data = StimulusDataModule(str(noise_store(tmp_path, 2)), extent=2)
+    search = NaturalisticSearch(network, cell_types="T4c", keep_all=True)
+    result = run_search(search, data, enable_progress_bar=False)
+    best, every = result["peak_response"], result["every_peak_response"]  # items first; clips first
+    assert np.isfinite(best[0]).all() and np.isfinite(every[:, 0]).all()
+    assert np.isnan(best[1]).all() and np.isnan(every[:, 1]).all()
 
 
 def test_a_protocol_stands_where_other_fits_take_cell_types() -> None:
