@@ -55,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(command, rest, debug)
     except KeyboardInterrupt:
-        return _stopped("interrupted", INTERRUPTED)
+        return _stopped(command, "interrupted", INTERRUPTED)
     except _lightning("SIGTERMException"):
-        return _stopped("terminated", TERMINATED)
+        return _stopped(command, "terminated", TERMINATED)
     except ArgumentError as error:
         if debug:
             raise
@@ -131,6 +131,11 @@ def _refused(name: str, reason: str) -> int:
     return USAGE_ERROR
 
 
-def _stopped(how: str, code: int) -> int:
-    print(f"stimopt: {how}; rerun the command to resume from the last checkpoint", file=sys.stderr)
+def _stopped(command: str, how: str, code: int) -> int:
+    again = "resume from the last checkpoint"
+    if command in ("compare", "explain", "check", "page"):
+        again = "do it from the start"
+    elif command == "export":
+        again = "replace what it has written, with --overwrite true"
+    print(f"stimopt: {how}; rerun the command to {again}", file=sys.stderr)
     return code

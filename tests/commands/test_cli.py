@@ -72,6 +72,21 @@ INTERRUPTED = {
 CHECKPOINT = {"optima": "regularize/checkpoints/last.ckpt"}
 
 
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [("check", "to do it from the start"), ("export", "written, with --overwrite true")],
+)
+def test_what_has_no_checkpoint_is_not_said_to_resume(
+    command: str, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stimopt.cli._run", interrupted)
+    assert main([command, "result.h5"]) == 130
+    assert capsys.readouterr().err.endswith(f"{advice}\n")
+
+
 @pytest.mark.parametrize(("command", "by"), INTERRUPTED)
 def test_an_interrupted_run_ends_with_its_code(
     command: str, by: signal.Signals, tmp_path: Path, forks: Forks
