@@ -22,7 +22,7 @@ Singles = NDArray[np.float32]
 
 
 class Peaks(NamedTuple):
-    """Of every item, `(items,)` each.
+    """Peaks of the responses of all items, each `(items,)`.
 
     Args:
         value: voltage at the peak within the read-out window; the lowest one for sign -1.
@@ -175,6 +175,6 @@ def peak_gradient(network: ResponseModel, shown: ShownStimuli, frames: Tensor) -
 
 
 def _voltages(network: ResponseModel, shown: ShownStimuli, luminance: Tensor) -> Tensor:
-    """Of each item's cell, `(items, frames)`, on the device of the luminance."""
+    """Voltages of the cells of all items, `(items, frames)`, on the device of the luminance."""
     cells, networks = shown.cells[:, None].to(luminance.device), shown.networks.to(luminance.device)
     return network.respond(luminance, shown.protocol, cells, networks)[..., 0]

@@ -114,7 +114,7 @@ class _Measures:
         self.drive = shown.signs * (shown.peaks(self.traces).value - self.at_grey)
 
     def all(self) -> dict[str, Figures]:
-        """By name, in the order of the criteria."""
+        """The figures of all criteria by name, in their order."""
         return {each.name: self._where_driven(each.name) for each in CRITERIA}
 
     def _where_driven(self, name: str) -> Figures:

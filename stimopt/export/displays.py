@@ -15,7 +15,7 @@ from stimopt.export.directions import Array, angles, require_angle, rotation, un
 
 Flip = Literal["none", "left-right", "up-down", "rotate180"]
 _STEPS = {"none": (1, 1), "left-right": (1, -1), "up-down": (-1, 1), "rotate180": (-1, -1)}
-"""Along rows and columns of a frame."""
+"""Direction in which rows and columns of a frame are read."""
 MAX_PIXELS = 8_400_000
 """A screen of 3,840 x 2,160 pixels has 8.3 million."""
 _EDGE = 1e-6

@@ -294,7 +294,7 @@ class Bags(NamedTuple):
 
 
 def _angle(cosines: Array) -> Array:
-    """Degrees."""
+    """Angles in degrees whose cosines these are."""
     return np.asarray(np.degrees(np.arccos(np.clip(cosines, -1, 1))))
 
 

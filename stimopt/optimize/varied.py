@@ -189,7 +189,7 @@ class VariedGenerator(GreyestAtLevel):
         return (GREY + along + size[:, None, None] * other).clamp(0.0, 1.0)
 
     def _diversity(self, stimuli: Tensor, met: Tensor) -> Tensor:
-        """Of each item's cell, `(items,)`; NaN unless all of its stimuli meet the level."""
+        """Diversity of each cell's stimuli, `(items,)`; NaN unless all of them meet the level."""
         efficient = stimuli[:: self._size]
         common = self._common(stimuli)
         index = 1 - penalties.grey_sum(common) / penalties.grey_sum(efficient).clamp(min=TINY)
