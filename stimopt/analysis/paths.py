@@ -13,7 +13,7 @@ from stimopt.analysis.shown import ShownStimuli
 from stimopt.lattice import Floats
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.model import ResponseModel
-from stimopt.results.items import cells_of
+from stimopt.results.items import cells_of, rows_by_cell
 from stimopt.results.result import Result, Variable
 
 STRETCH = 0.2
@@ -75,8 +75,8 @@ def path_similarity(
 
 def rows_of_cells(result: Result, clips: Result) -> list[list[int]]:
     """For each item the clips of its cell, by number."""
-    of_clips = cells_of(clips)
-    return [[k for k, other in enumerate(of_clips) if other == cell] for cell in cells_of(result)]
+    of_clips = rows_by_cell(clips)
+    return [of_clips.get(cell, []) for cell in cells_of(result)]
 
 
 def ranked_clips(search: Result, data: StimulusDataModule) -> Result:

@@ -19,7 +19,7 @@ from stimopt.analysis.shown import ShownStimuli, drive_of, traces_of
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.model import ResponseModel
 from stimopt.results import Result, ThreeOptima, Variable
-from stimopt.results.items import cells_of, seeking_grey, select_items
+from stimopt.results.items import rows_by_cell, seeking_grey, select_items
 
 PASSED, FAILED, SKIPPED = 1, 0, -1
 """Outcomes. A check that needs something which was not passed is skipped, and never passes."""
@@ -174,9 +174,8 @@ class _Measures:
 
     def _spread_of_seeds(self) -> Any:
         """Spread of the drives of items that differ only in their seed, part of the largest."""
-        cells, spread = cells_of(self.result), self._skipped()
-        for cell in set(cells):
-            rows = [i for i, other in enumerate(cells) if other == cell]
+        spread = self._skipped()
+        for rows in rows_by_cell(self.result).values():
             if len(set(self.result["seed"][rows].tolist())) > 1:
                 spread[rows] = np.ptp(self.drive.numpy()[rows]) / self._driven[rows].max()
         return spread

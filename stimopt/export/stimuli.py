@@ -10,7 +10,7 @@ import numpy as np
 
 from stimopt import expect
 from stimopt.export.light import Luminance
-from stimopt.items import ALL
+from stimopt.items import ALL, Reading
 from stimopt.lattice import HexLattice
 from stimopt.protocol import GREY
 from stimopt.report.figures import safe_names
@@ -84,15 +84,17 @@ def choose_stimuli(results: Sequence[Result], items: str | Sequence[str] = ALL) 
     chosen = _once(items)
     expect.that(chosen, "at least one item", "none", "name some, or all")
     every = [
-        (result, i, {ALL, str(result["label"][i]), str(result["cell_type"][i])})
+        (result, i, cell, {ALL, str(result["label"][i]), cell.cell_type})
         for result in results
-        for i in range(len(result["label"]))
+        for i, cell in enumerate(cells_of(result))
     ]
     known = sorted({name for *_, names in every for name in names})
     for name in chosen:
         expect.one_of("item", name, known)
     several = len(results) > 1
-    return named([_stimulus(r, i, several) for r, i, names in every if names & set(chosen)])
+    return named(
+        [_stimulus(r, i, cell, several) for r, i, cell, names in every if names & set(chosen)]
+    )
 
 
 def named(stimuli: Sequence[Stimulus]) -> list[Stimulus]:
@@ -101,7 +103,7 @@ def named(stimuli: Sequence[Stimulus]) -> list[Stimulus]:
     return [dataclasses.replace(s, name=name) for s, name in zip(stimuli, names, strict=True)]
 
 
-def _stimulus(result: Result, i: int, several: bool) -> Stimulus:
+def _stimulus(result: Result, i: int, cell: Reading, several: bool) -> Stimulus:
     label = str(result["label"][i])
     luminance = result["stimulus"][i, : int(result["n_frames"][i])].astype(np.float32)
     lattice = HexLattice(result.extent)
@@ -114,7 +116,7 @@ def _stimulus(result: Result, i: int, several: bool) -> Stimulus:
         name=f"{label}_{result.kind}" if several else label,
         luminance=luminance,
         lattice=lattice,
-        **vars(cells_of(result)[i]),
+        **vars(cell),
         sign=int(result.signs[i]),
         label=label,
         kind=result.kind,

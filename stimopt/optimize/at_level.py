@@ -30,7 +30,7 @@ from stimopt.optimize.sums import length
 from stimopt.optimize.terms import ACTIVITY, GREY_LOSS, MULTIPLIER, VIOLATION, Terms, with_total
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable, read
-from stimopt.results.items import readings_of
+from stimopt.results.items import readings_of, rows_by_cell
 from stimopt.results.variables import array_of
 from stimopt.storage.identity import as_json, digest
 
@@ -330,19 +330,20 @@ def _find_rows(
     extremes: Result, network: ResponseModel, items: Sequence[Item], bounds: Sequence[str]
 ) -> list[int]:
     """Row of the extreme that the level of each item lies on the way to."""
-    names = ("cell_type", "network", "readout_u", "readout_v", "seed", "bound")
-    each = zip(*(extremes[name].tolist() for name in names), strict=True)
-    rows = {key: row for row, key in enumerate(each)}
-    present = ", ".join(sorted({f"{key[5]} of {key[0]}" for key in rows}))
+    rows = rows_by_cell(extremes)
+    of_row = list(zip(extremes["seed"], extremes["bound"], strict=True))
+    pairs = zip(extremes["bound"], extremes["cell_type"], strict=True)
+    present = ", ".join(sorted({f"{bound} of {name}" for bound, name in pairs}))
     found = []
     for item, bound in zip(items, bounds, strict=True):
-        wanted = (item.cell_type, item.network, item.u, item.v, item.seed, bound)
+        of_cell = rows.get(item.readings[0], [])
+        fitting = [row for row in of_cell if of_row[row] == (item.seed, bound)]
         expect.that(
-            wanted in rows,
+            fitting,
             f"the {bound} of {item.cell_type} of network {network.names[item.network]}, seed "
             f"{item.seed}, in column u={item.u}, v={item.v}",
             f"a range with {present}",
             "seek it with ResponseRange, with floor=True for the floor",
         )
-        found.append(rows[wanted])
+        found.append(fitting[0])
     return found

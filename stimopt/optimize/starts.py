@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from stimopt.items import Item, Reading
 from stimopt.networks.model import ResponseModel
 from stimopt.protocol import GREY
 from stimopt.results import Result, searched
-from stimopt.results.items import cells_of
+from stimopt.results.items import rows_by_cell
 
 NATURALISTIC = "naturalistic:"
 """Before the path of a search result, where a start is named."""
@@ -223,7 +223,11 @@ def _winning_rows(
     return result, [_row_of(result, winners, network, item, path) for item in items]
 
 
-def _winners(result: Result, n_columns: int, path: str | Path) -> list[Reading]:
+Winners = Mapping[Reading, Sequence[int]]
+"""Rows of a search result, by the cell whose winners they are."""
+
+
+def _winners(result: Result, n_columns: int, path: str | Path) -> Winners:
     """Whose winners the clips are, where clips, lengths and names belong together."""
     names = ("cell_type", "network", "readout_u", "readout_v")
     missing = [n for n in ("stimulus", "n_frames", *names) if n not in result.variables]
@@ -244,11 +248,11 @@ def _winners(result: Result, n_columns: int, path: str | Path) -> list[Reading]:
         "search again",
     )
     expect.within("n_frames", n_frames, 1, stimulus.shape[1], f"search again, {path} is damaged")
-    return cells_of(result)
+    return rows_by_cell(result)
 
 
 def _row_of(
-    result: Result, winners: list[Reading], network: ResponseModel, item: Item, path: str | Path
+    result: Result, winners: Winners, network: ResponseModel, item: Item, path: str | Path
 ) -> int:
     """Row of the result whose clip an item starts from."""
     position = _network_of(result, network, item, path)
@@ -261,7 +265,7 @@ def _row_of(
         "other networks or columns",
         "search for it",
     )
-    return winners.index(wanted)
+    return winners[wanted][0]
 
 
 def _network_of(result: Result, network: ResponseModel, item: Item, path: str | Path) -> int:

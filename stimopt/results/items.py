@@ -20,6 +20,14 @@ def cells_of(result: Result) -> list[Reading]:
     return [Reading(*row) for row in zip(*(result[name].tolist() for name in names), strict=True)]
 
 
+def rows_by_cell(result: Result) -> dict[Reading, list[int]]:
+    """The items of every cell, by number, in the order in which cells appear."""
+    rows: dict[Reading, list[int]] = {}
+    for row, cell in enumerate(cells_of(result)):
+        rows.setdefault(cell, []).append(row)
+    return rows
+
+
 def readings_of(result: Result) -> list[tuple[Reading, ...]]:
     """All cells that every item reads, its own first."""
     if "reading_cell_type" not in result.variables:

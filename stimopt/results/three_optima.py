@@ -13,7 +13,7 @@ import numpy as np
 from stimopt import expect
 from stimopt.items import Reading
 from stimopt.lattice import HexLattice
-from stimopt.results.items import Span, cells_of, select_items
+from stimopt.results.items import Span, cells_of, rows_by_cell, select_items
 from stimopt.results.responses import Singles
 from stimopt.results.result import Result, read, write
 
@@ -212,16 +212,15 @@ class ThreeOptima(Sequence[ItemOptima]):
 
 def _rows(result: Result, cells: Collection[Reading]) -> list[int]:
     """The row of each cell in a result; its first, if it has several."""
-    present = cells_of(result)
-    rows = dict(zip(reversed(present), reversed(range(len(present))), strict=True))
+    rows = rows_by_cell(result)
     if missing := [cell for cell in cells if cell not in rows]:
         cell = missing[0]
-        others = dict.fromkeys(f"{c.cell_type} at u={c.u}, v={c.v}" for c in present)
+        others = dict.fromkeys(f"{c.cell_type} at u={c.u}, v={c.v}" for c in rows)
         raise ValueError(
             f"expected {cell.cell_type} of network {cell.network} at u={cell.u}, v={cell.v} among "
             f"the {result.kind} optima, got {', '.join(others)}; run it for that cell"
         )
-    return [rows[cell] for cell in cells]
+    return [rows[cell][0] for cell in cells]
 
 
 def _optimum(result: Result, i: int) -> dict[str, Any]:

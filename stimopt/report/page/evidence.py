@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from stimopt.report.checks import OUTCOMES, check_rows
 from stimopt.report.explanations import explanation_figure, explanation_rows
 from stimopt.report.page.items import PageItem
 from stimopt.report.page.writing import Addition, Section, Table, Value
-from stimopt.results.items import cells_of
+from stimopt.results.items import rows_by_cell
 from stimopt.results.result import Result
 
 EXPLAINED, CHECKED = "explained", "checked"
@@ -31,10 +31,13 @@ def evidence(results: Sequence[Result]) -> Callable[[PageItem], Addition]:
         results: of `stimopt.explain` and `stimopt.check_optima`, of the networks of the page.
     """
     parts = {EXPLAINED: _explanation, CHECKED: _checks}
+    known = [(result, rows_by_cell(result)) for result in results]
 
     def add(item: PageItem) -> Addition:
         found = [
-            parts[result.kind](result, row) for result in results for row in _rows_of(result, item)
+            parts[result.kind](result, row)
+            for result, rows in known
+            for row in _rows_of(result, rows, item)
         ]
         columns = {name: value for part in found for name, value in part.columns.items()}
         return Addition(columns, [section for part in found for section in part.sections])
@@ -42,13 +45,12 @@ def evidence(results: Sequence[Result]) -> Callable[[PageItem], Addition]:
     return add
 
 
-def _rows_of(result: Result, item: PageItem) -> list[int]:
+def _rows_of(result: Result, rows: Mapping[Reading, list[int]], item: PageItem) -> list[int]:
     """Items of a result that are of the cell of a page's item."""
     if result.network_hash != item.network_hash or item.network not in result.network_names:
         return []
     position = result.network_names.index(item.network)
-    wanted = Reading(item.cell_type, item.u, item.v, position)
-    return [row for row, cell in enumerate(cells_of(result)) if cell == wanted]
+    return rows.get(Reading(item.cell_type, item.u, item.v, position), [])
 
 
 def _explanation(explained: Result, row: int) -> Addition:
