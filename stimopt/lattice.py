@@ -16,6 +16,9 @@ Floats = NDArray[np.float64]
 DEGREES_PER_COLUMN = 5.8
 """Angle between neighbouring columns, as flyvis takes it for its stimuli."""
 
+FLYVIS_EXTENT = 15
+"""Rings of the published network: 721 columns."""
+
 MAX_EXTENT = 200
 """Rings; a larger lattice (200 rings are 120,601 columns) is a typing error rather than an eye."""
 

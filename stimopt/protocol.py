@@ -16,6 +16,9 @@ from stimopt.storage.identity import make_plain
 
 GREY = 0.5
 """Luminance of the background, in [0, 1]; every stimulus is measured against it."""
+BEFORE_PEAK = 0.2
+"""Seconds before the peak that figures show and over which currents are compared: a stimulus acts
+on a cell through delays of some tens of milliseconds, and what came earlier has died out."""
 
 MIN_DT = 1e-5
 """Seconds; a thousandth of the usual step. A shorter one fills the memory: a typing error."""

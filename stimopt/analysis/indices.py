@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from stimopt import expect
 from stimopt.lattice import Floats
 
+SELECTIVE_FROM = 0.2
+"""Direction selectivity index above which a cell counts as direction-selective."""
+
 
 def direction_tuning(responses: ArrayLike, angles_deg: ArrayLike) -> tuple[Floats, Floats]:
     """Preferred direction and direction selectivity of responses over the last axis.

@@ -13,16 +13,13 @@ from stimopt.analysis.shown import ShownStimuli
 from stimopt.lattice import Floats
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.model import ResponseModel
+from stimopt.protocol import BEFORE_PEAK
 from stimopt.results.items import cells_of, rows_by_cell
 from stimopt.results.result import Result, Variable
 
-STRETCH = 0.2
-"""Seconds before the peak over which currents are compared, which figures show too: a stimulus
-acts on a cell through delays of some tens of milliseconds, and earlier currents have died out."""
-
 
 def path_similarity(
-    result: Result, network: ResponseModel, clips: Result, seconds: float = STRETCH
+    result: Result, network: ResponseModel, clips: Result, seconds: float = BEFORE_PEAK
 ) -> Floats:
     """Cosine between the input currents under each stimulus and under clips for the same cell.
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from stimopt import expect
 from stimopt.analysis import known_cells
 from stimopt.analysis.flyvis_probes import ProbeResponses
-from stimopt.analysis.indices import angle_between, direction_tuning, finite_mean
+from stimopt.analysis.indices import SELECTIVE_FROM, angle_between, direction_tuning, finite_mean
 from stimopt.analysis.stimulus_tuning import stimulus_tuning
-from stimopt.analysis.summary import SELECTIVE
 from stimopt.analysis.transfer import require_one_level
 from stimopt.lattice import Floats
 from stimopt.networks.model import ResponseModel
+from stimopt.results.items import rows_by_cell
 from stimopt.results.result import Result
 
 REVERSED_DEG = 120.0
@@ -150,7 +150,10 @@ class ScoreCard:
             if name in known_cells.POLARITY and name in known_cells.SELECTIVE:
                 continue
             signs = np.sign(np.nan_to_num(self.polarity_index[which, t]))
-            polarity, selective = int(np.sign(signs.sum())), self.selectivity[which, t] > SELECTIVE
+            polarity, selective = (
+                int(np.sign(signs.sum())),
+                self.selectivity[which, t] > SELECTIVE_FROM,
+            )
             angles = self.direction_deg[which, t][selective]
             direction, agreement = direction_tuning(np.ones(len(angles)), angles)
             rows.append(
@@ -217,7 +220,8 @@ def score_optima(network: ResponseModel, optima: Result) -> ScoreCard:
     """
     optima.require_network(network)
     require_one_level(optima)
-    excite = optima.config.get("sign", 1) == 1
+    first = [rows[0] for rows in rows_by_cell(optima).values()]
+    excite = bool((optima.signs[first] == 1).all())
     expect.that(excite, "stimuli that excite", "ones that suppress", "fit with sign 1")
     names = list(dict.fromkeys(map(str, optima["cell_type"])))
     indices = np.full((3, network.n_networks, len(names)), np.nan)

@@ -9,11 +9,9 @@ from numpy.typing import ArrayLike
 
 from stimopt import expect
 from stimopt.analysis.edge_tuning import EdgeTuning
-from stimopt.analysis.indices import angle_between, percentile_of
+from stimopt.analysis.indices import SELECTIVE_FROM, angle_between, percentile_of
 from stimopt.analysis.stimulus_tuning import StimulusTuning
 
-SELECTIVE = 0.2
-"""Direction selectivity index above which a cell counts as direction-selective."""
 SAME_DIRECTION = 60.0
 """Largest angle in degrees between directions that agree; the lattice has six directions."""
 
@@ -70,7 +68,7 @@ class OptimumSummary:
     @property
     def selective(self) -> bool:
         """Whether the cell is direction-selective for edges."""
-        return self.edge_selectivity > SELECTIVE
+        return self.edge_selectivity > SELECTIVE_FROM
 
     @property
     def angle_deg(self) -> float:

@@ -196,9 +196,11 @@ def normalized_responses(
     same, wanted = ranges.protocol == stimuli.protocol, f"of the stimuli ({stimuli.protocol})"
     advice = "seek them with the same options"
     expect.that(same, f"ceilings under the protocol {wanted}", ranges.protocol, advice)
-    positions, sign = range(network.n_networks), int(stimuli.config.get("sign", 1))
+    positions, signs = range(network.n_networks), sorted(set(stimuli.signs.tolist()))
+    advice = "normalize them apart"
+    expect.that(len(signs) == 1, "stimuli that all excite or all suppress", "both", advice)
     names, of_item = np.unique(shown.cell_types, return_inverse=True)
-    scale = ResponseScale.of(ranges, names.tolist(), positions, sign)
+    scale = ResponseScale.of(ranges, names.tolist(), positions, signs[0])
     _require_voltages(ranges)
     peaks = [shown.peaks(traces_of(network, shown.in_network(network, k))).value for k in positions]
     responses = (np.stack(peaks) - scale.grey[:, of_item]) / scale.span[:, of_item]

@@ -162,7 +162,7 @@ class _Measures:
 
     def _range(self) -> Any:
         """From grey to the ceiling, or the drive where that is not known."""
-        extreme = "objective" if self.result.kind == "range" else "ceiling"
+        extreme = self.result.extreme
         if {extreme, "grey_objective"} <= self.result.variables.keys():
             return np.abs(self.result[extreme] - self.result["grey_objective"])
         return self._driven

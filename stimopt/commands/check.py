@@ -45,9 +45,12 @@ def run(arguments: Sequence[str]) -> int:
     options = {**vars(config.network), "extent": result.extent, "lesions": None}
     checked = check_optima(
         found,
-        source.open(),
+        source.open(result.protocol),
         clips=clips_of(config.clips, config.stores, result, vars(config.data)),
-        others=[NetworkSource(**{**options, "path": path}).open() for path in config.others or []],
+        others=[
+            NetworkSource(**{**options, "path": path}).open(result.protocol)
+            for path in config.others or []
+        ],
         thresholds=vars(config.thresholds),
     )
     n_items = len(checked["label"])

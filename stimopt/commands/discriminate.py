@@ -28,10 +28,10 @@ from stimopt.optimize.limited import discriminating
 from stimopt.plotting.files import save_figure
 from stimopt.plotting.identification import plot_identification
 from stimopt.protocol import Protocol
-from stimopt.report.figures import safe_names
 from stimopt.report.rows import write_csv
 from stimopt.results import Result, fitted
 from stimopt.results.campaign import side_by_side
+from stimopt.storage.files import safe_names
 
 MADE, ALL_TYPES = "discriminating", "all cell types"
 SPEEDS = (4.8, 9.7, 19.0)

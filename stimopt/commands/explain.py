@@ -7,12 +7,14 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from stimopt import expect
 from stimopt.analysis.explain import explain
 from stimopt.analysis.paths import ranked_clips
 from stimopt.commands.parsers import command_parser
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.networks.opening import NetworkSource
 from stimopt.report.explanations import explanation_table, write_explanation
+from stimopt.report.figures import MAX_FIGURES
 from stimopt.report.tables import print_table
 from stimopt.results import Result, fitted, read, searched
 
@@ -29,15 +31,19 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
     add = parser.add_argument
     add("--source", type=str | None, default=None, help="explain this input instead of the cell")
     add("--lesions", type=bool, default=True, help="silence each source type in turn")
-    add("--max_figures", type=int, default=8, help="draw the first so many optima")
+    add("--max_figures", type=int, default=MAX_FIGURES, help="draw the first so many optima")
     return parser
 
 
 def run(arguments: Sequence[str]) -> int:
     """Explain, write figures and files, and print the inputs."""
     config = parser().parse_args(list(arguments))
-    found, network = read(config.result), NetworkSource(**vars(config.network)).open()
+    expect.whole(
+        "max_figures", config.max_figures, f"{MAX_FIGURES} is usual"
+    )  # before the simulation
+    found = read(config.result)
     result = fitted(found)
+    network = NetworkSource(**vars(config.network)).open(result.protocol)
     explained = explain(
         found,
         network,

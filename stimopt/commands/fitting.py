@@ -16,10 +16,11 @@ from stimopt.networks.model import ResponseModel
 from stimopt.optimize.at_level import GreyestAtLevel
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.record import StopReason
+from stimopt.report.figures import MAX_FIGURES
 from stimopt.results.result import Result, read, require_same_result
 from stimopt.runs.callbacks import ConfigWriter
 from stimopt.runs.checkpointing import require_checkpoint
-from stimopt.runs.trainer import FIT_DEFAULTS, MAX_FIGURES, as_list, fit, fit_trainer, fit_with
+from stimopt.runs.trainer import FIT_DEFAULTS, as_list, fit, fit_trainer, fit_with
 from stimopt.storage.identity import as_json
 
 Methods = Mapping[str, type[StimulusModule]]

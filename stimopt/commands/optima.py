@@ -19,7 +19,7 @@ from stimopt.optimize.at_level import GreyestAtLevel
 from stimopt.optimize.ceiling import RANGE_STARTS
 from stimopt.optimize.module import StimulusModule
 from stimopt.plotting import FitPictures, save_figure
-from stimopt.report.figures import optima_figure, safe_names, write_animations
+from stimopt.report.figures import optima_figure, write_animations
 from stimopt.report.optima_tuning import with_tuning
 from stimopt.report.page import write_page
 from stimopt.report.tables import optima_table, print_table
@@ -27,7 +27,7 @@ from stimopt.results import ThreeOptima
 from stimopt.results.result import Result, read, require_same_result
 from stimopt.runs.trainer import FIT_DEFAULTS, run_search
 from stimopt.search.naturalistic import NaturalisticSearch
-from stimopt.storage.files import only_run_in, replace_text
+from stimopt.storage.files import only_run_in, replace_text, safe_names
 
 CELL_TYPE = "T4c"
 METHODS = {
@@ -87,7 +87,7 @@ class _Stages:
         # Created first, to find wrong names and numbers before the long search.
         method, chosen = self.options_of("generate", seeds=self.config.seeds)
         at_level = issubclass(method, GreyestAtLevel)
-        method.range_fit(**chosen) if at_level else method(**chosen)
+        _ = method.range_fit(**chosen) if at_level else method(**chosen)
         clips = self.search()
         regularizer, others = self.options_of("regularize", init=f"naturalistic:{clips}")
         regularized = self.fit("regularize", regularizer(**others))

@@ -13,10 +13,10 @@ from stimopt.export.light import Luminance
 from stimopt.items import ALL, Reading
 from stimopt.lattice import HexLattice
 from stimopt.protocol import GREY
-from stimopt.report.figures import safe_names
 from stimopt.results import Result, ThreeOptima
 from stimopt.results.items import cells_of
 from stimopt.results.three_optima import KINDS
+from stimopt.storage.files import safe_names
 
 RESERVED = ("session", "seen", "patterns", "test_pattern", "protocol", "play")
 """Names of a session's other files."""

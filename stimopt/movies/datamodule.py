@@ -191,6 +191,7 @@ class StimulusDataModule(pl.LightningDataModule):
         expect.whole("batch_size", batch_size, "16 is usual", at_least=1)
         expect.whole("num_workers", num_workers, "0 reads in the main process")
         expect.whole("start_sample", start_sample, "0 is the first")
+        expect.whole("stop_sample", stop_sample, "leave it out for the last", optional=True)
         self.dt = Protocol(dt=dt).dt
         self.batch_size, self.num_workers = int(batch_size), num_workers
         self.start_sample, self.stop_sample = start_sample, stop_sample

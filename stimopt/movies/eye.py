@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt import expect
-from stimopt.lattice import MAX_EXTENT, HexLattice, Ints
+from stimopt.lattice import FLYVIS_EXTENT, MAX_EXTENT, HexLattice, Ints
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RenderSettings:
         ValueError: for a setting out of range.
     """
 
-    extent: int = 15
+    extent: int = FLYVIS_EXTENT
     kernel_size: int = 13
     views: int = 3
     width_fraction: float = 0.7

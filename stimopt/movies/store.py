@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt import expect
-from stimopt.lattice import MAX_EXTENT, HexLattice
+from stimopt.lattice import FLYVIS_EXTENT, MAX_EXTENT, HexLattice
 from stimopt.movies.procedural import ProceduralMovies, ProceduralSettings
 from stimopt.movies.sampling import SceneLength
 from stimopt.movies.source import MAX_FRAME_RATE
@@ -90,7 +90,9 @@ class GeneratedStore(SceneStore):
 
     designed = True
 
-    def __init__(self, settings: ProceduralSettings | None = None, extent: int = 15) -> None:
+    def __init__(
+        self, settings: ProceduralSettings | None = None, extent: int = FLYVIS_EXTENT
+    ) -> None:
         self.extent = HexLattice(extent).extent
         self._movies = ProceduralMovies(settings)
         self.fingerprint = self._movies.fingerprint(extent)

@@ -17,7 +17,7 @@ from stimopt.connectome import Connectome, NetworkParameters
 from stimopt.dynamics.layout import CellLayout, Drive
 from stimopt.dynamics.select import choose_step
 from stimopt.dynamics.simulate import Step, simulate
-from stimopt.lattice import HexLattice
+from stimopt.lattice import FLYVIS_EXTENT, HexLattice
 from stimopt.networks.lesions import find_lesions
 from stimopt.networks.model import ResponseModel, fade_in, select_cells
 from stimopt.networks.precheck import (
@@ -30,8 +30,6 @@ from stimopt.networks.precheck import (
 from stimopt.networks.stability import LinearizedNetwork, Stability, probe
 from stimopt.protocol import GREY, Protocol
 from stimopt.storage.identity import digest
-
-FLYVIS_EXTENT = 15
 
 
 class FrozenNetwork(ResponseModel):

@@ -114,11 +114,13 @@ class ModuleNetwork(ResponseModel):
         items, _, columns = luminance.shape
         grey = luminance.new_full((items, protocol.frames(protocol.t_pre), columns), GREY)
         before = torch.cat([grey, fade_in(luminance, protocol)], dim=1)
-        onset = before.shape[1]
+        onset, relative = before.shape[1], protocol.baseline == "grey"
+        advice = "set protocol.t_pre, or baseline absolute"
+        expect.that(onset or not relative, "a pre-stimulus for baseline 'grey'", "none", advice)
         responses = self.module(torch.cat([before, luminance], dim=1))
         # At least 32 bits, as those of a FrozenNetwork: NumPy does not take 16.
         responses = select_cells(responses, readout)
         responses = responses.to(torch.promote_types(responses.dtype, torch.float32))
-        if protocol.baseline == "grey" and onset > 0:
+        if relative:
             responses = responses - responses[:, onset - 1 : onset]
         return responses[:, onset:]

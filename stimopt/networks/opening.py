@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from stimopt import expect
 from stimopt.connectome import Connectome, NetworkParameters
+from stimopt.lattice import FLYVIS_EXTENT
 from stimopt.networks.flyvis import read_trained
 from stimopt.networks.flyvis_files import find_connectome, find_network
-from stimopt.networks.frozen import FLYVIS_EXTENT, FrozenNetwork
+from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.motion_circuit import motion_circuit_parameters, motion_circuit_spec
 from stimopt.protocol import Protocol
 

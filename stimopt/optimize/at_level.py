@@ -124,7 +124,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         self.region = RegionSteps(
             self.luminance().detach(), Fall(anneal, FIRST_LIMIT), momentum=0.9
         )
-        self._own_settings = {
+        self._settings |= {
             "fractions": list(fractions),
             "anneal": anneal,
             "ceiling_sha256": digest(self.at_grey, self.span),
@@ -139,7 +139,7 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         )
         expected, got = "this network under this protocol", "another network or protocol"
         expect.that(same, f"a ceiling of {expected}", f"one of {got}", advice)
-        own = as_json(ObjectiveModule.settings(self))
+        own = as_json(self.settings())
         for name in ("objective", "temperature", "pool", "parametrization"):
             found, wanted = extremes.config.get(name), own[name]
             # The chunks of a campaign that differ in a setting have none together.
@@ -217,6 +217,19 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         cls.require(**{name: options.pop(name) for name in [*options] if name in names})
         return ResponseRange(network, cell_types, protocol, floor=cls.needs_floor, **options)
 
+    def aim(self, level: Tensor, *, at_grey: Tensor, fall: Fall) -> None:
+        """Aim at other levels, which the start need not reach, with steps of another size.
+
+        Args:
+            level: of the objective, `(items,)`.
+            at_grey: objective that the way to it is measured from, `(items,)`.
+            fall: of the limit of a step.
+        """
+        self.level.copy_(level)
+        self.at_grey.copy_(at_grey)
+        self.record.best_score.fill_(torch.inf)
+        self.region.fall = fall
+
     @property
     def flat(self) -> Tensor:
         """Items that nothing drives beyond their response at grey, `(items,)`, bool."""
@@ -257,8 +270,8 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         return torch.where(met, terms[GREY_LOSS], torch.inf)
 
     def driven(self) -> Tensor:
-        """The objective itself."""
-        return self.objective_values(self.respond(self.luminance()))
+        """The objective at noise: at the ceiling, black and white, all paths may be silent."""
+        return self.objective_at_noise()
 
     def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
         """The nearest stimulus to grey at which the linear response meets the level."""
@@ -284,10 +297,6 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
         self.extra.copy_(extra)
         return direction, missing + extra
 
-    def settings(self) -> dict[str, Any]:
-        """Plain values that decide the result."""
-        return {**super().settings(), **self._own_settings}
-
     def extra_variables(self) -> dict[str, Variable]:
         """The level and whether it is met by the best iterate, simulated anew; the ceiling."""
         best = self.record.best_stimulus
@@ -295,12 +304,14 @@ class GreyestAtLevel(StepsToRegionOptimum, ObjectiveModule):
             values = self.objective_values(self.respond(best))
         signs, objective = self.signs.to(values), "objective"
         reached = ((values - self.at_grey) / self.span).masked_fill(self.flat, torch.nan)
+        rounding = ROUNDING * self.span
+        met = (values > self.level - rounding) & (values < self.highest + rounding) & ~self.flat
         extreme = self._extremes["objective"][self._rows]
         return {
             "sign": Variable(("item",), array_of(self.signs)),
             "fraction": Variable(("item",), array_of(self.fraction), "of the way from grey"),
             "fraction_reached": Variable(("item",), array_of(reached), "of the way from grey"),
-            "level_met": Variable(("item",), array_of((reached - self.fraction.abs()) > -ROUNDING)),
+            "level_met": Variable(("item",), array_of(met)),
             "objective": Variable(("item",), array_of(signs * values), objective),
             "grey_objective": Variable(("item",), array_of(signs * self.at_grey), objective),
             "ceiling": Variable(("item",), extreme, objective),

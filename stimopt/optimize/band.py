@@ -17,11 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stimopt.optimize.sums import length, square_sum, total
+from stimopt.optimize.sums import TINY, length, square_sum, total
 from stimopt.protocol import GREY
 
 MARGIN = 0.05
@@ -29,8 +28,8 @@ MARGIN = 0.05
 comes to the edge of the band from outside. With 0.02 the last items need 50 gradients more; what
 each costs in greyness is in `benchmarks/optimizers.md`."""
 FARTHER, LARGEST_MARGIN = 0.02, 0.3
-"""Added to the margin in a period in which an item is outside though as stiff as it may be: it goes
-to and fro at the edge, and would never be within."""
+"""Added to the margin in a period in which an item is outside though as stiff as it may be: it
+oscillates at the edge, and would never be within."""
 PERIOD = 5
 """Steps between two updates of the multipliers. With 10 the band is met later by some 80 gradients;
 with 3 the multipliers run ahead of the stimulus and many items never meet it."""
@@ -41,7 +40,7 @@ GROWTH, LARGEST_STIFFNESS = 1.5, 3000.0
 PROGRESS = 0.5
 """A violation that did not fall below this multiple within a period stiffens the item: its
 multipliers then move faster, and its steps get smaller, which settles it where kinks of the
-response (cells that begin to release) make it go to and fro."""
+response (cells that begin to release) make it oscillate."""
 SETTLED = 0.9
 """Only once the distance to grey falls by less than to this multiple within a period: before that
 a violation comes from moving, and stiffness would slow the way to grey."""
@@ -49,7 +48,6 @@ POWER_ITERATIONS = 8
 """They reach the largest curvature to within 10 %."""
 PROBE = 0.5
 """Length of the step that measures it, spread over all pixels: far above rounding."""
-TINY = float(np.finfo(np.float32).tiny)
 
 
 class Band(nn.Module):
@@ -129,8 +127,11 @@ class Band(nn.Module):
 
     @property
     def rho(self) -> Tensor:
-        """Stiffness in units of multiplier over response, `(items,)`; 2 is the grey's curvature."""
-        return 2 * self.stiffness / self.curvature.clamp(min=TINY)
+        """Stiffness in units of multiplier over response, `(items,)`; 2 is the grey's curvature.
+
+        An item that feels nothing has no curvature, and stands still with any stiffness.
+        """
+        return 2 * self.stiffness / self.curvature.masked_fill(self.curvature < TINY, 1.0)
 
     # -- after the backward pass ------------------------------------------------------------------
 

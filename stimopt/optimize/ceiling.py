@@ -147,7 +147,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         fall = Fall(anneal, RANGE_LIMIT)
         self.region = RegionSteps(start, fall, rounds=ROUNDS, reference=reference)
         self.register_buffer("tried", torch.full_like(reference, torch.inf))
-        self._own_settings = {
+        self._settings |= {
             "starts": [kind_of_start(start) for start in starts],
             "floor": floor,
             "anneal": anneal,
@@ -159,9 +159,13 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         return with_total({ACTIVITY: -self.objective_values(responses)})
 
     def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
-        """Black or white, by the sign of the gradient; grey where nothing depends on the pixel."""
+        """Black or white, by the sign of the gradient; grey where nothing depends on the pixel.
+
+        An item that depends on no pixel at all goes to its inverse, where other rectifiers open.
+        """
         direction = self.region.mean_direction(-gradient)
-        return from_grey(largest_size(direction), direction)
+        felt = direction.flatten(1).any(dim=1)[:, None, None]
+        return torch.where(felt, from_grey(largest_size(direction), direction), 1 - luminance)
 
     def stop_settled(self) -> None:
         """Stop the starts that are behind another one of their cell after the trial, too."""
@@ -176,13 +180,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
 
     def driven(self) -> Tensor:
         """The objective at noise: at one start, such as grey, all paths may be silent."""
-        seeds = torch.Generator().manual_seed(0)
-        noise = torch.rand(self.stimulus.shape[1:], generator=seeds).to(self.stimulus)
-        return self.objective_values(self.respond((self.luminance() + noise) / 2))
-
-    def settings(self) -> dict[str, Any]:
-        """Plain values that decide the result."""
-        return {**super().settings(), **self._own_settings}
+        return self.objective_at_noise()
 
     def result(self) -> Result:
         """The best of the starts for every cell, and how far apart they were after the trial."""

@@ -136,8 +136,9 @@ class GreyestWithinBand(StimulusModule):
 
     def on_fit_start(self) -> None:
         """Measure the curvature before the first step."""
+        resumed = bool(self.record.history)
         super().on_fit_start()
-        if not bool((self.band.curvature > 0).all()):
+        if not resumed:
             self._measure_curvature(self.respond, off_the_ends(self.luminance().detach()))
 
     def _respond_again(self, luminance: Tensor) -> Tensor:

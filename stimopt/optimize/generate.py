@@ -11,7 +11,6 @@ from stimopt import expect
 from stimopt.items import Item
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties as known
-from stimopt.optimize.band import TINY
 from stimopt.optimize.objective_module import ObjectiveModule
 from stimopt.optimize.objectives import Objective
 from stimopt.optimize.penalties import Penalty, Weighted, find_penalties
@@ -24,7 +23,7 @@ from stimopt.optimize.region import (
 )
 from stimopt.optimize.starts import kind_of_start, starting_stimulus
 from stimopt.optimize.steps import OptimizerFactory, adam, descend
-from stimopt.optimize.sums import length
+from stimopt.optimize.sums import TINY, length
 from stimopt.optimize.terms import ACTIVITY, Terms, with_total
 from stimopt.protocol import GREY, Protocol
 from stimopt.storage.identity import function_name
@@ -98,7 +97,7 @@ class StimulusGenerator(ObjectiveModule):
         )
         self.activity_weight = activity_weight
         self.penalties = find_penalties(penalties, network.lattice)
-        self._own_settings = {
+        self._settings |= {
             "init": kind_of_start(init),
             "activity_weight": activity_weight,
             **{
@@ -129,10 +128,6 @@ class StimulusGenerator(ObjectiveModule):
             terms[f"loss/{name}"] = weight * penalty(luminance)
         return with_total(terms)
 
-    def settings(self) -> dict[str, Any]:
-        """Plain values that decide the result."""
-        return {**super().settings(), **self._own_settings}
-
 
 class RegionGenerator(StepsToRegionOptimum, StimulusGenerator):
     """The same loss in fewer gradients, by steps toward the optimum of each region.
@@ -161,7 +156,7 @@ class RegionGenerator(StepsToRegionOptimum, StimulusGenerator):
         self._curvature = sum(
             weight * curvatures.get(penalty, 0.0) for weight, penalty in self.penalties.values()
         )
-        self._own_settings["anneal"] = anneal
+        self._settings["anneal"] = anneal
 
     def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
         """1/2 + the pull of all terms but grey, over grey's curvature, in [0, 1]."""

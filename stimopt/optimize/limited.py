@@ -14,11 +14,10 @@ from stimopt import expect
 from stimopt.items import choose_cell_types
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties
-from stimopt.optimize.band import TINY
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.normalized import NormalizedPool
 from stimopt.optimize.region import NEWTON_STEPS, from_grey, largest_size
-from stimopt.optimize.sums import total
+from stimopt.optimize.sums import TINY, total
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable, fitted
 from stimopt.results.variables import array_of
@@ -65,7 +64,7 @@ class LimitedRange(ResponseRange):
         expect.number("rms_contrast", rms_contrast, "0.1 is usual", above=0, at_most=1)
         super().__init__(network, cell_types, protocol, **options)
         self.budget = (GREY * rms_contrast) ** 2 * self.stimulus[0].numel()
-        self._own_settings["rms_contrast"] = rms_contrast
+        self._settings["rms_contrast"] = rms_contrast
         self._shrink_()
         self.record.best_stimulus.copy_(self.luminance().detach())
 

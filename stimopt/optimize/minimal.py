@@ -10,12 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import Optimizer
 
 from stimopt import expect
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize.at_level import GreyestAtLevel
-from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.record import StopReason
 from stimopt.optimize.region import Fall, RegionSteps, from_grey, largest_size
 from stimopt.optimize.terms import VIOLATION, Terms
@@ -152,14 +150,14 @@ class MinimalGenerator(GreyestAtLevel):
 
     # -- between rounds ---------------------------------------------------------------------------
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+    def stop_settled(self) -> None:
+        """No item stops for short steps: a round ends with them."""
+
+    def replace_gradient(self, gradient: Tensor) -> None:
         """At the end of a round change the support, in place of a step."""
         if not self.region.annealed:
-            super().on_before_optimizer_step(optimizer)
+            super().replace_gradient(gradient)
             return
-        StimulusModule.on_before_optimizer_step(self, optimizer)
-        gradient = self.stimulus.grad
-        assert gradient is not None  # as the method above has checked
         self._change_support(-gradient)
         gradient.zero_()
         self.region.done.zero_()

@@ -28,7 +28,7 @@ from stimopt.optimize.steps import (
     describe_steps,
     require_steps,
 )
-from stimopt.optimize.terms import ACTIVITY, PEAK, TOTAL, Terms
+from stimopt.optimize.terms import ACTIVITY, PEAK, TOTAL, Terms, reached_by_gradient
 from stimopt.protocol import Protocol, peak
 from stimopt.results import Result, Variable
 from stimopt.results.variables import item_variables, reading_variables
@@ -60,12 +60,12 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
 
     kind = "artificial"
     """Of the result; a subclass of a user's own keeps it."""
-    sign: int = 1
-    """1 where the largest response is sought, -1 where the lowest is."""
     usual_steps: ClassVar[int] = 200
     """Steps that suffice for most cells."""
     n_frames: Tensor
     window: Tensor
+    signs: Tensor
+    """1 where the largest response is sought, -1 where the lowest is, `(items,)`."""
 
     def __init__(
         self,
@@ -95,10 +95,12 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         window = protocol.readout_mask(lengths, start.shape[1])
         self.register_buffer("n_frames", lengths.to(torch.int64), persistent=False)
         self.register_buffer("window", window, persistent=False)
+        signs = torch.ones(len(items), dtype=torch.int64)
+        self.register_buffer("signs", signs, persistent=False)
         self.readout = Readout(network, self.items)
         self._running_responses = RunningResponses(self.network, self.items, self.readout)
         self.record = Record(self.luminance(), patience)
-        self._shared_settings = {
+        self._settings: dict[str, Any] = {
             "class": type(self).__name__,
             "items": [item.settings() for item in items],
             "frames": start.shape[1],
@@ -132,7 +134,7 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
 
     def settings(self) -> dict[str, Any]:
         """Plain values that decide the result, for checkpoints, logs and results."""
-        return dict(self._shared_settings)
+        return dict(self._settings)
 
     def extra_variables(self) -> dict[str, Variable]:
         """Arrays of the subclass's own, for the result."""
@@ -151,7 +153,8 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         luminance = self.luminance()
         responses = self._running_responses(self.respond, luminance, self.record.running)
         terms = self.losses(luminance, responses)
-        terms[PEAK], _ = peak(responses[:, 0].detach(), self.window, self.sign)
+        highest, _ = peak(self.signs[:, None] * responses[:, 0].detach(), self.window)
+        terms[PEAK] = self.signs * highest
         self.record.observe(terms, self.score(terms), luminance)
         return terms
 
@@ -382,19 +385,3 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         require_same({"class": stored["class"]}, {"class": wanted["class"]}, "the checkpoint")
         require_same(stored, wanted, "the checkpoint")
         self._rng_state = saved["rng_state"]
-
-
-def reached_by_gradient(activity: Tensor, stimulus: Tensor) -> Tensor:
-    """Which items' responses depend on their stimuli, `(items,)`, bool.
-
-    Args:
-        activity: of each item, `(items,)`.
-        stimulus: what it should depend on, items first.
-    """
-    gradient = None
-    if activity.requires_grad:
-        (gradient,) = torch.autograd.grad(activity.sum(), stimulus, allow_unused=True)
-    if gradient is None:
-        return torch.zeros_like(activity, dtype=torch.bool)
-    # NaN counts as reached: the item will stop with that as its reason.
-    return (gradient != 0).flatten(1).any(1)

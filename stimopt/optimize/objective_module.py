@@ -60,8 +60,6 @@ class ObjectiveModule(StimulusModule):
         **options: of `StimulusModule`.
     """
 
-    signs: Tensor
-
     def __init__(
         self,
         network: ResponseModel,
@@ -111,21 +109,19 @@ class ObjectiveModule(StimulusModule):
             filters = bandwidth.filters(network.lattice, protocol, luminance.shape[1])
             options["parametrization"] = filters
         super().__init__(network, items, luminance, protocol, **options)
-        self.sign = sign
-        self.register_buffer("signs", torch.full((len(items),), sign), persistent=False)
+        self.signs.fill_(sign)
         self.readout_window = protocol.readout(luminance.shape[1])
         self.objective = find_objective(objective, temperature)
         pool = ("difference" if contrast else "mean") if pool is None else pool
         self.pool = pool_of_items(pool, items, sign)
-        self._objective_settings = {
+        self._settings |= {
             "objective": name_of(self.objective, OBJECTIVES) if temperature is None else objective,
             "temperature": temperature,
             "pool": name_of(self.pool, POOLS),
             "sign": sign,
         }
         if isinstance(self.pool, NormalizedPool):
-            own = ObjectiveModule.settings(self)  # a subclass has not set its own yet
-            self.pool.require({**own, "network_hash": network.content_hash})
+            self.pool.require({**self._settings, "network_hash": network.content_hash})
 
     def set_signs(self, signs: Tensor) -> None:
         """Let some items seek the largest response (1) and others the lowest (-1), `(items,)`.
@@ -133,7 +129,7 @@ class ObjectiveModule(StimulusModule):
         Raises:
             ValueError: for both with a pool that normalizes by the extreme of one of them.
         """
-        one = bool((signs == self.sign).all())
+        one = bool((signs == self.signs).all())
         expect.that(
             one or not isinstance(self.pool, NormalizedPool),
             "ceilings or floors alone with a normalized pool",
@@ -141,6 +137,20 @@ class ObjectiveModule(StimulusModule):
             "fit the floors by themselves, with sign -1 and a pool of the floors",
         )
         self.signs.copy_(signs)
+
+    def objective_at_noise(self) -> Tensor:
+        """The objective at noise and half that at its inverse, together, `(items,)`.
+
+        Its gradient is that of the luminance. At the stimulus itself, such as grey or a ceiling of
+        black and white, all rectifiers on the way may be shut, though another would open them. The
+        gradients of an even function would cancel in equal parts.
+        """
+        luminance = self.luminance()
+        seeds = torch.Generator().manual_seed(0)
+        noise = torch.rand(luminance.shape[1:], generator=seeds).to(luminance)
+        moved = luminance - luminance.detach()
+        values = [self.objective_values(self.respond(moved + x)) for x in (noise, 1 - noise)]
+        return values[0] + values[1] / 2
 
     def objective_values(self, responses: Tensor) -> Tensor:
         """What each item makes large, `(items,)`; the sign is in it.
@@ -150,7 +160,3 @@ class ObjectiveModule(StimulusModule):
         """
         signal = self.signs[:, None, None] * responses[..., self.readout_window]
         return pooled_objective(signal, self.objective, self.pool)
-
-    def settings(self) -> dict[str, Any]:
-        """Plain values that decide the result."""
-        return {**super().settings(), **self._objective_settings}

@@ -120,17 +120,17 @@ def find_pool(pool: str | Pool, n_readings: int) -> Pool:
 
     Args:
         pool: name, dotted path or function.
-        n_readings: of each item; a difference needs two.
+        n_readings: of each item; a difference or spread needs two.
 
     Raises:
-        ValueError: for an unknown name, or a difference of one reading.
+        ValueError: for an unknown name, or a difference or spread of one reading.
     """
     function = look_up("pool", pool, POOLS)
     expect.that(
         n_readings > 1 or function not in (difference, spread),
         f"several readings with pool {pool!r}",
         "one",
-        "name cell types to contrast with, or use pool 'mean'",
+        "name cell types to contrast with, or networks with consensus, or use pool 'mean'",
     )
     return function
 

@@ -91,6 +91,12 @@ def find_penalties(
     }
     terms: dict[str, tuple[float, Penalty]] = {}
     for name, value in penalties.items():
+        expect.that(
+            not isinstance(value, tuple) or len(value) == 2,
+            f"a weight, or a pair of a weight and a function, for penalty {name}",
+            value,
+            "0.5 or (0.5, function)",
+        )
         weight, function = value if isinstance(value, tuple) else (value, name)
         expect.number(f"weight of penalty {name}", weight, "0 leaves it out", at_least=0)
         tag = name.rpartition(".")[2]

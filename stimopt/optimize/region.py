@@ -29,12 +29,11 @@ from torch.nn.functional import hardshrink
 from torch.optim import Optimizer
 
 from stimopt import expect
-from stimopt.optimize.band import TINY
 from stimopt.optimize.filtered import Filtered
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.parametrization import Clamp
 from stimopt.optimize.record import StopReason
-from stimopt.optimize.sums import dot, length, total
+from stimopt.optimize.sums import TINY, dot, length, total
 from stimopt.protocol import GREY
 
 NEGLIGIBLE = 1e-10
@@ -204,12 +203,16 @@ class StepsToRegionOptimum(StimulusModule):
         self.record.stop(self.region.settled(self.record.best_score), reason)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Replace the gradient by the way back from the next iterate; stop what has settled."""
+        """Stop what has settled; replace the gradient by the way back from the next iterate."""
         self.stop_settled()
         super().on_before_optimizer_step(optimizer)
-        # The pixels: the luminance itself, unless it is filtered.
-        gradient, pixels = self.stimulus.grad, self.stimulus.detach()
-        assert gradient is not None  # as the method above has checked
+        assert self.stimulus.grad is not None  # as the method above has checked
+        self.replace_gradient(self.stimulus.grad)
+
+    def replace_gradient(self, gradient: Tensor) -> None:
+        """Write the way back from the next iterate to `gradient`, `(items, frames, columns)`."""
+        # The luminance itself, unless it is filtered.
+        pixels = self.stimulus.detach()
         optimum = self.region_optimum(gradient, pixels)
         gradient.copy_(-self.region.step(pixels, optimum))
 

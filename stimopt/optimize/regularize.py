@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +14,14 @@ from stimopt import expect
 from stimopt.items import ALL, Item, Readout, make_items
 from stimopt.networks.model import ResponseModel, device_of
 from stimopt.optimize import penalties
-from stimopt.optimize.band import TINY, Band, trace_range
+from stimopt.optimize.band import Band, trace_range
 from stimopt.optimize.constrained import GreyestWithinBand
 from stimopt.optimize.module import StimulusModule
 from stimopt.optimize.parametrization import Parametrization
 from stimopt.optimize.record import StopReason
 from stimopt.optimize.starts import kind_of_start, starting_clip
 from stimopt.optimize.steps import OptimizerFactory, SchedulerFactory, adam, nesterov
+from stimopt.optimize.sums import TINY
 from stimopt.optimize.terms import ACTIVITY, DEVIATION, GREY_LOSS, Terms, with_total
 from stimopt.protocol import Protocol
 from stimopt.results import Variable
@@ -128,7 +128,7 @@ class StimulusRegularizer(GreyestWithinBand):
         start_off = self.band.deviation(response[:, None])
         self.start_within = self.band.violation(start_off) == 0
         """Items whose start meets the tolerance, `(items,)`."""
-        self._own_settings = {
+        self._settings |= {
             "tolerance": tolerances,
             "init": kind_of_start(init),
             "target": "response to the start" if target is None else f"tensor {digest(target)}",
@@ -153,15 +153,11 @@ class StimulusRegularizer(GreyestWithinBand):
         worst = self._off.detach().abs().flatten(1).amax(dim=1)
         return {**terms, DEVIATION: worst / self.target_range}
 
-    def settings(self) -> dict[str, Any]:
-        """Plain values that decide the result."""
-        return {**super().settings(), **self._own_settings}
-
     def on_fit_start(self) -> None:
         """Report which starts do not meet the tolerance."""
-        first = not bool((self.band.curvature > 0).all())
+        resumed = bool(self.record.history)
         super().on_fit_start()
-        if first and (missed := ", ".join(self.labels_of(~self.start_within))):
+        if not resumed and (missed := ", ".join(self.labels_of(~self.start_within))):
             rank_zero_warn(
                 f"expected a start within the tolerance, got one that exceeds it for {missed}; a "
                 "stimulus within it may not be found"
@@ -270,7 +266,7 @@ class PenalizedRegularizer(StimulusModule):
         response = response_to_start(network, items, start, protocol)
         # Persistent, so that a resumed fit has the very trace it began with.
         self.register_buffer("target", target_trace(target, response, self.window, 1))
-        self._own_settings = {
+        self._settings |= {
             "activity_weight": activity_weight,
             "grey_weight": grey_weight,
             "init": kind_of_start(init),
@@ -290,10 +286,6 @@ class PenalizedRegularizer(StimulusModule):
     def driven(self) -> Tensor:
         """The response itself: at the start no deviation is left to have a gradient."""
         return torch.where(self.window, self.respond(self.luminance())[:, 0], 0.0).sum(dim=1)
-
-    def settings(self) -> dict[str, Any]:
-        """Plain values that decide the result."""
-        return {**super().settings(), **self._own_settings}
 
     def extra_variables(self) -> dict[str, Variable]:
         """The trace that was to be preserved, and the distance to grey."""

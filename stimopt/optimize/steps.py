@@ -69,11 +69,14 @@ def describe_steps(
     Raises:
         ValueError: for an optimizer that searches a line, or a schedule that waits for a metric.
     """
+    advice = "pass torch.optim.Adam, or a function that calls it, and not what it returns"
+    got = type(optimizer).__name__
+    expect.that(callable(optimizer), "a function from parameters to an optimizer", got, advice)
     built = optimizer([parameters])
     expect.that(
-        not isinstance(built, torch.optim.LBFGS),
+        not isinstance(built, (torch.optim.LBFGS, torch.optim.Adafactor)),
         "an optimizer that asks for one gradient in a step, of each item by itself",
-        "LBFGS",
+        type(built).__name__,
         "use torch.optim.Adam, or a fit of the region's optimum, such as RegionGenerator",
     )
     described = {"optimizer": _call(built, built.defaults), "lr_scheduler": None}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+TINY = torch.finfo(torch.float32).tiny
+"""Smallest number by which it is safe to divide: of float32, in full precision."""
+
 
 def total(values: Tensor) -> Tensor:
     """Sum of each item, `(items, frames, columns)` to `(items,)`: over columns, then frames.
 
     Frames are added in 64 bits: torch groups them by their number, so that frames of zeros after
-    the end of an item would change its last digits, and an item that goes to and fro its optimum.
+    the end of an item would change its last digits, and where an item that oscillates ends.
     For a single number torch divides a sum over both between threads, so that it would depend on
     how many there are.
     """

@@ -1,4 +1,4 @@
-"""Names of the terms of a loss, which are also the tags in TensorBoard."""
+"""Terms of a loss: their names, also the tags in TensorBoard, their sum, and their reach."""
 
 from __future__ import annotations
 
@@ -32,3 +32,19 @@ def with_total(terms: Mapping[str, Tensor]) -> Terms:
     for name, term in terms.items():
         expect.shape(name, term, n_items, "return one number for each item")
     return {TOTAL: torch.stack(list(terms.values())).sum(dim=0), **terms}
+
+
+def reached_by_gradient(activity: Tensor, stimulus: Tensor) -> Tensor:
+    """Which items' responses depend on their stimuli, `(items,)`, bool.
+
+    Args:
+        activity: of each item, `(items,)`.
+        stimulus: what it should depend on, items first.
+    """
+    gradient = None
+    if activity.requires_grad:
+        (gradient,) = torch.autograd.grad(activity.sum(), stimulus, allow_unused=True)
+    if gradient is None:
+        return torch.zeros_like(activity, dtype=torch.bool)
+    # NaN counts as reached: the item will stop with that as its reason.
+    return (gradient != 0).flatten(1).any(1)

@@ -14,10 +14,9 @@ from stimopt import expect
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize import penalties
 from stimopt.optimize.at_level import LEVEL_STEPS, SMALLEST, GreyestAtLevel
-from stimopt.optimize.band import TINY
 from stimopt.optimize.region import Fall, RegionSteps, nearest_to_grey
 from stimopt.optimize.starts import noise
-from stimopt.optimize.sums import dot
+from stimopt.optimize.sums import TINY, dot
 from stimopt.optimize.terms import GREY_LOSS, VIOLATION, Terms
 from stimopt.protocol import GREY, Protocol
 from stimopt.results import Result, Variable
@@ -122,7 +121,7 @@ class VariedGenerator(GreyestAtLevel):
             moved = (~efficient & ~self.flat)[:, None, None]
             self.stimulus.copy_(torch.where(moved, start, self.stimulus))
         self.region = RegionSteps(self.stimulus.detach(), Fall(anneal, FIRST_LIMIT), momentum=0.9)
-        self._own_settings["stimuli"] = stimuli
+        self._settings["stimuli"] = stimuli
 
     @staticmethod
     def require(

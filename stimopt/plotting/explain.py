@@ -15,7 +15,8 @@ from stimopt import expect
 from stimopt.lattice import Floats, HexLattice
 from stimopt.plotting import style
 from stimopt.plotting.hexagons import add_colorbar, frame_size, hex_frames
-from stimopt.plotting.selection import FRAMES, RINGS, SECONDS, Row, strip_frames, symmetric_limit
+from stimopt.plotting.selection import FRAMES, RINGS, Row, strip_frames, symmetric_limit
+from stimopt.protocol import BEFORE_PEAK
 
 MAIN = 8
 """Sources with a line, a bar and a map of their own; the others are summed."""
@@ -81,7 +82,7 @@ def plot_explanation(
     fig = Figure(figsize=(_WIDTH, sum(heights)), dpi=style.DPI)
     head, strip, curves, places = _parts(fig, heights)
     head.text(_LEFT, 0.4, title, fontsize=style.TITLE_SIZE + 2, fontweight="bold", va="center")
-    frames = strip_frames(explained.peak_frame, dt, SECONDS, FRAMES)
+    frames = strip_frames(explained.peak_frame, dt, BEFORE_PEAK, FRAMES, explained.stimulus)
     _draw_strip(strip, explained, lattice, frames, dt)
     colors = dict(zip(order, cycle(style.SERIES), strict=False))
     left, right = curves.subfigures(1, 2, width_ratios=(1.25, 1), squeeze=False)[0]
@@ -142,7 +143,7 @@ def _draw_currents(
     """Currents by source, relative to onset, up to the peak."""
     ax = part.add_axes((0.13, 0.19, 0.83, 0.67))
     stop = explained.peak_frame + 1
-    first = max(0, stop - 1 - round(SECONDS / dt))
+    first = max(0, stop - 1 - round(BEFORE_PEAK / dt))
     time = 1000 * dt * np.arange(first - stop + 1, 1)
     total = explained.changes[first:stop].sum(axis=1)
     ax.axhline(0, color="0.75", lw=0.6)

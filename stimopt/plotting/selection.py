@@ -12,10 +12,10 @@ from stimopt import expect
 from stimopt.lattice import Floats, HexLattice, Ints
 from stimopt.plotting import style
 from stimopt.plotting.hexagons import drawn_columns
-from stimopt.protocol import Protocol
+from stimopt.protocol import BEFORE_PEAK, GREY, Protocol
 
-SECONDS, FRAMES, RINGS = 0.2, 10, 6
-"""Time before the peak, most frames, and rings of columns that pictures show by default."""
+FRAMES, RINGS = 10, 6
+"""Most frames, and rings of columns, that pictures show by default."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class StripOptions:
             nothing, or the values themselves, `(columns,)` or one number.
     """
 
-    seconds: float = SECONDS
+    seconds: float = BEFORE_PEAK
     n_strips: int = FRAMES
     max_extent: int | None = RINGS
     baseline: bool | ArrayLike = True
@@ -120,7 +120,7 @@ def select_strip(
     stimulus, response = checked_pair(stimulus, response, lattice)
     trace = response[:, lattice.center if column is None else column]
     peak = find_peak(trace, peak_frame)
-    frames = strip_frames(peak, dt, options.seconds, options.n_strips)
+    frames = strip_frames(peak, dt, options.seconds, options.n_strips, stimulus)
     shown = (response - baseline_values(response, options.baseline, lattice))[frames]
     return Strip(
         lattice=lattice,
@@ -184,11 +184,21 @@ def find_peak(trace: Floats, peak_frame: int | None = None) -> int:
     return int(np.nanargmax(trace))
 
 
-def strip_frames(peak_frame: int, dt: float, seconds: float, n_strips: int) -> Ints:
+def strip_frames(
+    peak_frame: int, dt: float, seconds: float, n_strips: int, stimulus: Floats | None = None
+) -> Ints:
     """At most `n_strips` frames, evenly spaced over the last `seconds`, the last at the peak.
 
     Frames before stimulus onset are left out, so an early peak gives fewer frames at the same
-    spacing.
+    spacing. If a flash falls between the frames, so that one of the last `n_strips` has more than
+    twice the contrast of all those drawn, the last `n_strips` are drawn instead.
+
+    Args:
+        peak_frame: the last one.
+        dt: duration of a frame in seconds.
+        seconds: how far back from the peak to go.
+        n_strips: largest number of frames.
+        stimulus: luminance, `(frames, columns)`; without it no flash is looked for.
 
     Raises:
         ValueError: if `seconds` is shorter than one frame or `n_strips` is not positive.
@@ -202,7 +212,12 @@ def strip_frames(peak_frame: int, dt: float, seconds: float, n_strips: int) -> I
     )
     spacing = -(-window // n_strips)
     first = max(-1, peak_frame - window)
-    return np.arange(peak_frame, first, -spacing, dtype=np.int64)[::-1]
+    even = np.arange(peak_frame, first, -spacing, dtype=np.int64)[::-1]
+    if stimulus is None:
+        return even
+    last = np.arange(max(0, peak_frame - n_strips + 1), peak_frame + 1)
+    contrast = np.abs(stimulus - GREY).sum(axis=1)
+    return last if contrast[last].max() > 2 * contrast[even].max() else even
 
 
 def baseline_values(response: Floats, baseline: bool | ArrayLike, lattice: HexLattice) -> Floats:

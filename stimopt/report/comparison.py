@@ -19,12 +19,11 @@ from stimopt.lattice import Floats
 from stimopt.plotting.files import save_figure
 from stimopt.plotting.transfer import plot_consensus, plot_transfers
 from stimopt.plotting.tuning import Tuning, plot_tunings
-from stimopt.report.figures import safe_names
+from stimopt.report.figures import MAX_FIGURES
 from stimopt.report.rows import write_csv
 from stimopt.results.result import NOT_STABLE
+from stimopt.storage.files import safe_names
 
-MAX_FIGURES = 8
-"""Networks whose tuning is drawn."""
 EDGES = "peak voltage (a.u.) against the direction of a moving edge"
 _FITS = ("polarity_fit", "selectivity_fit", "direction_fit", "score")
 _INDICES = ("polarity_index", "selectivity", "direction_deg", "direction_error_deg")

@@ -10,16 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt import expect
+from stimopt.items import Item, label_items
 from stimopt.plotting import Figure, plot_ladder, plot_tradeoff, save_figure
-from stimopt.report.figures import safe_names
+from stimopt.results.items import rows_by_cell
 from stimopt.results.result import Result, read
+from stimopt.storage.files import safe_names
 
 
 class Tradeoff(NamedTuple):
     """Greyness against tolerance, for one cell type of one network.
 
     Args:
-        label: cell type, and the network where there are several.
+        label: cell type, and what else varies.
         tolerance: fractions of the target's range, ascending, `(points,)`.
         greyness: sum of squares to grey of the greyest stimulus at each tolerance, `(points,)`; NaN
             where only the start met it.
@@ -34,7 +36,7 @@ class Ladder(NamedTuple):
     """Contrast against response, for one cell type of one network.
 
     Args:
-        label: cell type, and the network where there are several.
+        label: cell type, and what else varies.
         level: of the way from grey (0) to the ceiling (1) or the floor (-1), ascending, `(rungs,)`.
         response: what is sought of the response, at each rung, `(rungs,)`.
         contrast: root mean square over pixels and frames of (x - 0.5) / 0.5 there, `(rungs,)`; NaN
@@ -63,7 +65,7 @@ def tradeoffs(result: Result) -> list[Tradeoff]:
     tolerance = np.array([float(str(value)) for value in result["tolerance"]])
     return [
         Tradeoff(label, tolerance[rows], greyness[rows])
-        for label, rows in _rows_by_cell(result, tolerance)
+        for label, rows in _rows_of_curves(result, tolerance)
     ]
 
 
@@ -80,7 +82,7 @@ def ladders(result: Result) -> list[Ladder]:
     contrast = np.where(result["level_met"], contrast, np.nan)
     return [
         Ladder(label, result["fraction"][rows], result["objective"][rows], contrast[rows])
-        for label, rows in _rows_by_cell(result, result["fraction"])
+        for label, rows in _rows_of_curves(result, result["fraction"])
     ]
 
 
@@ -98,16 +100,17 @@ def write_ladders(folder: str | Path) -> list[Path]:
     return _save(figures, [curve.label for curve in curves], "ladder", folder)
 
 
-def _rows_by_cell(result: Result, order: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Label of every cell type, network and seed, and the rows of its items, by `order`."""
-    networks, seeds = result["network"], result["seed"]
-    several = len(set(networks.tolist())) > 1, len(set(seeds.tolist())) > 1
-    cells = list(zip(result["cell_type"].tolist(), networks.tolist(), seeds.tolist(), strict=True))
-    for cell in dict.fromkeys(cells):
-        rows = np.array([i for i, other in enumerate(cells) if other == cell])
-        parts = [f"seed{cell[2]}"] if several[1] else []
-        parts = [str(cell[1]), *parts] if several[0] else parts
-        yield "-".join([str(cell[0]), *parts]), rows[np.argsort(order[rows], kind="stable")]
+def _rows_of_curves(result: Result, order: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Label of every cell and seed, and the rows of its items, by `order`."""
+    curves: dict[Item, list[int]] = {}
+    for cell, rows in rows_by_cell(result).items():
+        for row in rows:
+            curves.setdefault(Item((cell,), int(result["seed"][row])), []).append(row)
+    for label, found in zip(
+        label_items([*curves], result.network_names), curves.values(), strict=True
+    ):
+        rows_of = np.array(found)
+        yield label, rows_of[np.argsort(order[rows_of], kind="stable")]
 
 
 def _result_in(folder: str | Path) -> Result:

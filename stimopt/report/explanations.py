@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
+from stimopt import expect
 from stimopt.analysis.currents import LIGHT
 from stimopt.lattice import Floats, HexLattice
 from stimopt.plotting import Figure, save_figure, style
 from stimopt.plotting.explain import MAIN, Explanation, main_sources, plot_explanation
 from stimopt.protocol import GREY
-from stimopt.report.figures import safe_names
+from stimopt.report.figures import MAX_FIGURES
 from stimopt.report.rows import write_rows
 from stimopt.results.result import Result
+from stimopt.storage.files import safe_names
 
 
 def explanation_figure(explained: Result, i: int) -> Figure:
@@ -118,8 +120,11 @@ def explanation_rows(explained: Result) -> list[dict[str, Any]]:
     ]
 
 
-def write_explanation(explained: Result, folder: str | Path, max_figures: int = 8) -> list[Path]:
+def write_explanation(
+    explained: Result, folder: str | Path, max_figures: int = MAX_FIGURES
+) -> list[Path]:
     """Write `explained.h5`, `inputs.csv` and `.json`, and a figure of each of the first items."""
+    expect.whole("max_figures", max_figures, f"{MAX_FIGURES} is usual")
     folder = Path(folder)
     written = [explained.write(folder / "explained.h5")]
     written += write_rows(folder / "inputs", explanation_rows(explained))

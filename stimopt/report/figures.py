@@ -1,10 +1,8 @@
-"""Figures of the items of a result and of the three optima, and file names for them."""
+"""Figures of the items of a result and of the three optima."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,10 @@ from stimopt.lattice import HexLattice
 from stimopt.plotting import Figure, animate, plot_optima, plot_stim_response, save_figure
 from stimopt.results.result import NOT_STABLE, Result
 from stimopt.results.three_optima import ThreeOptima
+from stimopt.storage.files import safe_names
+
+MAX_FIGURES = 8
+"""Items, or networks, that are drawn by default: the first ones."""
 
 
 def item_figure(result: Result, i: int) -> Figure:
@@ -73,7 +75,7 @@ def _mark(result: Result, i: int) -> str:
     return "" if result.is_stable(i) else f" ({NOT_STABLE})"
 
 
-def write_figures(result: Result, folder: str | Path, max_figures: int = 8) -> list[Path]:
+def write_figures(result: Result, folder: str | Path, max_figures: int = MAX_FIGURES) -> list[Path]:
     """Draw the first items of a result into `<item>.png`, each whole or not at all."""
     names = safe_names([str(label) for label in result["label"]])[:max_figures]
     return [
@@ -100,17 +102,3 @@ def write_animations(optima: ThreeOptima, folder: str | Path) -> list[Path]:
         )
         for kind, optimum in item.optima.items()
     ]
-
-
-def safe_names(labels: Sequence[str]) -> list[str]:
-    """File names for labels such as CT1(Lo1): letters, digits, `.`, `_` and `-`, all different."""
-    names: list[str] = []
-    for label in labels:
-        # No leading dot, so that no file is hidden or leads out of the folder.
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", label).strip("._") or "item"
-        unique, i = name, 2
-        # Some file systems do not distinguish upper and lower case.
-        while unique.lower() in {other.lower() for other in names}:
-            unique, i = f"{name}-{i}", i + 1
-        names.append(unique)
-    return names

@@ -78,16 +78,15 @@ class Span(NamedTuple):
         Such a ceiling is a response of the same cell in one frame: neither a mean over a window,
         nor a pool of several readings, nor the floor.
         """
-        extreme = "objective" if result.kind == "range" else "ceiling"
         comparable = (
-            {extreme, "grey_objective"} <= result.variables.keys()
+            {result.extreme, "grey_objective"} <= result.variables.keys()
             and result.config.get("objective") == "last_frame"
             and "reading_response" not in result.variables
             and result.signs[i] == 1
         )
         if not comparable:
             return cls(math.nan, math.nan)
-        return cls(float(result["grey_objective"][i]), float(result[extreme][i]))
+        return cls(float(result["grey_objective"][i]), float(result[result.extreme][i]))
 
     @property
     def known(self) -> bool:

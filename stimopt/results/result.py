@@ -133,6 +133,11 @@ class Result:
         return self.protocol.peak_frame(central, int(self.signs[i]))
 
     @property
+    def extreme(self) -> str:
+        """Name of the variable that holds the ceilings, or where the sign is -1 the floors."""
+        return "objective" if self.kind == "range" else "ceiling"
+
+    @property
     def signs(self) -> NDArray[np.int64]:
         """1 where a large response was sought, -1 where a low one was, `(items,)`."""
         if "sign" in self.variables:

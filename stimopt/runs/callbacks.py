@@ -81,7 +81,7 @@ class StimulusPictures(StepEnd):
         central = response[:, column]
         if not np.isfinite(central).all():
             return {}
-        peak = protocol.peak_frame(central, module.sign)
+        peak = protocol.peak_frame(central, int(module.signs[i]))
         strip = self._drawn.strip(stimulus, response, title=label, column=column, peak_frame=peak)
         trace = self._drawn.trace({label: central}, peaks={label: peak})
         return {"stimulus": strip, "response": trace}

@@ -27,8 +27,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from stimopt import expect
-from stimopt.report.figures import safe_names
 from stimopt.results.campaign import read_manifest, write_manifest
+from stimopt.storage.files import safe_names
 from stimopt.storage.identity import as_json, require_same
 
 

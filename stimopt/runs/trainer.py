@@ -28,7 +28,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from stimopt import expect
 from stimopt.movies.datamodule import StimulusDataModule
 from stimopt.optimize.module import StimulusModule
-from stimopt.report.figures import write_figures
+from stimopt.report.figures import MAX_FIGURES, write_figures
 from stimopt.results import Result
 from stimopt.runs.callbacks import StimulusPictures
 from stimopt.runs.checkpointing import LastCheckpoint, SafeCheckpointIO, find_last, resuming
@@ -44,8 +44,6 @@ FIT_DEFAULTS = {
     "enable_model_summary": False,
 }
 """Options of the Trainer of a fit where the caller gives none."""
-MAX_FIGURES = 8
-"""Items of a fit that are drawn, the first ones."""
 SEARCH_DEFAULTS = {"enable_model_summary": False}
 """Options of the Trainer of a search where the caller gives none."""
 

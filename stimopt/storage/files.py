@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -182,3 +182,17 @@ def _is_running(process: int) -> bool:
     except (OSError, OverflowError):
         return False
     return True
+
+
+def safe_names(labels: Sequence[str]) -> list[str]:
+    """File names for labels such as CT1(Lo1): letters, digits, `.`, `_` and `-`, all different."""
+    names: list[str] = []
+    for label in labels:
+        # No leading dot, so that no file is hidden or leads out of the folder.
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", label).strip("._") or "item"
+        unique, i = name, 2
+        # Some file systems do not distinguish upper and lower case.
+        while unique.lower() in {other.lower() for other in names}:
+            unique, i = f"{name}-{i}", i + 1
+        names.append(unique)
+    return names

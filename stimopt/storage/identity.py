@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import CodeType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -126,18 +127,30 @@ def function_name(function: Any) -> str:
     """Where a function was defined and its name there; of a callable object its class or `repr`.
 
     The `repr` tells its options if it has one of its own, as a dataclass does. That of a function
-    contains an address, which differs from run to run.
+    contains an address, which differs from run to run. All lambdas of a function have one name, so
+    theirs is followed by a digest of what they do.
     """
     if isinstance(function, functools.partial):
         keywords = (f"{name}={value!r}" for name, value in function.keywords.items())
         arguments = ", ".join([*map(repr, function.args), *keywords])
         return f"{function_name(function.func)}({arguments})"
     if hasattr(function, "__qualname__"):
-        return f"{function.__module__}.{function.__qualname__}"
+        name = f"{function.__module__}.{function.__qualname__}"
+        code = getattr(function, "__code__", None)
+        return f"{name} {_digest_of(code)}" if code and "<lambda>" in name else name
     kind: Any = type(function)
     described = kind.__repr__ is not object.__repr__
     name = re.sub(r" at 0x\w+", "", repr(function)) if described else kind.__qualname__
     return f"{kind.__module__}.{name}"
+
+
+def _digest_of(code: CodeType) -> str:
+    """The first twelve digits of SHA-256 of what a function does, wherever its source lies."""
+    constants = [
+        _digest_of(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts
+    ]
+    parts = (code.co_code.hex(), *code.co_names, *code.co_varnames, *constants)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def installed_versions() -> dict[str, str]:

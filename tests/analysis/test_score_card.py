@@ -117,6 +117,10 @@ def test_refuses_optima_of_others_and_suppressing_ones(circuit: FrozenNetwork) -
     fits = StimulusGenerator(circuit, "T4c", t_stim=0.1, sign=-1)
     with pytest.raises(ValueError, match="suppress"):
         score_optima(circuit, fits.result())
+    mixed = StimulusGenerator(circuit, "T4c", t_stim=0.1).result()
+    mixed.variables["sign"] = Variable(("item",), np.array([-1]))
+    with pytest.raises(ValueError, match="suppress"):
+        score_optima(circuit, mixed)
     with pytest.raises(ValueError, match="load that network"):
         score_optima(builtin_network(extent=3), fits.result())
     found = StimulusGenerator(circuit, "T4c", t_stim=0.1, seeds=[0, 1]).result()

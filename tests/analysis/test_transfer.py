@@ -87,6 +87,10 @@ def test_the_lowest_point_counts_where_suppression_was_sought(
     assert responses.shape == (1, 2)
     share = (lowest["central_response"][0].min() - GREY[0, 0]) / (-2.0 - GREY[0, 0])
     assert responses[0, 0] == pytest.approx(share, abs=1e-5)
+    both_ways = StimulusGenerator(both, "T4c", t_stim=0.1, seeds=[0, 1], networks=[0]).result()
+    both_ways.variables["sign"] = Variable(("item",), np.array([1, -1]))
+    with pytest.raises(ValueError, match="all excite or all suppress, got both"):
+        normalized_responses(both, both_ways, ranges)
 
 
 def test_summaries_by_hand() -> None:

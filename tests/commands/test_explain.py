@@ -38,6 +38,10 @@ def test_explain_writes_a_figure_and_tables(
     assert {row["source"] for row in rows} == {"Mi1", "Tm3", "Mi4", "Mi9", "C3", "CT1(M10)"}
     assert (tmp_path / "T4c.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "explained.h5").is_file()
+    none = [f"--output={tmp_path / 'none'}", "--max_figures=-1"]
+    assert main(["explain", optimum, NETWORK, *none]) == 2
+    assert "max_figures as a whole number" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
     assert main(["explain", optimum, NETWORK, "--source=Mi11", f"--output={tmp_path}"]) == 2
     assert "did you mean 'Mi1'" in capsys.readouterr().err
 

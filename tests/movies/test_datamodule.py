@@ -295,6 +295,7 @@ def test_rejects_stores_on_different_lattices(small: str, tmp_path: Path) -> Non
         {"batch_size": 1.5},
         {"num_workers": -1},
         {"start_sample": -1},
+        {"stop_sample": 2.5},
         {"stores": []},
         {"stores": "some.h5", "seed": 1},
         {"rotations": []},

@@ -32,9 +32,8 @@ def test_the_pre_stimulus_is_shown_and_its_responses_dropped() -> None:
     torch.testing.assert_close(network.respond(luminance, Protocol(**phases)), whole[:, 8:])
     relative = network.respond(luminance, Protocol(**phases, baseline="grey"), torch.tensor([1]))
     torch.testing.assert_close(relative, (whole[:, 8:] - whole[:, 7:8])[..., 1:2])
-    # Without a pre-stimulus there is nothing to subtract.
-    alone = network.respond(luminance, Protocol(t_pre=0.0, baseline="grey"))
-    torch.testing.assert_close(alone, module(luminance))
+    with pytest.raises(ValueError, match="a pre-stimulus for baseline 'grey', got none; set"):
+        network.respond(luminance, Protocol(t_pre=0.0, baseline="grey"))
 
 
 def test_a_gradient_reaches_the_luminance() -> None:

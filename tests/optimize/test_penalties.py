@@ -66,6 +66,7 @@ def test_penalties_are_found_by_name_path_or_function() -> None:
         ({"no_such_lab.smooth": 1.0}, "dotted path.*No module named 'no_such_lab'.*PYTHONPATH"),
         ({"stimopt.optimize.penalties.GREY": 1.0}, "a function at .*GREY"),
         ({"grey": 1.0, "stimopt.optimize.penalties.grey": 1.0}, "grey twice"),
+        ({"mine": (1.0,)}, r"a pair of a weight and a function, for penalty mine, got \(1.0,\)"),
         ({"total": (1.0, penalties.grey)}, "different names, got total"),
     ],
 )

@@ -13,10 +13,12 @@ from torch.optim.lr_scheduler import StepLR
 
 import stimopt
 from stimopt.networks.frozen import FrozenNetwork
+from stimopt.networks.module import ModuleNetwork
 from stimopt.optimize.ceiling import ResponseRange
 from stimopt.optimize.efficient import EfficientGenerator, ResponseLadder
 from stimopt.optimize.filtered import Bandwidth
 from stimopt.optimize.generate import RegionGenerator, StimulusGenerator
+from stimopt.optimize.minimal import MinimalGenerator
 from stimopt.optimize.region import (
     from_grey,
     largest_size,
@@ -71,6 +73,10 @@ def test_after_a_trial_the_best_start_of_each_cell_goes_on_alone(
     np.testing.assert_allclose(result["start_spread"], np.ptp(tried.numpy(), axis=1), rtol=1e-6)
     best = -losses.amin(dim=0).reshape(4, 2).amin(dim=1).numpy()
     signs = np.where(result["bound"] == "floor", -1, 1)
+    # The logged peak is the lowest response where the floor is sought.
+    logged = result["response_peak"][result["best_step"], np.arange(len(signs))]
+    central = [result["central_response"][i, result.frame_of_peak(i)] for i in range(len(signs))]
+    np.testing.assert_allclose(logged, central, atol=1e-5)
     np.testing.assert_allclose(result["objective"] * signs, best, rtol=1e-5)
 
 
@@ -112,6 +118,43 @@ def test_the_efficient_optimum_of_a_linear_neuron_is_the_closed_form() -> None:
     assert 0.7 - 1e-5 <= result["fraction_reached"][0] < 0.71
     # 0.3 % of the range is aimed at on top, which costs about twice that in distance.
     assert distance * (1 - 1e-4) <= result["grey_distance"][0] < 1.02 * distance
+
+
+@pytest.mark.parametrize("fits", [EfficientGenerator, MinimalGenerator, ResponseLadder])
+def test_a_ceiling_at_which_every_rectifier_is_shut_is_left(
+    small_network: stimopt.FrozenNetwork, fits: Any
+) -> None:
+    """At the ceiling of L3, black and white, its response does not depend on light."""
+    options: Any = {"cell_types": "L3", "t_stim": 0.3}
+    if fits is ResponseLadder:
+        options["levels"] = [0.5, 0.9]
+    ceiling = stimopt.fit(fits.range_fit(small_network, **options), **QUIET)
+    result = stimopt.fit(fits(small_network, ceiling=ceiling, **options), **QUIET)
+    assert result["level_met"].all()
+    distance = ((result["stimulus"] - 0.5) ** 2).sum(axis=(1, 2))
+    assert (distance < 0.5 * ((ceiling["stimulus"] - 0.5) ** 2).sum()).all()
+    if fits is not MinimalGenerator:
+        np.testing.assert_allclose(result["fraction_reached"], result["fraction"], atol=0.011)
+
+
+def test_a_rung_above_its_level_does_not_meet_it(small_network: stimopt.FrozenNetwork) -> None:
+    options: Any = {"cell_types": "T4c", "t_stim": 0.1, "levels": [0.5]}
+    ceiling = stimopt.fit(ResponseLadder.range_fit(small_network, **options), **QUIET)
+    fit = ResponseLadder(small_network, ceiling=ceiling, **options)
+    assert fit.result()["fraction_reached"] > 0.99  # it starts from the ceiling
+    assert not fit.result()["level_met"].any()
+
+
+def test_a_cell_that_darkness_alone_drives_has_a_ceiling() -> None:
+    """The slope is zero at grey, and wherever the one pixel that counts is bright."""
+
+    class Off(torch.nn.Module):
+        def forward(self, luminance: torch.Tensor) -> torch.Tensor:
+            return torch.relu(0.5 - luminance[:, :, [3]])
+
+    network = ModuleNetwork(Off(), {"off": 0}, extent=1)
+    result = stimopt.fit(ResponseRange(network, "off", Protocol(t_pre=0.0), t_stim=0.05), **QUIET)
+    assert result["objective"][0] == pytest.approx(0.5)
 
 
 def test_every_rung_of_a_ladder_lies_at_its_level() -> None:

@@ -318,6 +318,24 @@ def test_resumed_is_bit_for_bit_what_was_not_interrupted(
     assert second.global_step == 45 and same_run(whole, second)
 
 
+@FEW_STEPS
+@pytest.mark.filterwarnings("ignore:expected targets that vary", "ignore:expected a gradient")
+def test_an_item_that_feels_nothing_does_not_change_what_another_resumes(
+    small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
+) -> None:
+    """Light does not reach T4c within three frames, so no curvature is ever measured for it."""
+    clips = noise_clip(2, 3, small_network.lattice.n_columns, seed=0)
+
+    def fit() -> StimulusRegularizer:
+        return StimulusRegularizer(small_network, ["L1", "T4c"], init=clips)
+
+    whole, second = fit(), fit()
+    make_trainer(20).fit(whole)
+    assert whole.band.curvature[1] == 0
+    resume(make_trainer, tmp_path, fit(), 10, second, 20)
+    assert second.global_step == 20 and same_run(whole, second)
+
+
 def test_an_item_stops_that_is_within_its_band_and_no_longer_becomes_greyer(
     small_network: FrozenNetwork, make_trainer: Trainers, tmp_path: Path
 ) -> None:

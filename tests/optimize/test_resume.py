@@ -258,9 +258,18 @@ def test_a_trainer_that_steps_otherwise_is_refused(
         make_trainer(2, **options).fit(generator(builtin_network(extent=4), ["T4c"]))
 
 
-def test_an_optimizer_that_searches_a_line_is_refused(small_network: FrozenNetwork) -> None:
-    with pytest.raises(ValueError, match="each item by itself, got LBFGS"):
-        generator(small_network, optimizer=torch.optim.LBFGS)
+@pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, torch.optim.Adafactor])
+def test_an_optimizer_by_which_items_see_each_other_is_refused(
+    small_network: FrozenNetwork, optimizer: Any
+) -> None:
+    with pytest.raises(ValueError, match=f"each item by itself, got {optimizer.__name__}"):
+        generator(small_network, optimizer=optimizer)
+
+
+def test_an_optimizer_in_place_of_its_class_is_refused(small_network: FrozenNetwork) -> None:
+    made = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    with pytest.raises(ValueError, match="a function from parameters to an optimizer, got Adam"):
+        generator(small_network, optimizer=made)  # type: ignore[arg-type]
 
 
 def test_a_trainer_serves_one_fit(small_network: FrozenNetwork, make_trainer: Trainers) -> None:

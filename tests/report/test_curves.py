@@ -72,6 +72,12 @@ def test_seeds_have_separate_curves(result: Result) -> None:
     assert tradeoffs(result)[1].tolerance.tolist() == [0.3]
 
 
+def test_columns_and_networks_have_separate_curves(result: Result) -> None:
+    result.variables["readout_u"] = Variable(("item",), np.array([0, 0, 1, 0, 0, 0]))
+    labels = [curve.label for curve in tradeoffs(result)]
+    assert labels == ["T4c-u0v0", "T4c-u1v0", "CT1(Lo1)-u0v0"]
+
+
 def test_rejects_another_kind() -> None:
     with pytest.raises(ValueError, match="expected a regularized result, got a artificial one"):
         tradeoffs(result_of("artificial", ["T4c"], [1.0]))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,6 +71,15 @@ def test_options_of_a_callable_are_part_of_its_name() -> None:
     )
     names = {function_name(Multiplier(by, lambda x: x)) for by in (2, 2, 3)}
     assert len(names) == 2, "without the address of the lambda"
+
+
+def test_lambdas_are_told_apart_by_what_they_do() -> None:
+    def made(scale: float) -> Any:
+        return [lambda x: x + 1, lambda x: x + 2, lambda x: scale * x]
+
+    names = [function_name(each) for each in made(1.0)]
+    assert len(set(names)) == 3 and all("<lambda> " in name for name in names)
+    assert names == [function_name(each) for each in made(2.0)]
 
 
 def test_function_names_are_the_same_in_another_process() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt.plotting.hexagons import drawn_columns
-from stimopt.plotting.selection import RINGS, SECONDS
-from stimopt.protocol import GREY, Protocol
+from stimopt.plotting.selection import RINGS
+from stimopt.protocol import BEFORE_PEAK, GREY, Protocol
 from stimopt.report.page.items import PageItem, Panel
 
 
@@ -24,7 +24,7 @@ def likeness_vector(panels: Sequence[Panel]) -> NDArray[Any] | None:
     panel = next((panel for panel in panels if panel.kind == "artificial"), None)
     if panel is None:
         return None
-    last = Protocol(dt=panel.dt).frames(SECONDS)
+    last = Protocol(dt=panel.dt).frames(BEFORE_PEAK)
     shown = panel.stimulus[: panel.peak_frame + 1][-last:, drawn_columns(panel.lattice, RINGS)]
     # Grey before the stimulus.
     contrast = np.pad(np.float32(shown - GREY), ((last - len(shown), 0), (0, 0)))

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stimopt.plotting.hexagons import drawn_columns
-from stimopt.plotting.selection import FRAMES, RINGS, SECONDS, strip_frames, symmetric_limit
-from stimopt.protocol import GREY
+from stimopt.plotting.selection import FRAMES, RINGS, strip_frames, symmetric_limit
+from stimopt.protocol import BEFORE_PEAK, GREY
 from stimopt.report.page.items import Panel
 
 STEPS, MISSING = 2047, -2048
@@ -39,7 +39,7 @@ def packed_panel(panel: Panel) -> dict[str, Any]:
         (codes >> 8).astype(np.uint8),
         (codes & 255).astype(np.uint8),
     )
-    last = strip_frames(panel.peak_frame, panel.dt, SECONDS, panel.peak_frame + 1)
+    last = strip_frames(panel.peak_frame, panel.dt, BEFORE_PEAK, panel.peak_frame + 1)
     column = panel.column
     return {
         "name": panel.name,
@@ -58,7 +58,7 @@ def packed_panel(panel: Panel) -> dict[str, Any]:
 
 def packed_picture(panel: Panel) -> dict[str, Any]:
     """The stimulus in a few frames up to the peak, for the table."""
-    frames = strip_frames(panel.peak_frame, panel.dt, SECONDS, FRAMES)
+    frames = strip_frames(panel.peak_frame, panel.dt, BEFORE_PEAK, FRAMES, panel.stimulus)
     rings = min(RINGS, panel.lattice.extent)
     shown = panel.stimulus[frames][:, drawn_columns(panel.lattice, rings)]
     contrast = np.abs(_luminance(shown) / 255 - GREY).sum(axis=1)

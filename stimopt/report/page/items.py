@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stimopt import expect
 from stimopt.lattice import HexLattice
 from stimopt.report.optima_tuning import TuningText
 from stimopt.results.items import Span, cells_of
@@ -112,7 +113,7 @@ class PageItem:
         """Lowest response, from a result that has the ceiling, too; NaN if unknown."""
         spanned = {id(result) for _, result, row in self.sources if Span.of(result, row).known}
         floors = (
-            float(result["objective" if result.kind == "range" else "ceiling"][row])
+            float(result[result.extreme][row])
             for _, result, row in self.sources
             if id(result) in spanned and result.signs[row] == -1
         )
@@ -131,9 +132,17 @@ def page_items(results: Iterable[Result | ThreeOptima]) -> list[PageItem]:
 
     Stimuli of the same cell from several results, seeds, fractions or tolerances are panels of one
     item.
+
+    Raises:
+        ValueError: for results under several protocols, whose responses have no common scale.
     """
     items: dict[tuple[Any, ...], PageItem] = {}
-    for result in (part for each in results for part in _parts(each)):
+    parts = [part for each in results for part in _parts(each)]
+    for result in parts:
+        same, advice = result.protocol == parts[0].protocol, "write a page for each protocol"
+        expect.that(
+            same, f"results under {parts[0].protocol}", f"one under {result.protocol}", advice
+        )
         rows: dict[tuple[Any, ...], list[int]] = {}
         for row, cell in enumerate(cells_of(result)):
             key = (cell.cell_type, _networks(result, row), cell.u, cell.v)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stimopt import expect
-from stimopt.analysis.summary import SELECTIVE
+from stimopt.analysis.indices import SELECTIVE_FROM
 from stimopt.plotting import Figure, save_figure, style
 from stimopt.report.page.agreement import agreement, likeness_vector
 from stimopt.report.page.encoding import packed_panel, packed_picture
@@ -195,7 +195,7 @@ def _about(items: Sequence[PageItem], names: Sequence[str]) -> dict[str, Any]:
     tuning = (
         "Direction, selectivity and polarity are measured with the artificial optimum: rotated by "
         "multiples of 60°, mirrored, contrast-inverted and reversed in time. Directions of cells "
-        f"with a selectivity of {SELECTIVE} and less are pale. "
+        f"with a selectivity of {SELECTIVE_FROM} and less are pale. "
     )
     tuned = any(not math.isnan(item.tuning.selectivity) for item in items)
     below = "Percentages are of the way from grey to the ceiling, and with a minus to the floor. "
@@ -205,7 +205,7 @@ def _about(items: Sequence[PageItem], names: Sequence[str]) -> dict[str, Any]:
         "foot": f"{below if floors else ''}{tuning if tuned else ''}{versions}",
         "names": list(names),
         "networks": networks,
-        "selective": SELECTIVE,
+        "selective": SELECTIVE_FROM,
         "colors": style.colors(style.RESPONSE_CMAP, 65),
         "series": list(style.SERIES),
     }

@@ -37,6 +37,13 @@ def test_seeds_and_results_of_one_cell_come_together(small_network: FrozenNetwor
     assert len(items[1].panels()[1].stimulus) == 9
 
 
+def test_results_under_two_protocols_have_no_common_scale(small_network: FrozenNetwork) -> None:
+    result = random_result(small_network)
+    relative = dataclasses.replace(result.protocol, baseline="grey")
+    with pytest.raises(ValueError, match=r"got one under .*baseline='grey'.*; write a page for"):
+        page_items([result, dataclasses.replace(result, protocol=relative)])
+
+
 def test_rungs_are_named_by_what_distinguishes_them() -> None:
     ladder = result_of("artificial", ["T4c", "T4c", "T4c"], [1.0, 2.0, 3.0])
     ladder.variables["label"] = Variable(("item",), np.array(["T4c-25 %", "T4c-50 %", "T4c-100 %"]))
