@@ -87,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
     expect.whole("fit_to_rig", config.fit_to_rig, "0 fits nothing, 200 steps are usual")
     path, order, made = Path(config.result), config.order, config.format
     results = results_of(read(path), config.kinds)
-    protocol, stimuli = results[0].protocol, choose_stimuli(results, config["items"])
+    protocol, stimuli = _without_fade(results[0].protocol), choose_stimuli(results, config["items"])
     rig = Rig(config.display, config.eye, config.light, config.timing, config.width, config.outside)
     made = FORMATS[config.to]() if made is None else made
     require_new(config.output, config.overwrite)  # before a long fit
@@ -179,13 +179,19 @@ def _report(left: Mapping[str, Seen], file: Path) -> None:
     replace_text(file, json.dumps(report, indent=1))
 
 
+def _without_fade(protocol: Protocol) -> Protocol:
+    """The protocol with grey in place of a fade-in, which no rig is told to show."""
+    if not protocol.t_fade_in:
+        return protocol
+    print(
+        f"grey is shown in place of the fade-in of {protocol.t_fade_in:g} s, and responses are "
+        "compared without it: they differ from those of the result"
+    )
+    return dataclasses.replace(protocol, t_pre=protocol.t_pre + protocol.t_fade_in, t_fade_in=0.0)
+
+
 def _network(config: Namespace, result: Result) -> ResponseModel:
     """The network of the result."""
-    network = NetworkSource(**vars(config.network)).open()
-    expect.that(
-        network.content_hash == result.network_hash,
-        f"the network of the result ({', '.join(result.network_names)})",
-        f"another one ({', '.join(network.names)})",
-        "give it by --network.path, with the extent of the result",
-    )
+    network = NetworkSource(**vars(config.network)).open(result.protocol)
+    result.require_network(network)
     return network

@@ -230,7 +230,7 @@ class Stimpack(Format):
         super().check(rig, rate)
         display = rig.display
         ahead = isinstance(display, Sphere) and display.azimuth == display.elevation == 0
-        advice = "give a sphere, and place the eye before it by its own azimuth and elevation"
+        advice = "give --display_type sphere, and turn the eye by its own azimuth and elevation"
         expect.that(ahead, "a sphere with its middle straight ahead", str(display), advice)
 
     def write(self, shown: Shown, folder: Path) -> Path:

@@ -66,6 +66,10 @@ class Nwb(Format):
         self.subject = {"subject_id": subject, "sex": sex, "age": age, "description": "The fly."}
         self.about = {"experimenter": [experimenter], "institution": institution}
 
+    def options(self) -> dict[str, Any]:
+        """Those that were chosen, for the sidecars."""
+        return {"start": self.moment.isoformat(), **self.subject, **self.about}
+
     def write(self, shown: Shown, folder: Path) -> Path:
         """Nothing yet: `finish` writes the one file."""
         return folder / "session.nwb"

@@ -114,6 +114,8 @@ def require_fit(result: Result) -> None:
     method = config.get("class")
     fits = method not in UNFIT
     expect.that(fits, "stimuli that a fit to a rig leaves what they are", f"{method}'s", advice)
+    filtered = str(config.get("parametrization", "")).startswith(Filtered.__name__)
+    expect.that(not filtered, "stimuli without filters of their own", "a bandwidth", advice)
     if "objective" in config:
         expect.one_of("objective of a fit", config["objective"], OBJECTIVES, advice)
     if method in GREYEST:
@@ -239,10 +241,7 @@ def _greyest(
         grey = module.objective_values(module.respond(through(torch.full_like(start, GREY))))
         driven = module.objective_values(module.respond(start))
     # The response is measured against that to grey on the same rig, as a recording would.
-    module.level.copy_(grey + driven - module.at_grey)
-    module.at_grey.copy_(grey)
-    module.record.best_score.fill_(torch.inf)  # the start need not reach the level on the rig
-    module.region.fall = Fall(steps, FIRST_LIMIT)
+    module.aim(grey + driven - module.at_grey, at_grey=grey, fall=Fall(steps, FIRST_LIMIT))
     return module
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def test_exports_all_items(
     assert card["provenance"]["result"] == "result.h5" and card["light"]["white_level"] == 14
     assert run([str(result), "--to=npz", f"--output={out}", "--overwrite=true", *SHORT]) == 0
     assert sorted(p.name for p in out.glob("*.npz")) == ["T4c.npz", "T5a.npz"]
+
+
+def test_a_fade_in_is_shown_as_grey(
+    small_network: FrozenNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faded = dataclasses.replace(
+        random_result(small_network), protocol=Protocol(t_pre=0.1, t_fade_in=0.2)
+    )
+    path, out = faded.write(tmp_path / "faded.h5"), tmp_path / "out"
+    assert run([str(path), f"--output={out}", "--items=T5a", "--outside=dark"]) == 0
+    assert "grey is shown in place of the fade-in of 0.2 s" in capsys.readouterr().out
+    timing = json.loads((out / "T5a.json").read_text())["timing"]
+    assert timing["refreshes_of_grey_before"] / timing["refresh_hz"] == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("to", [name for name in FORMATS if name != "nwb"])

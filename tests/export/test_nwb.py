@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import h5py
@@ -51,6 +52,13 @@ def session(tmp_path: Path) -> Path:
     for each in shown:
         np.testing.assert_array_equal(made.read(path, each.stimulus.name), each.levels())
     return path
+
+
+@needs_pynwb
+def test_the_sidecars_name_the_fly() -> None:
+    options = Nwb(START, subject="fly-7", sex="F").options()
+    assert (options["subject_id"], options["sex"], options["age"]) == ("fly-7", "F", "P3D")
+    assert json.loads(json.dumps(options))["start"].startswith(START[:10])
 
 
 @needs_pynwb

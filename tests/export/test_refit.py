@@ -232,8 +232,12 @@ def test_stimuli_that_a_fit_would_turn_into_others_are_refused(
     limited = LimitedRange(small_network, "T4c", PROTOCOL, rms_contrast=0.1, t_stim=0.2)
     with pytest.raises(ValueError, match="got LimitedRange's; export them without a fit"):
         require_fit(limited.result())
-    for name, message in (("objective", "objective of a fit"), ("pool", "pool of a level")):
-        foreign = dataclasses.replace(efficient, config={**efficient.config, name: "my_lab.onset"})
+    for name, value, message in (
+        ("objective", "my_lab.onset", "objective of a fit"),
+        ("pool", "my_lab.both", "pool of a level"),
+        ("parametrization", "Filtered(0123, still=0)", "without filters of their own, got a band"),
+    ):
+        foreign = dataclasses.replace(efficient, config={**efficient.config, name: value})
         with pytest.raises(ValueError, match=message):
             require_fit(foreign)
 
