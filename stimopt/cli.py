@@ -132,7 +132,7 @@ def _refused(name: str, reason: str) -> int:
 
 
 def _stopped(command: str, how: str, code: int) -> int:
-    again = "resume from the last checkpoint"
+    again = "resume from its last checkpoint, if it wrote one"
     if command in ("compare", "explain", "check", "page"):
         again = "do it from the start"
     elif command == "export":

@@ -231,12 +231,13 @@ class Readout(nn.Module):
             "run one fit for each number",
         )
         simulations = [(i, k) for i, item in enumerate(items) for k in _networks_of(item)]
+        rows = {pair: row for row, pair in enumerate(simulations)}
         choose_networks(network, [k for _, k in simulations])
         cells: list[list[int]] = [[] for _ in simulations]
         simulation, place = [], []
         for i, item in enumerate(items):
             for reading in item.readings:
-                row = simulations.index((i, reading.network))
+                row = rows[i, reading.network]
                 simulation.append(row)
                 place.append(len(cells[row]))
                 cells[row].append(network.cell_index(reading.cell_type, reading.u, reading.v))

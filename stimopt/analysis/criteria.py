@@ -92,8 +92,7 @@ CRITERIA = (
         at_most=True,
         threshold=0.05,
         reason="two starts then differ by less than what changes of the simulation do",
-        failing="starts may end in different optima; "
-        "follow all to their end by trial 0, or add steps",
+        failing="starts may end in different optima; seek it from several seeds, or add steps",
     ),
     Criterion(
         name="half_dt",

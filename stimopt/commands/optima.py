@@ -92,7 +92,7 @@ class _Stages:
         regularizer, others = self.options_of("regularize", init=f"naturalistic:{clips}")
         regularized = self.fit("regularize", regularizer(**others))
         if at_level:
-            starts = [*RANGE_STARTS, f"naturalistic:{clips}"]
+            starts = [f"naturalistic:{clips}", *RANGE_STARTS]
             chosen["ceiling"] = self.fit("ceiling", method.range_fit(starts=starts, **chosen))
         artificial = self.fit("generate", method(**chosen))
         return with_tuning(ThreeOptima(read(clips), regularized, artificial), self.network)

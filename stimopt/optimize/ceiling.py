@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stimopt import expect
-from stimopt.items import Item, label_items
+from stimopt.items import Item
 from stimopt.networks.model import ResponseModel
 from stimopt.optimize.objective_module import ObjectiveModule
-from stimopt.optimize.record import StopReason
 from stimopt.optimize.region import (
     Fall,
     RegionSteps,
@@ -26,57 +24,56 @@ from stimopt.optimize.region import (
     largest_size,
     optimality_residual,
 )
+from stimopt.optimize.side_by_side import Places
 from stimopt.optimize.starts import (
     NATURALISTIC,
     kind_of_start,
     naturalistic_peak,
+    noise,
     starting_stimulus,
 )
 from stimopt.optimize.steps import descend
+from stimopt.optimize.sums import TINY, length
 from stimopt.optimize.terms import ACTIVITY, Terms, with_total
 from stimopt.protocol import GREY, Protocol
-from stimopt.results import Result, Variable
-from stimopt.results.items import select_items
+from stimopt.results import Variable
 from stimopt.results.variables import array_of
+from stimopt.storage.identity import digest
 
 CEILING, FLOOR = "ceiling", "floor"
 RANGE_STARTS = ("grey", "noise")
 RANGE_STEPS, RANGE_LIMIT = 50, 0.2
 """Usual steps until the limit of a step has fallen to nothing, and the limit in the first one: with
 0.4 what a good start has of the optimum is lost (`benchmarks/optimizers.md`)."""
-TRIAL = 5
-"""Steps after which the order of the starts is that of their ceilings, nearly always."""
+TRIAL = 10
+"""Steps that all starts are given before, side by side: then a ceiling takes sixty and rounds."""
+SEEDS_APART = 1_000_003
+"""Between the seeds of the noise at the places of one cell."""
 ROUNDS = Rounds(Fall(20, 0.1), least=0.005)
 """Rounds after that; the least improvement is a part of the range."""
-
-
-class Extreme(NamedTuple):
-    """What one item of a fit of `ResponseRange` seeks."""
-
-    bound: str
-    start: str
 
 
 class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
     """Seeks the largest response a cell can give to any stimulus, and with `floor` the lowest too.
 
-    There is no penalty and no weight. Every start is an item of the fit. After a trial the best one
-    of each cell goes on and the others stop; the result says how far apart they were then, and
-    whether the best has ended where nothing rises.
+    There is no penalty and no weight. The starts are tried side by side, around the cell and cells
+    of its type around it (`stimopt.optimize.side_by_side`), where noise of other seeds fills the
+    places that are left; on a small lattice they are tried one after the other. The best one goes
+    on. The result says how far apart the starts were then, and whether the best has ended where
+    nothing rises.
 
     Args:
         network: the frozen network.
         cell_types: a name, several (a list, or with commas between), or `all`.
         protocol: pre-stimulus, step, baseline and read-out window.
         starts: `grey`, `noise`, and `naturalistic:RESULT.h5`, the winner in a search result up to
-            its peak.
+            its peak. The first has most room.
         floor: seek the lowest response too.
         sign: -1 seeks the lowest response alone.
         anneal: steps until the limit of a step has fallen to nothing. Rounds of 20 steps follow; an
             item stops after a round that raised it by 0.5 % of its range or less.
-        trial: steps that all starts are given; from then on only the best one of each cell goes on.
-            With 0, or as many as `anneal` or more, all go on to the end, for twice the gradients
-            and now and then a higher ceiling.
+        trial: steps that all starts are given before; from then on only the best one of each cell
+            goes on. With 0 the first start alone is followed.
         **options: as for `ObjectiveModule`.
 
     Raises:
@@ -94,6 +91,7 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
     usual_steps = RANGE_STEPS + 9 * ROUNDS.fall.n
     at_grey: Tensor
     tried: Tensor
+    chosen: Tensor
 
     def __init__(
         self,
@@ -113,46 +111,117 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         once = listed and len(starts) > 0 and len(set(starts)) == len(starts)
         expect.that(once, "a list of starts, once each", starts, "['grey', 'noise'] is usual")
         bounds = (FLOOR,) if sign == -1 else (CEILING, FLOOR) if floor else (CEILING,)
-        extremes = [Extreme(bound, start) for bound in bounds for start in starts]
+        expect.whole("trial in steps", trial, f"{TRIAL} is usual", at_least=0)
+        given: list[Tensor] = []
 
         def first(items: Sequence[Item], n_frames: int) -> Tensor:
-            cells = items[:: len(extremes)]
-            parts = []
             for start in starts:
                 if start.startswith(NATURALISTIC):
-                    part = naturalistic_peak(start, network, cells, protocol.dt, n_frames)
+                    given.append(naturalistic_peak(start, network, items, protocol.dt, n_frames))
                 else:
-                    part = starting_stimulus(network, cells, n_frames, protocol.dt, start)
-                parts.append(part)
-            return torch.stack(parts * len(bounds), dim=1).flatten(0, 1)
+                    given.append(starting_stimulus(network, items, n_frames, protocol.dt, start))
+            return given[0]
 
-        names = [f"{bound} {kind_of_start(start)}" for bound, start in extremes]
         super().__init__(
             network,
             cell_types,
             protocol,
             sign=sign,
-            variants=names,
+            variants=bounds if floor else ("",),
             start=first,
             optimizer=descend,
             **options,
         )
-        self.extremes = extremes * (len(self.items) // len(extremes))
-        self.set_signs(torch.tensor([1 if e.bound == CEILING else -1 for e in self.extremes]))
+        self.bounds = bounds * (len(self.items) // len(bounds))
+        self.set_signs(torch.tensor([1 if bound == CEILING else -1 for bound in self.bounds]))
         self.register_buffer("at_grey", grey_objective(self), persistent=False)
-        expect.whole("trial in steps", trial, f"{TRIAL} is usual", at_least=0)
-        self._starts = tuple(starts)
-        self._trial = trial if len(starts) > 1 and trial < anneal else 0
+        self._given = given
+        self.starts = [kind_of_start(start) for start in starts]
+        """Kinds of the starts."""
+        self._trial = trial
         start, reference = self.luminance().detach(), -self.at_grey
         fall = Fall(anneal, RANGE_LIMIT)
         self.region = RegionSteps(start, fall, rounds=ROUNDS, reference=reference)
-        self.register_buffer("tried", torch.full_like(reference, torch.inf))
+        tried = torch.full((len(self.items), len(starts)), torch.nan)
+        self.register_buffer("tried", tried)
+        self.register_buffer("chosen", torch.zeros(len(self.items), dtype=torch.int64))
         self._settings |= {
-            "starts": [kind_of_start(start) for start in starts],
+            "starts": self.starts,
+            "starts_sha256": digest(*given),
             "floor": floor,
             "anneal": anneal,
-            "trial": self._trial,
+            "trial": trial,
         }
+
+    def on_fit_start(self) -> None:
+        """Try the starts before the first step."""
+        resumed = bool(self.record.history)
+        super().on_fit_start()
+        if not resumed and self._trial and self._given and bool(self.record.running.any()):
+            with self.network.busy():
+                self._try_starts()
+
+    @torch.no_grad()
+    def _try_starts(self) -> None:
+        """Give all starts a few steps, and go on from the best one of every item."""
+        places = Places(self.network, self.items).to(self.device)
+        numbers = torch.arange(places.column.shape[1], device=self.device)
+        there = numbers < places.count[:, None]
+        n_starts = places.count.clamp(min=len(self._given))
+        best, start = torch.full_like(self.at_grey, -torch.inf), self.stimulus.detach().clone()
+        for batch in range(int((n_starts / places.count).ceil().max())):
+            number = batch * places.count[:, None] + numbers
+            tried = there & (number < n_starts[:, None])
+            self.stimulus.copy_(places.together(map(self._starts, number.unbind(1))))
+            for _ in range(self._trial):
+                self._step_apart(places)
+            values = self._values_at(places, self.luminance()).masked_fill(~tried, -torch.inf)
+            values = torch.where(values.isnan(), -torch.inf, values)
+            for each, value in zip(number.unbind(1), values.unbind(1), strict=True):
+                is_given = (each < len(self._given)) & value.isfinite()
+                self.tried[is_given, each[is_given]] = value[is_given].to(self.tried)
+            value, place = values.max(dim=1)
+            better = (value > best) & self.record.running
+            best = torch.where(better, value, best)
+            ahead = number.gather(1, place[:, None])[:, 0]
+            self.chosen.copy_(torch.where(better, ahead, self.chosen))
+            found = places.apart(self.stimulus, place)
+            start = torch.where(better[:, None, None], found, start)
+            self.region.restart()
+        self.stimulus.copy_(start)
+        self._given = []
+
+    def _starts(self, number: Tensor) -> Tensor:
+        """The pixels of the start of that number of every item, `(items, frames, columns)`."""
+        drawn = [
+            replace(item, seed=(item.seed + n * SEEDS_APART) % 2**63)
+            for item, n in zip(self.items, number.tolist(), strict=True)
+        ]
+        shown = noise(drawn, self.stimulus.shape[1], self.stimulus.shape[2])
+        for n, given in enumerate(self._given):
+            shown[number.cpu() == n] = given[number.cpu() == n]
+        return self.parametrization.parameters(shown.to(self.stimulus))
+
+    def _step_apart(self, places: Places) -> None:
+        """One step, in which the starts at all places have gradients of one length."""
+        pixels = self.stimulus.detach()
+        with torch.enable_grad():
+            leaf = pixels.clone().requires_grad_()
+            values = self._values_at(places, self.parametrization.luminance(leaf))
+            (gradient,) = torch.autograd.grad(values.sum(), leaf)
+        # Where one place has no numbers, the others still have.
+        gradient, pull = gradient.nan_to_num(0.0, 0.0, 0.0), torch.zeros_like(gradient)
+        for place in range(places.column.shape[1]):
+            own = gradient * places.owned(place)[:, None, :]
+            pull += own / length(own).clamp(min=TINY)[:, None, None]
+        self.stimulus.add_(self.region.step(pixels, self.region_optimum(-pull, pixels)))
+        self.project_()
+
+    def _values_at(self, places: Places, luminance: Tensor) -> Tensor:
+        """The objective at every place, `(items, places)`."""
+        responses = self.respond(luminance, places.readout)
+        each = responses.chunk(places.column.shape[1], dim=1)
+        return torch.stack([self.objective_values(response) for response in each], dim=1)
 
     def losses(self, luminance: Tensor, responses: Tensor) -> Terms:
         """The objective, `(items,)`, to be made large."""
@@ -167,42 +236,9 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         felt = direction.flatten(1).any(dim=1)[:, None, None]
         return torch.where(felt, from_grey(largest_size(direction), direction), 1 - luminance)
 
-    def stop_settled(self) -> None:
-        """Stop the starts that are behind another one of their cell after the trial, too."""
-        score, running = self.record.best_score, self.record.running
-        if self._trial and int(self.region.done) == self._trial:
-            self.tried.copy_(score)
-            of_cell = score.masked_fill(~running, torch.inf).reshape(-1, len(self._starts))
-            places = torch.arange(len(self._starts), device=score.device)
-            behind = places != of_cell.argmin(dim=1, keepdim=True)
-            self.record.stop(behind.flatten(), StopReason.BEHIND)
-        super().stop_settled()
-
     def driven(self) -> Tensor:
         """The objective at noise: at one start, such as grey, all paths may be silent."""
         return self.objective_at_noise()
-
-    def result(self) -> Result:
-        """The best of the starts for every cell, and how far apart they were after the trial."""
-        scores, tried = (-each.cpu().numpy() for each in (self.record.best_score, self.tried))
-        # The starts of a cell and bound follow each other.
-        groups = np.arange(len(self.items)).reshape(-1, len(self._starts))
-        best = [int(rows[np.argmax(scores[rows])]) for rows in groups]
-        result = select_items(super().result(), best)
-        floor = len({each.bound for each in self.extremes}) > 1
-        items = [
-            replace(self.items[i], variant=self.extremes[i].bound if floor else "") for i in best
-        ]
-        labels = np.array(label_items(items, self.network.names))
-        compared = tried if np.isfinite(tried).any() else scores  # the fit may have ended before
-        spread = np.array([_spread(compared[rows]) for rows in groups])
-        own = {
-            "label": Variable(("item",), labels),
-            "bound": Variable(("item",), np.array([self.extremes[i].bound for i in best])),
-            "start": Variable(("item",), np.array([self.extremes[i].start for i in best])),
-            "start_spread": Variable(("item",), spread, "objective"),
-        }
-        return dataclasses.replace(result, variables={**result.variables, **own})
 
     def extra_variables(self) -> dict[str, Variable]:
         """Objective at grey and at the best iterate, with the residual there."""
@@ -212,8 +248,13 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
             values = self.objective_values(self.respond(self.parametrization.luminance(best)))
             (gradient,) = torch.autograd.grad(values.sum(), best)
         signs = self.signs.to(values)
+        names = [self.starts[n] if n < len(self.starts) else "noise" for n in self.chosen.tolist()]
+        spread = [_spread(tried) for tried in array_of(self.tried)]
         return {
             "sign": Variable(("item",), array_of(self.signs)),
+            "bound": Variable(("item",), np.array(self.bounds)),
+            "start": Variable(("item",), np.array(names)),
+            "start_spread": Variable(("item",), np.array(spread), "objective"),
             "objective": Variable(("item",), array_of(signs * values), "objective"),
             "grey_objective": Variable(("item",), array_of(signs * self.at_grey), "objective"),
             "optimality_residual": Variable(

@@ -65,7 +65,7 @@ class LimitedRange(ResponseRange):
         super().__init__(network, cell_types, protocol, **options)
         self.budget = (GREY * rms_contrast) ** 2 * self.stimulus[0].numel()
         self._settings["rms_contrast"] = rms_contrast
-        self._shrink_()
+        self.project_()
         self.record.best_stimulus.copy_(self.luminance().detach())
 
     def region_optimum(self, gradient: Tensor, luminance: Tensor) -> Tensor:
@@ -73,12 +73,9 @@ class LimitedRange(ResponseRange):
         direction = self.region.mean_direction(-gradient)
         return from_grey(size_of_budget(direction, self.budget), direction)
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """The optimizer's step, then back into the budget, as pixels moved by unlike parts."""
-        super().optimizer_step(*args, **kwargs)
-        self._shrink_()
-
-    def _shrink_(self) -> None:
+    def project_(self) -> None:
+        """Bring the stimulus back into its range and budget, as pixels moved by unlike parts."""
+        super().project_()
         stimulus = self.stimulus.detach()
         spent = penalties.grey_sum(stimulus).clamp(min=TINY)
         factor = (self.budget / spent).sqrt().clamp(max=1.0)

@@ -160,8 +160,7 @@ class MinimalGenerator(GreyestAtLevel):
             return
         self._change_support(-gradient)
         gradient.zero_()
-        self.region.done.zero_()
-        self.region.direction.zero_()
+        self.region.restart()
 
     @torch.no_grad()
     def _change_support(self, pull: Tensor) -> None:

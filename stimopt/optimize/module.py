@@ -187,8 +187,12 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
         """
         with self.network.busy(), self.record.stopped_stay(self.stimulus):
             super().optimizer_step(*args, **kwargs)
-            self.parametrization.project_(self.stimulus.detach())
+            self.project_()
         self.trainer.should_stop |= not self.record.maybe_running
+
+    def project_(self) -> None:
+        """Bring the stimulus back into its range after a step."""
+        self.parametrization.project_(self.stimulus.detach())
 
     def optimizer_zero_grad(self, *args: Any) -> None:
         """Drop the gradient of the stimulus, without torch's loop over groups of parameters."""

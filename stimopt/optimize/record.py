@@ -32,7 +32,6 @@ class StopReason(enum.Enum):
     SETTLED = "its steps had become as short as planned"
     CONSTANT = "no stimulus drives it beyond its response at grey; the stimulus is grey"
     NO_GRADIENT = "no gradient reaches its stimulus; the start is stored"
-    BEHIND = "another start was ahead after the trial"
     CONSTANT_TARGET = "its target is constant, of whose range no part is allowed; the start is kept"
 
     @property

@@ -140,6 +140,11 @@ class RegionSteps(nn.Module):
         after = done - self.fall.n
         return 0.0 if self.rounds is None else self.rounds.fall.at(after % self.rounds.fall.n)
 
+    def restart(self) -> None:
+        """Forget the mean direction, and take the first step next."""
+        self.direction.zero_()
+        self.done.zero_()
+
     @property
     def annealed(self) -> bool:
         """Whether the limit has fallen to nothing, but for rounds."""

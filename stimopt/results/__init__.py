@@ -40,11 +40,11 @@ A ceiling (`kind` range), an efficient stimulus and a ladder add:
 
     sign                          (item,)                1: largest response sought, -1: lowest
     objective, grey_objective     (item,)                at the best step, and at grey
-    bound, start, start_spread    (item,)                range: which, best start, spread of all
+    bound, start, start_spread    (item,)                range: which, best start, their spread
     optimality_residual           (item,)                range: part of the gradient that is left
     fraction, fraction_reached    (item,)                efficient, ladder: of the way from grey
     level_met                     (item,)                efficient, ladder: bool, at the best step
-    ceiling, ceiling_*            (item,)                efficient, ladder: of the range
+    ceiling, ceiling_*            (item,)                efficient, ladder: of the range; or floor
     grey_distance                 (item,)                efficient, ladder: sum of squares
 
 A range of limited contrast (`LimitedRange`) has `grey_distance` too, and

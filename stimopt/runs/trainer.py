@@ -63,8 +63,8 @@ def fit(
 
     Args:
         module: such as `StimulusGenerator`.
-        steps: of the optimizer, in all: a finished run of fewer steps goes on. None is the
-            module's `usual_steps`.
+        steps: of the optimizer, in all: a finished run of fewer steps in `folder` goes on.
+            None is the module's `usual_steps`.
         folder: for checkpoints, TensorBoard, `result.h5` and figures; None writes nothing.
         ckpt_path: resume from `last` (the folder's, if there is one) or a file; None starts anew.
         checkpoint_every_n_steps: steps between checkpoints.

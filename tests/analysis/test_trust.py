@@ -144,7 +144,7 @@ def test_a_stimulus_that_leans_on_the_edge_is_caught() -> None:
 
 
 def test_a_search_that_stopped_early_is_caught(network: FrozenNetwork, clean: Result) -> None:
-    checked = check_optima(ceiling(network, steps=1), network)
+    checked = check_optima(ceiling(network, steps=1, trial=1), network)
     assert outcomes(checked)["optimality"] == FAILED
     assert outcomes(checked)["restarts"] == FAILED
     assert figures(check_optima(clean, network))["optimality"] < 0.01

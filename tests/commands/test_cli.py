@@ -111,7 +111,9 @@ def test_an_interrupted_run_ends_with_its_code(
         err = log.read_text(encoding="utf-8")
     code, how = (130, "interrupted") if by == signal.SIGINT else (143, "terminated")
     assert ended == code, err
-    assert err.endswith(f"stimopt: {how}; rerun the command to resume from the last checkpoint\n")
+    assert err.endswith(
+        f"stimopt: {how}; rerun the command to resume from its last checkpoint, if it wrote one\n"
+    )
     assert "Traceback" not in err
     if command == "search":
         assert main(arguments) == 0
