@@ -10,6 +10,7 @@ import numpy as np
 
 from stimopt import expect
 from stimopt.analysis import stimulus_tuning
+from stimopt.analysis.indices import SELECTIVE_FROM
 from stimopt.networks.model import ResponseModel
 from stimopt.results.result import Result, Variable
 from stimopt.results.three_optima import ThreeOptima
@@ -81,8 +82,11 @@ class TuningText:
 
     @property
     def direction_text(self) -> str:
-        """Whole degrees, 0 to 359."""
-        return UNKNOWN if math.isnan(self.direction_deg) else f"{round(self.direction_deg) % 360}°"
+        """Whole degrees, 0 to 359; in brackets where the cell is hardly selective."""
+        if math.isnan(self.direction_deg):
+            return UNKNOWN
+        text = f"{round(self.direction_deg) % 360}°"
+        return text if self.selectivity > SELECTIVE_FROM else f"({text})"
 
     @property
     def selectivity_text(self) -> str:

@@ -52,7 +52,7 @@ def optima_table(optima: ThreeOptima) -> Table:
     """Peak responses of the three optima of each item, and the tuning to the artificial one.
 
     Where the ceiling is known, each peak is followed by how far it is on the way there from grey.
-    DSI is the direction selectivity index.
+    DSI is the direction selectivity index; directions of cells with 0.2 and less are in brackets.
     """
     title = "Peak responses of the three optimal stimuli"
     # Fits a terminal of 80 columns.

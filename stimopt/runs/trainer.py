@@ -257,6 +257,9 @@ class _FolderLog(TensorBoardLogger):
 
     def __init__(self, folder: str | Path, resumed_at: int | None = 0) -> None:
         super().__init__(save_dir=folder, name="", version="", purge_step=resumed_at)
+        settings = Path(folder) / self.NAME_HPARAMS_FILE
+        if settings.is_file() and settings.stat().st_size == 0:
+            settings.unlink()  # left by a kill; Lightning writes them only where there are none
 
 
 def _checkpoints(folder: str | Path | None) -> Path:

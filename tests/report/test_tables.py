@@ -79,7 +79,7 @@ def test_optima_and_the_tuning_of_the_artificial_one() -> None:
     unknown = "\N{EN DASH}"
     assert cells(optima_table(optima_of(["T4c", "T5a", HOSTILE], **TUNING))) == [
         ["T4c", "1.00", "0.980", "2.00", "90°", "0.73", "ON"],
-        ["T5a", "2.00", "1.96", "4.00", "0°", "0.05", "OFF"],
+        ["T5a", "2.00", "1.96", "4.00", "(0°)", "0.05", "OFF"],
         [HOSTILE, "3.00", "2.94", "6.00", unknown, unknown, unknown],
     ]
     assert cells(optima_table(optima_of(["T4c"]))) == [

@@ -97,6 +97,9 @@ def test_a_run_that_starts_over_replaces_its_log(
     # As after a kill before the first checkpoint.
     for _ in range(2):
         fit(generator(small_network), 3, tmp_path, enable_checkpointing=False, **CPU)
+        settings = tmp_path / "hparams.yaml"
+        assert "network_hash" in settings.read_text(encoding="utf-8")
+        settings.write_bytes(b"")  # the kill came while it was written
     assert not (tmp_path / "checkpoints").exists()
     assert scalars(tmp_path, "loss/total/T4c") == [0, 3]
 
