@@ -152,3 +152,13 @@ class HexLattice:
             here = np.flatnonzero(other >= 0)
             pairs.append(np.stack([here, other[here]], axis=1))
         return np.concatenate(pairs)
+
+
+def acceptance_at(degrees: Floats, width: float) -> Floats:
+    """Gaussian of an angle as of a photoreceptor's acceptance: 1 at 0, 1/2 at half the width.
+
+    Args:
+        degrees: of any shape.
+        width: at half height, in degrees, above 0.
+    """
+    return np.asarray(np.exp(-4 * np.log(2) * (degrees / width) ** 2))

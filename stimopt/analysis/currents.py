@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from stimopt.analysis.shown import ShownStimuli
+from stimopt.dynamics.layout import leak_of
 from stimopt.lattice import Floats, Ints
 from stimopt.networks.frozen import FrozenNetwork
 from stimopt.networks.model import ResponseModel, device_of
@@ -176,7 +177,6 @@ def input_currents(network: ResponseModel, shown: ShownStimuli) -> InputCurrents
     of_type = layout.type_of_cell[cells]
     lit = np.isin(cells, layout.input_cells[0]).astype(np.float64)
     at_column = shown.luminance.numpy()[np.arange(len(cells)), :, layout.column_of_cell[cells]]
-    time_const = _array(with_taps.time_const)[networks, of_type]
     return InputCurrents(
         taps=taps,
         synaptic=taps.weight[:, None] * np.maximum(before[..., 1:], 0),
@@ -184,7 +184,7 @@ def input_currents(network: ResponseModel, shown: ShownStimuli) -> InputCurrents
         light_at_grey=lit * GREY,
         leak=-before[..., 0],
         bias=_array(with_taps.bias)[networks, of_type],
-        step=shown.protocol.dt / np.maximum(time_const, shown.protocol.dt),
+        step=_array(leak_of(with_taps.time_const, shown.protocol.dt))[networks, of_type],
         voltage=voltage[..., 0],
         initial=initial[:, 0],
         n_types=len(network.cell_types),

@@ -16,9 +16,8 @@ from stimopt import expect
 from stimopt.analysis.central_response import ITEM_FRAMES
 from stimopt.networks.model import ResponseModel, device_of
 from stimopt.protocol import GREY, Protocol, peak
+from stimopt.results.responses import Singles
 from stimopt.results.result import Result
-
-Singles = NDArray[np.float32]
 
 
 class Peaks(NamedTuple):

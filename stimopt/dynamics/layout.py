@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -104,4 +103,14 @@ class Drive:
     @property
     def leak(self) -> Tensor:
         """a = dt / max(tau, dt), the share of the way to equilibrium in one step."""
-        return self.dt / torch.clamp(self.time_const, min=self.dt)
+        return leak_of(self.time_const, self.dt)
+
+
+def leak_of(time_const: Tensor, dt: float) -> Tensor:
+    """a = dt / max(tau, dt), the share of the way to equilibrium in one step, as in flyvis.
+
+    Args:
+        time_const: tau in seconds, of any shape.
+        dt: the step in seconds.
+    """
+    return dt / time_const.clamp(min=dt)

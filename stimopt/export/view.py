@@ -18,7 +18,7 @@ from stimopt.export.directions import Array, Eye, angles
 from stimopt.export.displays import Display
 from stimopt.export.light import Levels, Light, Luminance
 from stimopt.export.timing import Timing
-from stimopt.lattice import HexLattice
+from stimopt.lattice import HexLattice, acceptance_at
 from stimopt.protocol import GREY
 
 _REACH = 2.0
@@ -157,7 +157,7 @@ class View:
             near = cosines >= np.minimum(_cos(_REACH * width), best)
             beside = best[:, 0] < _cos(self.spacing)
             rows, found = np.nonzero(near & ~beside[:, None])
-            share = _bell(_angle(cosines[rows, found]), width).clip(1e-12)
+            share = acceptance_at(_angle(cosines[rows, found]), width).clip(1e-12)
             total = np.bincount(rows, share, len(pixels))
             none = np.full(beside.sum(), self.lattice.n_columns)
             parts.append((pixels[rows], columns[found], share / total[rows]))
@@ -242,7 +242,7 @@ class View:
             along = self.directions[column]
             cosines = x * along[0] + y * along[1] + z * along[2]
             near = np.flatnonzero(cosines > _cos(_REACH * widths[column]))
-            share = areas[near] * _bell(_angle(cosines[near]), widths[column])
+            share = areas[near] * acceptance_at(_angle(cosines[near]), widths[column])
             covered = min(1.0, share.sum() / _whole_bell(widths[column]))
             missing[column] = 1 - covered
             parts.append((np.full(len(near), column), near, share * (covered / (share.sum() or 1))))
@@ -302,15 +302,10 @@ def _cos(degrees: float) -> float:
     return math.cos(math.radians(min(degrees, 180.0)))
 
 
-def _bell(angle: Array, width: float) -> Array:
-    """Gaussian of an angle, 1/2 at half its width."""
-    return np.asarray(np.exp(-4 * np.log(2) * (angle / width) ** 2))
-
-
 @lru_cache
 def _whole_bell(width: float) -> float:
     """Its integral over the sphere within reach, in steradians."""
     edges = np.linspace(0, _REACH * width, 2001)
     middles = (edges[1:] + edges[:-1]) / 2
     rings = -2 * np.pi * np.diff(np.cos(np.radians(edges)))
-    return float((rings * _bell(middles, width)).sum())
+    return float((rings * acceptance_at(middles, width)).sum())

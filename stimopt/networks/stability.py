@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stimopt.dynamics.layout import CellLayout
+from stimopt.dynamics.layout import CellLayout, leak_of
 from stimopt.dynamics.sparse import csr_matrix, csr_order
 from stimopt.lattice import HexLattice
 from stimopt.protocol import GREY, MIN_DT
@@ -136,7 +136,7 @@ class LinearizedNetwork:
 
     def step(self, deviation: Tensor, dt: float) -> Tensor:
         """M(dt) applied to a deviation from the steady state, `(cells,)`."""
-        leak = dt / torch.clamp(self.time_const, min=dt)
+        leak = leak_of(self.time_const, dt)
         return deviation + leak * (self._weights @ (self._active * deviation) - deviation)
 
     def growth(self, dt: float, dimensions: int = DIMENSIONS) -> float:
@@ -176,7 +176,7 @@ class LinearizedNetwork:
         """Voltage after a second of grey from the bias."""
         dt = max(float(self.time_const.min()) / 2, SETTLING / 1000)
         for _ in range(5):
-            leak, state = dt / torch.clamp(self.time_const, min=dt), self._drive
+            leak, state = leak_of(self.time_const, dt), self._drive
             for _ in range(round(SETTLING / dt)):
                 state = state + leak * self._drift(state)
             # Trained networks come to within 0.03; where steps overshoot it is 0.5 and more.

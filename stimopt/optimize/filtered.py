@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stimopt import expect
-from stimopt.lattice import DEGREES_PER_COLUMN, Floats, HexLattice
+from stimopt.lattice import DEGREES_PER_COLUMN, Floats, HexLattice, acceptance_at
 from stimopt.protocol import GREY, Protocol
 from stimopt.storage.identity import digest
 
@@ -172,4 +172,4 @@ def acceptance(lattice: HexLattice, width: float) -> Tensor:
 def _bell(a: Floats, b: Floats, width: float) -> Floats:
     """Gaussian of the distances between places `(n, 2)` and `(m, 2)` in columns, `(n, m)`."""
     degrees = DEGREES_PER_COLUMN * np.linalg.norm(a[:, None] - b[None], axis=2)
-    return np.asarray(np.exp(-4 * math.log(2) * (degrees / width) ** 2))
+    return acceptance_at(degrees, width)
