@@ -150,10 +150,8 @@ class ScoreCard:
             if name in known_cells.POLARITY and name in known_cells.SELECTIVE:
                 continue
             signs = np.sign(np.nan_to_num(self.polarity_index[which, t]))
-            polarity, selective = (
-                int(np.sign(signs.sum())),
-                self.selectivity[which, t] > SELECTIVE_FROM,
-            )
+            polarity = int(np.sign(signs.sum()))
+            selective = self.selectivity[which, t] > SELECTIVE_FROM
             angles = self.direction_deg[which, t][selective]
             direction, agreement = direction_tuning(np.ones(len(angles)), angles)
             rows.append(

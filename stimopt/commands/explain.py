@@ -38,9 +38,8 @@ def parser(arguments: Sequence[str] = ()) -> ArgumentParser:
 def run(arguments: Sequence[str]) -> int:
     """Explain, write figures and files, and print the inputs."""
     config = parser().parse_args(list(arguments))
-    expect.whole(
-        "max_figures", config.max_figures, f"{MAX_FIGURES} is usual"
-    )  # before the simulation
+    # Before the simulation.
+    expect.whole("max_figures", config.max_figures, f"{MAX_FIGURES} is usual")
     found = read(config.result)
     result = fitted(found)
     network = NetworkSource(**vars(config.network)).open(result.protocol)

@@ -113,7 +113,7 @@ def run(arguments: Sequence[str]) -> int:
         "result_sha256": sha256_of_file(path) if path.is_file() else None,  # None: a campaign's
         "network_hash": results[0].network_hash,
         "network_names": results[0].network_names,
-        "protocol": protocol.to_dict(),
+        "protocol": results[0].protocol.to_dict(),
         "config": results[0].config,
         "versions": results[0].versions,
         "fit_to_rig_steps": config.fit_to_rig,

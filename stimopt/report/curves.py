@@ -106,11 +106,9 @@ def _rows_of_curves(result: Result, order: NDArray[Any]) -> Iterator[tuple[str, 
     for cell, rows in rows_by_cell(result).items():
         for row in rows:
             curves.setdefault(Item((cell,), int(result["seed"][row])), []).append(row)
-    for label, found in zip(
-        label_items([*curves], result.network_names), curves.values(), strict=True
-    ):
-        rows_of = np.array(found)
-        yield label, rows_of[np.argsort(order[rows_of], kind="stable")]
+    labels = label_items([*curves], result.network_names)
+    for label, found in zip(labels, map(np.array, curves.values()), strict=True):
+        yield label, found[np.argsort(order[found], kind="stable")]
 
 
 def _result_in(folder: str | Path) -> Result:

@@ -54,7 +54,9 @@ def test_a_fade_in_is_shown_as_grey(
     path, out = faded.write(tmp_path / "faded.h5"), tmp_path / "out"
     assert run([str(path), f"--output={out}", "--items=T5a", "--outside=dark"]) == 0
     assert "grey is shown in place of the fade-in of 0.2 s" in capsys.readouterr().out
-    timing = json.loads((out / "T5a.json").read_text())["timing"]
+    card = json.loads((out / "T5a.json").read_text())
+    assert card["provenance"]["protocol"]["t_fade_in"] == 0.2
+    timing = card["timing"]
     assert timing["refreshes_of_grey_before"] / timing["refresh_hz"] == pytest.approx(0.3)
 
 
