@@ -75,8 +75,7 @@ class HexLattice:
     @property
     def ring(self) -> Ints:
         """Steps from the central column to every column, 0 to `extent`, `(columns,)`."""
-        steps: Ints = np.abs([self.u, self.v, self.u + self.v]).max(axis=0)
-        return steps
+        return column_steps(self.u, self.v)
 
     @cached_property
     def _grid(self) -> Ints:
@@ -152,6 +151,12 @@ class HexLattice:
             here = np.flatnonzero(other >= 0)
             pairs.append(np.stack([here, other[here]], axis=1))
         return np.concatenate(pairs)
+
+
+def column_steps(u: Ints, v: Ints) -> Ints:
+    """Steps from column to neighbouring column that lead as far as axial coordinates u and v."""
+    steps: Ints = np.abs([u, v, u + v]).max(axis=0)
+    return steps
 
 
 def acceptance_at(degrees: Floats, width: float) -> Floats:

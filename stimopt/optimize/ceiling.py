@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -112,15 +113,11 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         expect.that(once, "a list of starts, once each", starts, "['grey', 'noise'] is usual")
         bounds = (FLOOR,) if sign == -1 else (CEILING, FLOOR) if floor else (CEILING,)
         expect.whole("trial in steps", trial, f"{TRIAL} is usual", at_least=0)
-        given: list[Tensor] = []
 
-        def first(items: Sequence[Item], n_frames: int) -> Tensor:
-            for start in starts:
-                if start.startswith(NATURALISTIC):
-                    given.append(naturalistic_peak(start, network, items, protocol.dt, n_frames))
-                else:
-                    given.append(starting_stimulus(network, items, n_frames, protocol.dt, start))
-            return given[0]
+        def drawn(start: str, items: Sequence[Item], n_frames: int) -> Tensor:
+            if start.startswith(NATURALISTIC):
+                return naturalistic_peak(start, network, items, protocol.dt, n_frames)
+            return starting_stimulus(network, items, n_frames, protocol.dt, start)
 
         super().__init__(
             network,
@@ -128,36 +125,35 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
             protocol,
             sign=sign,
             variants=bounds if floor else ("",),
-            start=first,
+            start=partial(drawn, starts[0]),
             optimizer=descend,
             **options,
         )
         self.bounds = bounds * (len(self.items) // len(bounds))
         self.set_signs(torch.tensor([1 if bound == CEILING else -1 for bound in self.bounds]))
         self.register_buffer("at_grey", grey_objective(self), persistent=False)
-        self._given = given
+        start, n_frames = self.luminance().detach(), self.stimulus.shape[1]
+        others = [drawn(other, self.items, n_frames) for other in starts[1:]]
+        self._given = [start.clone(), *others]
         self.starts = [kind_of_start(start) for start in starts]
         """Kinds of the starts."""
         self._trial = trial
-        start, reference = self.luminance().detach(), -self.at_grey
-        fall = Fall(anneal, RANGE_LIMIT)
+        reference, fall = -self.at_grey, Fall(anneal, RANGE_LIMIT)
         self.region = RegionSteps(start, fall, rounds=ROUNDS, reference=reference)
         tried = torch.full((len(self.items), len(starts)), torch.nan)
         self.register_buffer("tried", tried)
         self.register_buffer("chosen", torch.zeros(len(self.items), dtype=torch.int64))
         self._settings |= {
             "starts": self.starts,
-            "starts_sha256": digest(*given),
+            "starts_sha256": digest(*self._given),
             "floor": floor,
             "anneal": anneal,
             "trial": trial,
         }
 
-    def on_fit_start(self) -> None:
+    def begin(self) -> None:
         """Try the starts before the first step."""
-        resumed = bool(self.record.history)
-        super().on_fit_start()
-        if not resumed and self._trial and self._given and bool(self.record.running.any()):
+        if self._trial and self._given and bool(self.record.running.any()):
             with self.network.busy():
                 self._try_starts()
 
@@ -172,7 +168,8 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         for batch in range(int((n_starts / places.count).ceil().max())):
             number = batch * places.count[:, None] + numbers
             tried = there & (number < n_starts[:, None])
-            self.stimulus.copy_(places.together(map(self._starts, number.unbind(1))))
+            together = places.together(map(self._starts, number.unbind(1)))
+            self.stimulus.copy_(self.parametrization.parameters(together))
             for _ in range(self._trial):
                 self._step_apart(places)
             values = self._values_at(places, self.luminance()).masked_fill(~tried, -torch.inf)
@@ -192,15 +189,20 @@ class ResponseRange(StepsToRegionOptimum, ObjectiveModule):
         self._given = []
 
     def _starts(self, number: Tensor) -> Tensor:
-        """The pixels of the start of that number of every item, `(items, frames, columns)`."""
-        drawn = [
-            replace(item, seed=(item.seed + n * SEEDS_APART) % 2**63)
-            for item, n in zip(self.items, number.tolist(), strict=True)
-        ]
-        shown = noise(drawn, self.stimulus.shape[1], self.stimulus.shape[2])
+        """The start of that number of every item, `(items, frames, columns)`.
+
+        After those given comes noise of other seeds.
+        """
+        number = number.cpu()
+        shown = torch.empty_like(self._given[0])
         for n, given in enumerate(self._given):
-            shown[number.cpu() == n] = given[number.cpu() == n]
-        return self.parametrization.parameters(shown.to(self.stimulus))
+            shown[number == n] = given[number == n]
+        more = torch.where(number >= len(self._given))[0].tolist()
+        if more:
+            seeds = {i: self.items[i].seed + int(number[i]) * SEEDS_APART for i in more}
+            seeded = [replace(self.items[i], seed=seed % 2**63) for i, seed in seeds.items()]
+            shown[more] = noise(seeded, *shown.shape[1:]).to(shown)
+        return shown.to(self.stimulus)
 
     def _step_apart(self, places: Places) -> None:
         """One step, in which the starts at all places have gradients of one length."""

@@ -134,12 +134,9 @@ class GreyestWithinBand(StimulusModule):
         if self.global_step == AGAIN + NEAR_GREY and bool(self.again.any()):
             self._measure_curvature(self._respond_again, luminance)
 
-    def on_fit_start(self) -> None:
+    def begin(self) -> None:
         """Measure the curvature before the first step."""
-        resumed = bool(self.record.history)
-        super().on_fit_start()
-        if not resumed:
-            self._measure_curvature(self.respond, off_the_ends(self.luminance().detach()))
+        self._measure_curvature(self.respond, off_the_ends(self.luminance().detach()))
 
     def _respond_again(self, luminance: Tensor) -> Tensor:
         """Responses of all items, of which only those that started anew are simulated."""

@@ -269,6 +269,11 @@ class StimulusModule(HoldsNetwork, pl.LightningModule):
             self.stop_unreached(reached)
         for logger in self.trainer.loggers:
             logger.log_hyperparams(self.identity())
+        if not self.record.history:
+            self.begin()
+
+    def begin(self) -> None:
+        """Prepare the first step of a fit that is not resumed; nothing by default."""
 
     def stop_unreached(self, reached: Tensor) -> None:
         """Stop items whose response does not depend on their stimulus; reject a fit of such alone.

@@ -153,11 +153,10 @@ class StimulusRegularizer(GreyestWithinBand):
         worst = self._off.detach().abs().flatten(1).amax(dim=1)
         return {**terms, DEVIATION: worst / self.target_range}
 
-    def on_fit_start(self) -> None:
+    def begin(self) -> None:
         """Report which starts do not meet the tolerance."""
-        resumed = bool(self.record.history)
-        super().on_fit_start()
-        if not resumed and (missed := ", ".join(self.labels_of(~self.start_within))):
+        super().begin()
+        if missed := ", ".join(self.labels_of(~self.start_within)):
             rank_zero_warn(
                 f"expected a start within the tolerance, got one that exceeds it for {missed}; a "
                 "stimulus within it may not be found"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stimopt.items import Item, Reading, Readout
-from stimopt.lattice import NEIGHBOURS, HexLattice, Ints
+from stimopt.lattice import NEIGHBOURS, HexLattice, Ints, column_steps
 from stimopt.networks.model import ResponseModel
 from stimopt.protocol import GREY
 
@@ -36,6 +36,7 @@ class Places(nn.Module):
         count: places of every item, `(items,)`; the other ones repeat the first and own no column.
         column: of the stimulus, for every column of a start, `(items, places, columns)`; the number
             of columns where the place does not own it.
+        owner: place that owns a column, `(items, columns)`; the number of places where none does.
 
     Args:
         network: with the cells.
@@ -44,6 +45,7 @@ class Places(nn.Module):
 
     count: Tensor
     column: Tensor
+    owner: Tensor
 
     def __init__(self, network: ResponseModel, items: Sequence[Item]) -> None:
         super().__init__()
@@ -67,6 +69,11 @@ class Places(nn.Module):
         count = torch.tensor([len(own) for own in shifts])
         self.register_buffer("count", count, persistent=False)
         self.register_buffer("column", torch.as_tensor(column), persistent=False)
+        # A last column takes what no place owns.
+        owner = torch.full((len(items), lattice.n_columns + 1), most)
+        for place in range(most):
+            owner.scatter_(1, self.column[:, place], place)
+        self.register_buffer("owner", owner[:, :-1].contiguous(), persistent=False)
 
     def together(self, starts: Iterable[Tensor]) -> Tensor:
         """One stimulus that shows the starts at their places, grey elsewhere.
@@ -103,8 +110,7 @@ class Places(nn.Module):
 
     def owned(self, place: int) -> Tensor:
         """Columns of the stimulus that belong to a place, `(items, columns)`, bool."""
-        owner = torch.zeros(len(self.column), self.column.shape[2] + 1, device=self.column.device)
-        return owner.scatter_(1, self.column[:, place], 1.0)[:, :-1] > 0
+        return self.owner == place
 
 
 def _moved(reading: Reading, shift: Shift) -> Reading:
@@ -137,7 +143,7 @@ def _columns(lattice: HexLattice, item: Item, shifts: Sequence[Shift]) -> Ints:
     """See `Places.column`, of one item: `(places, columns)`. The nearest place owns a column."""
     du, dv = np.array(shifts).T[..., None]
     u, v = lattice.u - item.u - du, lattice.v - item.v - dv
-    owner = np.abs([u, v, u + v]).max(axis=0).argmin(axis=0)
+    owner = column_steps(u, v).argmin(axis=0)
     column = lattice.index(lattice.u + du, lattice.v + dv)
     own = (column >= 0) & (owner[column] == np.arange(len(shifts))[:, None])
     return np.where(own, column, lattice.n_columns)

@@ -149,8 +149,7 @@ def _digest_of(code: CodeType) -> str:
     constants = [
         _digest_of(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts
     ]
-    parts = (code.co_code.hex(), *code.co_names, *code.co_varnames, *constants)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+    return sha256_of_values([code.co_code.hex(), code.co_names, code.co_varnames, constants])[:12]
 
 
 def installed_versions() -> dict[str, str]:
